@@ -1,0 +1,13 @@
+"""What a user did wrong or what the world did to them: one line, no traceback."""
+
+
+class Failure(Exception):
+    """Something that could not be done; the message is one line that names the file or value. Exit code 1."""
+
+    exit_code = 1
+
+
+class BadInput(Failure):
+    """A request that cannot be meant as it stands: unknown name, wrong type, missing argument. Exit code 2."""
+
+    exit_code = 2

@@ -1,0 +1,90 @@
+"""The optimizer contract: a pure update rule over many problem instances at once.
+
+Shape letters: I instances, P parameters of one instance (all tensors packed), T tensors, F features.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import numpy as np
+from keras import ops
+
+from l2o_cli.optimizers.packing import Array, Layout
+
+Weights = dict[str, Array]
+State = dict[str, Array]
+
+
+class Optimizer(abc.ABC):
+    """An update rule written once in `keras.ops`; subclasses are frozen dataclasses whose fields are their options.
+
+    `weights` are what meta-training learns (for hand-designed optimizers: their hyperparameters); nothing of a run lives in
+    the object itself, so one optimizer serves any number of problems and threads.
+
+    Every leaf of `state` has the shape [F, I, N] (N is P, T or 1): the instance axis is always the second, so that
+    instances can be frozen, reset, repeated and joined without knowing which optimizer they belong to.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    learned: ClassVar[bool] = False
+    # Options come from YAML: a misspelt one must be an error.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    @property
+    def evaluates_elsewhere(self) -> bool:
+        """Whether `evaluation_point` may differ from the parameters (attention)."""
+        return False
+
+    @abc.abstractmethod
+    def init_weights(self, seed: int) -> dict[str, np.ndarray]:
+        """Initial weights as float32 numpy arrays, a function of `seed` alone."""
+
+    @abc.abstractmethod
+    def init_state(self, weights: Weights, layout: Layout, instances: int, seed: int) -> State:
+        """The state before the first step of `instances` runs, a function of its arguments alone; runs eagerly."""
+
+    def refresh_state(self, weights: Weights, state: State, fresh: Array) -> State:
+        """Read again from the weights whatever part of the initial state is learned, where `fresh` [I] is true.
+
+        Called inside the differentiated computation, so that learned initial states receive a meta-gradient.
+        """
+        return state
+
+    def evaluation_point(self, weights: Weights, state: State, params: Array, layout: Layout) -> Array:
+        """Where the next gradient is taken, [I, P]."""
+        return params
+
+    @abc.abstractmethod
+    def update(
+        self,
+        weights: Weights,
+        state: State,
+        params: Array,
+        gradients: Array,
+        loss: Array,
+        step: Array,
+        layout: Layout,
+    ) -> tuple[Array, State]:
+        """One step.
+
+        Args:
+            weights: as `init_weights` made them; hyperparameters may carry the instance axis, [I].
+            state: as `init_state` or the previous `update` made it.
+            params: [I, P].
+            gradients: [I, P], taken at `evaluation_point`.
+            loss: [I], at `params`.
+            step: [I] int32, the number of updates made before this one.
+            layout: how the tensors are packed.
+
+        Returns:
+            The new params [I, P] and the new state.
+        """
+
+
+def per_instance(value: Array) -> Array:
+    """A hyperparameter, scalar or [I], shaped to broadcast against [I, P]."""
+    value = ops.convert_to_tensor(value)
+    return ops.reshape(value, (-1, 1)) if len(value.shape) == 1 else value

@@ -1,0 +1,69 @@
+"""Random numbers as a pure function of an integer seed, the same bits compiled and eager.
+
+TensorFlow's own stateless floats differ between XLA and the ordinary kernels; its full-range integers do not, so everything
+here is made from those. A seed is an int32 tensor of shape [2].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+
+def as_seed(seed: int | Sequence[int] | tf.Tensor) -> tf.Tensor:
+    """An int, a pair of ints or a seed -> a seed, int32 [2]."""
+    if isinstance(seed, int):
+        seed = (seed & 0x7FFFFFFF, seed >> 31)
+    return tf.convert_to_tensor(seed, tf.int32)
+
+
+def bits(seed: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Uniform int32 over its whole range."""
+    return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
+
+
+def fold(seed: int | tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
+    """A new seed from a seed and an integer (a step, an index, a purpose)."""
+    first, second = tf.unstack(as_seed(seed))
+    return bits(tf.stack([first, second + tf.cast(data, tf.int32)]), [2])
+
+
+def uniform(seed: tf.Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> tf.Tensor:
+    """Uniform float32 in (low, high): 24 random bits, never exactly an end of (0, 1)."""
+    high_bits = tf.bitwise.right_shift(tf.bitcast(bits(seed, shape), tf.uint32), tf.constant(8, tf.uint32))
+    unit = (tf.cast(tf.bitcast(high_bits, tf.int32), tf.float32) + 0.5) * 2.0**-24
+    return low + (high - low) * unit
+
+
+def log_uniform(seed: tf.Tensor, shape: Sequence[int], low: float, high: float) -> tf.Tensor:
+    return tf.exp(uniform(seed, shape, math.log(low), math.log(high)))
+
+
+def normal(seed: tf.Tensor, shape: Sequence[int], deviation: float = 1.0) -> tf.Tensor:
+    """Normal float32 with mean 0, by inverting the distribution function (so at most about 5.4 deviations)."""
+    return deviation * tf.math.ndtri(uniform(seed, shape))
+
+
+def integers(seed: tf.Tensor, shape: Sequence[int], bound: int) -> tf.Tensor:
+    """Uniform int32 in [0, bound)."""
+    return tf.random.stateless_uniform(shape, seed, maxval=bound, dtype=tf.int32, alg="philox")
+
+
+def instance_keys(seed: tf.Tensor, instances: int) -> tf.Tensor:
+    """[I] int32: one stream per instance for `instance_integers`, kept in its task."""
+    return bits(seed, [instances])
+
+
+def instance_integers(seed: tf.Tensor, keys: tf.Tensor, count: int, bound: int) -> tf.Tensor:
+    """Uniform int32 in [0, bound), [I, count]: what an instance draws depends on `seed` and its own key only, not on its neighbours.
+
+    One row of shared random bits, mixed with each instance's key by the finalizer of MurmurHash3.
+    """
+    value = tf.bitcast(bits(seed, [count])[None, :] ^ keys[:, None], tf.uint32)
+    for multiplier, shift in ((0x85EBCA6B, 16), (0xC2B2AE35, 13)):
+        value = tf.bitwise.bitwise_xor(value, tf.bitwise.right_shift(value, tf.constant(shift, tf.uint32)))
+        value = value * tf.constant(multiplier, tf.uint32)
+    value = tf.bitwise.bitwise_xor(value, tf.bitwise.right_shift(value, tf.constant(16, tf.uint32)))
+    return tf.bitcast(value % tf.constant(bound, tf.uint32), tf.int32)
