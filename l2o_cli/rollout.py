@@ -5,6 +5,7 @@ Shape letters: I instances, P parameters of one instance, F features, N any per-
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -38,13 +39,22 @@ def layout_of(problem: Problem) -> Layout:
     return Layout.of(problem.param_shapes)
 
 
+@functools.cache
+def _drawing(problem: Problem, instances: int) -> Callable[[tf.Tensor], tuple[Task, tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """The draw of `instances` problems as one graph: seed -> (task, params [I, P], seed of the state, seed of the batches)."""
+
+    def draw(root: tf.Tensor) -> tuple[Task, tf.Tensor, tf.Tensor, tf.Tensor]:
+        task = problem.sample(fold(root, _TASK), instances)
+        params = pack(problem.initial_params(fold(root, _PARAMS), task), layout_of(problem))
+        return task, params, fold(root, _STATE), fold(root, _BATCH)
+
+    return tf.function(draw, autograph=False)
+
+
 def start(problem: Problem, optimizer: Optimizer, weights: Weights, seed: int, instances: int) -> Carry:
     """Draw `instances` problems and put the optimizer at their start; a function of its arguments alone."""
-    root = as_seed(seed)
-    layout = layout_of(problem)
-    task = problem.sample(fold(root, _TASK), instances)
-    params = pack(problem.initial_params(fold(root, _PARAMS), task), layout)
-    state = optimizer.init_state(weights, layout, instances, int(fold(root, _STATE)[0]) & 0x7FFFFFFF)
+    task, params, state_seed, batch_seed = _drawing(problem, instances)(as_seed(seed))
+    state = optimizer.init_state(weights, layout_of(problem), instances, int(state_seed[0]) & 0x7FFFFFFF)
     return Carry(
         params=params,
         state={name: tf.convert_to_tensor(leaf, tf.float32) for name, leaf in state.items()},
@@ -52,7 +62,7 @@ def start(problem: Problem, optimizer: Optimizer, weights: Weights, seed: int, i
         step=tf.zeros([instances], tf.int32),
         initial_loss=tf.ones([instances]),
         diverged=tf.fill([instances], RUNNING),
-        seed=fold(root, _BATCH),
+        seed=batch_seed,
         clock=tf.zeros([], tf.int32),
     )
 
@@ -77,6 +87,7 @@ def _instancewise(operation: Callable[..., tf.Tensor], *carries: Carry) -> Carry
     return type(first)(**fields)
 
 
+@tf.function(autograph=False)
 def select(condition: tf.Tensor, new: Carry, old: Carry) -> Carry:
     """`new` for the instances where `condition` [I] is true, `old` (and its seed and clock) elsewhere."""
     return _instancewise(lambda a, b, axis: tf.where(_mask(condition, a, axis), a, b), new, old)

@@ -1,0 +1,64 @@
+"""`l2o meta-train`."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  l2o meta-train configs/quick.yaml --out runs/quick
+  l2o meta-train quick --set meta_steps=500 --set optimizer.options.attention=true
+  l2o meta-train --resume --out runs/quick
+"""
+)
+@click.argument("config", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/NAME-seed-SEED]")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a field of the spec; repeatable.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the run, as --set seed=N.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
+@click.option("--no-xla", is_flag=True, help="Do not compile with XLA (slow; for debugging).")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def meta_train(config, out, overrides, seed, resume, no_xla, as_json):
+    """Meta-train a learned optimizer as CONFIG says.
+
+    CONFIG is a YAML file, or the name of a spec that l2o ships (such as quick). The run directory gets the resolved
+    spec, metrics.csv, validation.csv, checkpoints, TensorBoard events and, at the end, the trained optimizer in artifact/.
+    Ctrl-C saves the run before it ends (exit code 130); --resume goes on with it, bit for bit.
+    """
+    from l2o_cli.assets import find_config
+    from l2o_cli.errors import BadInput
+    from l2o_cli.progress import MetaTrainingProgress
+    from l2o_cli.signals import StopOnSignal
+    from l2o_cli.spec import read_meta_training
+
+    if resume and out is None:
+        raise BadInput("--resume needs --out, the directory of the run")
+    if config is None and not resume:
+        raise BadInput("CONFIG is missing: a YAML file, or the name of a spec that l2o ships")
+    if config is None and (overrides or seed is not None):
+        raise BadInput("--set and --seed need CONFIG; a resumed run keeps its own spec")
+    spec = None
+    if config is not None:
+        path = find_config(config)
+        spec = read_meta_training(path, [*overrides, *([f"seed={seed}"] if seed is not None else [])])
+        out = out or Path("runs") / f"{path.stem}-seed-{spec.seed}"
+
+    from l2o_cli.meta.trainer import Interrupted, Trainer
+
+    trainer = Trainer.open(spec, out, resume=resume, xla=not no_xla)
+    print(f"meta-training {trainer.describe()} in {out}", file=sys.stderr)
+    with StopOnSignal() as stop, MetaTrainingProgress(trainer.meta_step, trainer.spec.meta_steps) as progress:
+        try:
+            trainer.run(progress, stop)
+        except Interrupted:
+            print(f"saved after meta-step {trainer.meta_step}; go on with --resume --out {out}", file=sys.stderr)
+            sys.exit(stop.code)
+    summary = trainer.summary()
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        click.echo("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))

@@ -1,0 +1,1 @@
+"""Meta-training: learning the weights of an optimizer by running it."""

@@ -1,0 +1,130 @@
+"""The files of a meta-training run: resolved spec, tables, checkpoints, TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from l2o_cli.errors import BadInput, Failure
+from l2o_cli.files import write_atomically
+from l2o_cli.spec import MetaTraining, read_meta_training, to_yaml
+
+METRICS = (
+    "meta_step,problem,truncation,meta_loss,gradient_norm,nonfinite_entries,diverged,replaced,"
+    "mean_norm,learning_rate,inner_steps,seconds"
+).split(",")
+VALIDATION = ("meta_step", "problem", "objective", "final_ratio", "diverged")
+KEPT_CHECKPOINTS = 2
+
+
+class Table:
+    """A CSV file that grows by rows and can be cut back to what a checkpoint knows."""
+
+    def __init__(self, path: Path, columns: Iterable[str]):
+        self._path, self._columns = path, tuple(columns)
+
+    def cut(self, meta_step: int) -> None:
+        """Keep the whole rows up to `meta_step`; begin the file if there is none."""
+        rows: list[dict[str, str]] = []
+        if self._path.exists():
+            with self._path.open(newline="") as file:
+                # A killed process may leave half a row at the end.
+                rows = [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for row in rows if int(row["meta_step"]) <= meta_step)
+        write_atomically(self._path, text.getvalue())
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        with self._path.open("a", newline="") as file:
+            csv.DictWriter(file, self._columns, lineterminator="\n").writerows(rows)
+
+
+class RunDirectory:
+    """What one run writes; made for a new run, or taken up again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.metrics = Table(path / "metrics.csv", METRICS)
+        self.validation = Table(path / "validation.csv", VALIDATION)
+        self.artifact = path / "artifact"
+        self._events: Any = None
+        self._manager: tf.train.CheckpointManager | None = None
+        self._variables: dict[str, tf.Variable] = {}
+
+    @classmethod
+    def create(cls, path: Path, spec: MetaTraining) -> RunDirectory:
+        """A new directory, or an empty one; BadInput if it is in use."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise BadInput(f"{path}: already used; choose another --out, or go on in it with --resume")
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / "spec.yaml", to_yaml(spec))
+        return cls(path)
+
+    @classmethod
+    def reopen(cls, path: Path, requested: MetaTraining | None) -> tuple[RunDirectory, MetaTraining]:
+        """The directory of a run and its spec; BadInput if what is requested is another run."""
+        if not (path / "spec.yaml").exists():
+            raise BadInput(f"{path}: nothing to resume, there is no spec.yaml")
+        spec = read_meta_training(path / "spec.yaml")
+        if requested is not None:
+            for field in type(spec).model_fields:
+                if field not in ("record", "meta_steps") and getattr(spec, field) != getattr(requested, field):
+                    raise BadInput(f"{path / 'spec.yaml'}: {field} differs from the spec that is to be resumed")
+            spec = requested.model_copy(update={"record": spec.record})
+            write_atomically(path / "spec.yaml", to_yaml(spec))
+        return cls(path), spec
+
+    def save(self, meta_step: int, leaves: Mapping[str, tf.Tensor]) -> None:
+        """A checkpoint after `meta_step`; a killed process leaves the one before."""
+        if self._manager is None:
+            self._open_checkpoints(leaves)
+        for name, leaf in leaves.items():
+            self._variables[name].assign(leaf)
+        assert self._manager is not None
+        self._manager.save(checkpoint_number=meta_step)
+
+    def restore(self, leaves: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor] | None:
+        """The newest checkpoint that can be read, shaped like `leaves`; None when there is none at all."""
+        self._open_checkpoints(leaves)
+        assert self._manager is not None
+        paths = list(reversed(self._manager.checkpoints))
+        for path in paths:
+            try:
+                self._checkpoint.restore(path).assert_consumed()
+                return {name: tf.convert_to_tensor(variable) for name, variable in self._variables.items()}
+            except (tf.errors.OpError, AssertionError, ValueError):
+                continue
+        if paths:
+            raise Failure(f"{paths[0]}: no checkpoint of this run can be read")
+        return None
+
+    def _open_checkpoints(self, leaves: Mapping[str, tf.Tensor]) -> None:
+        self._variables = {name: tf.Variable(leaf, trainable=False) for name, leaf in leaves.items()}
+        self._checkpoint = tf.train.Checkpoint(leaves=self._variables)
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint, str(self.path / "checkpoints"), max_to_keep=KEPT_CHECKPOINTS
+        )
+
+    def event(self, meta_step: int, scalars: Mapping[str, float]) -> None:
+        """TensorBoard scalars."""
+        if self._events is None:
+            self._events = tf.summary.create_file_writer(str(self.path / "events"), flush_millis=10_000)
+        with self._events.as_default(step=meta_step):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+
+def timestamp() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,285 @@
+"""Meta-training: draws problem families, estimates meta-gradients, moves and averages the weights, validates, saves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import l2o_cli
+from l2o_cli.export.artifact import save_artifact
+from l2o_cli.meta import horizons
+from l2o_cli.meta.estimators import Estimate, truncated_backpropagation
+from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate
+from l2o_cli.meta.population import Population, derive_seed
+from l2o_cli.meta.run_directory import RunDirectory
+from l2o_cli.meta.validation import Score, Validator, overall
+from l2o_cli.rollout import Carry
+from l2o_cli.spec import MetaTraining
+
+# Purposes for which seeds are derived from the run's seed.
+_WEIGHTS, _POPULATION, _DRAW, _VALIDATION = range(4)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told after each meta-step."""
+
+    meta_step: int
+    meta_steps: int
+    meta_loss: float  # mean over the families of this step
+    inner_steps: int  # of this meta-step, over all instances
+    seconds: float  # of this meta-step
+    scores: tuple[Score, ...] = ()  # of the validation, where there was one
+    best: bool = False  # whether it was the best so far
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop; it is saved."""
+
+
+class Trainer:
+    """One meta-training run. Its state is (weights, average, meta-optimizer, populations, best, step); seeds derive from the
+    run's seed and the step, so that a resumed run goes on bit for bit."""
+
+    def __init__(self, spec: MetaTraining, directory: RunDirectory, xla: bool = True):
+        self.spec, self.directory = spec, directory
+        self.optimizer = spec.optimizer.make()
+        seed = spec.seed
+        self.weights = WeightsInTraining(
+            spec.meta_optimizer, spec.ema, self.optimizer.init_weights(derive_seed(seed, _WEIGHTS))
+        )
+        problems = [entry.make() for entry in spec.problems]
+        self.populations = [
+            Population(problem, self.optimizer, spec.horizon, spec.instances, derive_seed(seed, _POPULATION, index))
+            for index, problem in enumerate(problems)
+        ]
+        self._estimates = [
+            truncated_backpropagation(
+                problem, self.optimizer, spec.objective, spec.estimator, spec.truncation.maximum, xla
+            )
+            for problem in problems
+        ]
+        self._validator = Validator(
+            spec.validation, spec.objective, self.optimizer, derive_seed(seed, _VALIDATION), xla
+        )
+        self.meta_step = 0  # updates made
+        self.inner_steps = 0
+        self.seconds = 0.0
+        self.best_score = np.inf
+        self.best = self.weights.average
+        for population in self.populations:
+            population.begin(self.weights.current)
+
+    @classmethod
+    def open(cls, spec: MetaTraining | None, out: Path, *, resume: bool = False, xla: bool = True) -> Trainer:
+        """A new run in the directory `out`, or the run that is there, at its last checkpoint.
+
+        Raises:
+            BadInput: `out` is in use, or holds another run than the one to resume.
+        """
+        if not resume:
+            assert spec is not None
+            spec = spec.model_copy(update={"record": record_of(spec)})
+            return cls(spec, RunDirectory.create(out, spec), xla)
+        directory, spec = RunDirectory.reopen(out, spec)
+        trainer = cls(spec, directory, xla)
+        leaves = directory.restore(trainer._snapshot())
+        if leaves is not None:
+            trainer._restore(leaves)
+        return trainer
+
+    def run(self, watch: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False) -> None:
+        """Train to the end and write the artifact.
+
+        Args:
+            watch: called after each meta-step.
+            stop: asked after each meta-step; when it says so the run is saved and `Interrupted` raised.
+        """
+        spec = self.spec
+        self.directory.metrics.cut(self.meta_step)
+        self.directory.validation.cut(self.meta_step)
+        with ThreadPoolExecutor(spec.families_per_step) as pool:
+            while self.meta_step < spec.meta_steps:
+                watch(self._step(pool))
+                last = self.meta_step == spec.meta_steps
+                stopping = stop()
+                if last or stopping or self.meta_step % spec.checkpoint_every == 0:
+                    self.directory.save(self.meta_step, self._snapshot())
+                if stopping and not last:
+                    self.directory.close()
+                    raise Interrupted
+        self.directory.close()
+        save_artifact(self.directory.artifact, self.optimizer, self._numpy(self.best), self._card())
+
+    def _step(self, pool: ThreadPoolExecutor) -> Progress:
+        spec, began = self.spec, time.perf_counter()
+        rng = np.random.default_rng(derive_seed(spec.seed, _DRAW, self.meta_step))
+        odds = np.array([entry.weight for entry in spec.problems])
+        count = min(spec.families_per_step, len(odds))
+        drawn = [int(index) for index in rng.choice(len(odds), count, replace=False, p=odds / odds.sum())]
+        lengths = [int(length) for length in horizons.draw(spec.truncation, rng, count)]
+        weights = self.weights.current
+
+        # The families are independent: they keep both cores busy, and are combined in the order they were drawn.
+        def estimate(index: int, length: int) -> Estimate:
+            carry = self.populations[index].carry
+            assert carry is not None
+            return self._estimates[index](weights, carry, tf.constant(length))
+
+        estimates = list(pool.map(estimate, drawn, lengths))
+        rate = learning_rate(spec.meta_optimizer, self.meta_step, spec.meta_steps)
+        mean_norm = self.weights.apply([result.gradient for result in estimates], rate)
+        self.meta_step += 1
+        replaced = []
+        for index, result in zip(drawn, estimates, strict=True):
+            self.populations[index].carry = result.carry
+            replaced.append(self.populations[index].replace_finished(self.weights.current, self.meta_step))
+
+        seconds = time.perf_counter() - began
+        inner_steps = sum(lengths) * spec.instances
+        self.inner_steps += inner_steps
+        rows = [
+            {
+                "meta_step": self.meta_step,
+                "problem": spec.problems[index].title,
+                "truncation": length,
+                "meta_loss": float(result.meta_loss),
+                "gradient_norm": float(result.norm),
+                "nonfinite_entries": int(result.nonfinite),
+                "diverged": int(result.diverged),
+                "replaced": resets,
+                "mean_norm": mean_norm,
+                "learning_rate": rate,
+                "inner_steps": length * spec.instances,
+                "seconds": round(seconds, 4),
+            }
+            for index, length, result, resets in zip(drawn, lengths, estimates, replaced, strict=True)
+        ]
+        self.directory.metrics.append(rows)
+        self.directory.event(
+            self.meta_step,
+            {f"meta_loss/{row['problem']}": row["meta_loss"] for row in rows}
+            | {"mean_norm": mean_norm, "learning_rate": rate, "inner_steps_per_second": inner_steps / seconds},
+        )
+        scores, best = self._validate()
+        self.seconds += time.perf_counter() - began
+        meta_loss = float(np.mean([row["meta_loss"] for row in rows]))
+        return Progress(self.meta_step, spec.meta_steps, meta_loss, inner_steps, seconds, scores, best)
+
+    def _validate(self) -> tuple[tuple[Score, ...], bool]:
+        """Score the averaged weights when it is time to, and keep them if they are the best so far."""
+        validation = self.spec.validation
+        if not validation.problems:
+            self.best = self.weights.average
+            return (), False
+        if self.meta_step % validation.every and self.meta_step != self.spec.meta_steps:
+            return (), False
+        scores = self._validator.scores(self.weights.average)
+        score = overall(scores)
+        best = score < self.best_score
+        if best:
+            self.best_score, self.best = score, self.weights.average
+        self.directory.validation.append({"meta_step": self.meta_step, **vars(entry)} for entry in scores)
+        self.directory.event(
+            self.meta_step,
+            {f"validation/{entry.problem}": entry.objective for entry in scores} | {"validation": score},
+        )
+        return tuple(scores), best
+
+    def _snapshot(self) -> dict[str, tf.Tensor]:
+        leaves = self.weights.snapshot()
+        leaves |= {f"best/{name}": value for name, value in self.best.items()}
+        leaves["progress"] = tf.constant(
+            [self.meta_step, self.inner_steps, self.seconds, self.best_score], tf.float64
+        )
+        for index, population in enumerate(self.populations):
+            assert population.carry is not None
+            leaves[f"population/{index}/horizon"] = tf.constant(population.horizon)
+            for path, leaf in _named_leaves(population.carry).items():
+                leaves[f"population/{index}/{path}"] = leaf
+        return leaves
+
+    def _restore(self, leaves: dict[str, tf.Tensor]) -> None:
+        self.weights.restore(leaves)
+        self.best = {name: leaves[f"best/{name}"] for name in self.best}
+        meta_step, inner_steps, self.seconds, self.best_score = (float(value) for value in leaves["progress"])
+        self.meta_step, self.inner_steps = int(meta_step), int(inner_steps)
+        for index, population in enumerate(self.populations):
+            assert population.carry is not None
+            population.horizon = leaves[f"population/{index}/horizon"].numpy()
+            paths = _named_leaves(population.carry)
+            flat = [leaves[f"population/{index}/{path}"] for path in paths]
+            population.carry = tf.nest.pack_sequence_as(population.carry, flat)
+
+    @staticmethod
+    def _numpy(weights) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value) for name, value in weights.items()}
+
+    def describe(self) -> str:
+        """What is trained on what, in one line."""
+        spec = self.spec
+        count = sum(int(tf.size(value)) for value in self.weights.current.values())
+        families = f"{len(spec.problems)} problem families" if len(spec.problems) > 1 else spec.problems[0].title
+        return f"{self.optimizer.name} ({count:,} weights) on {families}"
+
+    def summary(self) -> dict:
+        """The outcome of the run."""
+        rows = {
+            "run": str(self.directory.path),
+            "artifact": str(self.directory.artifact),
+            "meta_steps": self.meta_step,
+            "inner_steps": self.inner_steps,
+            "seconds": round(self.seconds, 1),
+        }
+        if self.spec.validation.problems:
+            rows["best_validation_objective"] = round(self.best_score, 4)
+        return rows
+
+    def _card(self) -> dict:
+        spec = self.spec
+        card = {
+            "meta_training": {
+                "problems": [entry.title for entry in spec.problems],
+                "validation_problems": [entry.title for entry in spec.validation.problems],
+                "meta_steps": self.meta_step,
+                "inner_steps": self.inner_steps,
+                "seconds": round(self.seconds, 1),
+                "seed": spec.seed,
+                "record": spec.record,
+                "spec": spec.model_dump(mode="json", exclude={"record"}),
+            }
+        }
+        if spec.validation.problems:
+            card["meta_training"]["best_validation_objective"] = self.best_score
+        return card
+
+
+def _named_leaves(carry: Carry) -> dict[str, tf.Tensor]:
+    """The leaves of a carry by path, in the order in which `tf.nest` flattens it."""
+    leaves = {}
+    for field in Carry._fields:
+        value = getattr(carry, field)
+        if isinstance(value, dict):
+            leaves |= {f"{field}/{key}": value[key] for key in sorted(value)}
+        else:
+            leaves[field] = value
+    return leaves
+
+
+def record_of(spec: MetaTraining) -> dict:
+    """Versions and data sources, for the record."""
+    sources = {entry.title: entry.make().source for entry in (*spec.problems, *spec.validation.problems)}
+    return {
+        "l2o": l2o_cli.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "data": sources,
+    }

@@ -1,0 +1,50 @@
+"""What a learned optimizer sees of the gradients: running averages and scale-free features (Wichrowska et al. 2017, section 3).
+
+Shape letters: I instances, P parameters of one instance, S time scales. Arrays are feature-major, [F, I, P].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
+
+SQUARE_EPSILON = 1e-12  # added to every square that is averaged
+ROOT_EPSILON = 1e-16  # added under every root
+GRADIENT_LIMIT = 1e18  # larger gradients would have no finite square in float32
+
+
+def time_scale_exponents(scales: int) -> np.ndarray:
+    """2^-s for s = 0..S-1, [S, 1, 1]: a decay to this power makes each average twice as slow as the one before."""
+    return (0.5 ** np.arange(scales, dtype=np.float32))[:, None, None]
+
+
+def average(old: Array, new: Array, log_decay: Array, without_history: Array) -> Array:
+    """A running mean, old * d + new * (1 - d) with d = exp(log_decay), or 0 where there is no history to keep.
+
+    The decay is given by its logarithm because roots of it are needed, whose derivative at d = 0 would be infinite.
+    """
+    decay = ops.where(without_history, 0.0, ops.exp(log_decay))
+    return new + decay * (old - new)
+
+
+def scaled(gradients: Array, squares: Array) -> Array:
+    """asinh(g / sqrt(lambda)): the gradient in units of its own size, compressed where it is large."""
+    return ops.arcsinh(gradients * ops.rsqrt(squares + ROOT_EPSILON))
+
+
+def neighbour_products(values: Array) -> Array:
+    """m_s * m_{s+1}: [S, I, P] -> [S - 1, I, P]; positive while the gradient keeps its sign over the time scales."""
+    return values[:-1] * values[1:]
+
+
+def relative_log(values: Array) -> Array:
+    """log v_s - mean_s log v_s: [S, I, P] -> [S, I, P]; how the size of the gradient changes with the time scale."""
+    logs = ops.log(values + ROOT_EPSILON)
+    return logs - ops.mean(logs, axis=0, keepdims=True)
+
+
+def divided_by_tensor_rms(values: Array, layout: Layout) -> Array:
+    """Every tensor of `values` [..., P] divided by its root mean square."""
+    return values * spread(ops.rsqrt(tensor_mean(ops.square(values), layout) + ROOT_EPSILON), layout)

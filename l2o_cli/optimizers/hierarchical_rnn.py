@@ -1,0 +1,253 @@
+"""The hierarchical RNN optimizer (Wichrowska et al. 2017, "Learned Optimizers that Scale and Generalize").
+
+Shape letters: I instances, P parameters of one instance, T tensors, S time scales, F features, K hidden units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from keras import ops
+
+from l2o_cli.optimizers import features
+from l2o_cli.optimizers.base import Optimizer, State, Weights
+from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
+from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
+
+LEVELS = ("parameter", "tensor", "global")
+MOMENTUM_DECAY_BIAS = 2.2  # sigmoid: 0.9
+SQUARE_DECAY_BIAS = 3.2  # sigmoid: 0.96
+RATE_MOMENTUM_LOGIT = 3.2
+LOG_RATE_LIMIT = 33.0
+EXTREME_LOG_RATES = (float(np.log(1e-6)), 0.0)
+TYPICAL_LOG_RATE = float(np.log(1e-3))
+
+
+@dataclass(frozen=True)
+class HierarchicalRNN(Optimizer):
+    """GRUs per parameter, per tensor and for the whole problem, fed with scale-free features of the gradients.
+
+    Attributes:
+        hidden: units of the parameter, tensor and global level; two or one of them leave the upper levels out.
+        time_scales: S, the number of gradient averages per parameter, each twice as slow as the one before.
+        attention: take the next gradient at an attended point ahead of the parameters (Nesterov-like).
+        dynamic_scaling: divide the averaged gradients by the root of their own second moments; off: only asinh.
+        grad_products: feed the products of neighbouring time scales (a measure of curvature).
+        relative_log_moments: feed the log second moments relative to their mean over the time scales (signal against noise).
+        relative_rate: feed the log learning rate relative to its mean over the "problem", over the "tensor", or not ("off").
+        extreme_rate: feed how far the learning rate lies outside [1e-6, 1].
+        absolute_rate: feed log(learning rate / 1e-3).
+        gradient_shortcut: add a learned linear map of the scaled gradients to the directions.
+        normalize_direction: divide each direction by its RMS over the tensor, so that the learning rate alone sets step lengths.
+        rate_momentum: average the log learning rate over the steps; off: the latest one is carried on.
+        multiple_scale_decays: space the decays of the second moments over the time scales too (the paper; its code: not).
+        scale_by_raw_moment: scale the averaged gradients by the second moment of the raw gradients, as Adam does.
+        learned_initial_state: initial hidden states are meta-trained; off: zero.
+        initial_rate: range of the log-uniform initial learning rates, half of it drawn per tensor, half per parameter.
+    """
+
+    name: ClassVar[str] = "hrnn"
+    summary: ClassVar[str] = "hierarchical RNN: a GRU per parameter, tensor and problem (Wichrowska et al. 2017)"
+    learned: ClassVar[bool] = True
+
+    hidden: tuple[int, ...] = (10, 20, 20)
+    time_scales: int = 4
+    attention: bool = False
+    dynamic_scaling: bool = True
+    grad_products: bool = True
+    relative_log_moments: bool = True
+    relative_rate: Literal["problem", "tensor", "off"] = "problem"
+    extreme_rate: bool = False
+    absolute_rate: bool = False
+    gradient_shortcut: bool = True
+    normalize_direction: bool = True
+    rate_momentum: bool = True
+    multiple_scale_decays: bool = False
+    scale_by_raw_moment: bool = False
+    learned_initial_state: bool = True
+    initial_rate: tuple[float, float] = (1e-6, 1e-2)
+
+    def __post_init__(self):
+        if not 1 <= len(self.hidden) <= len(LEVELS) or min(self.hidden) < 1:
+            raise ValueError(f"hidden must be one to three positive sizes, not {self.hidden}")
+        if self.time_scales < 1:
+            raise ValueError(f"time_scales must be at least 1, not {self.time_scales}")
+        low, high = self.initial_rate
+        if not 0 < low <= high:
+            raise ValueError(f"initial_rate must be two positive numbers in order, not {self.initial_rate}")
+
+    @property
+    def evaluates_elsewhere(self) -> bool:
+        return self.attention
+
+    @property
+    def features(self) -> int:
+        """F, the length of the feature vector of one parameter."""
+        scales = self.time_scales
+        return (
+            scales
+            + (scales - 1) * self.grad_products
+            + scales * self.relative_log_moments
+            + (self.relative_rate != "off")
+            + self.extreme_rate
+            + self.absolute_rate
+        )
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        """What is read out of a parameter's state, in the order of the readout's rows."""
+        return ("direction", "rate", "momentum_decay", "square_decay") + ("attention",) * self.attention
+
+    def init_weights(self, seed):
+        rng = np.random.default_rng(seed)
+        units = self.hidden[0]
+        weights: Weights = init_gru(rng, "parameter", self.features, units)
+        readout = {name: normal_matrix(rng, 1, units) for name in self.readouts}
+        readout["rate"][:] = 0.0
+        if self.attention:
+            readout["attention"] = readout["direction"].copy()
+        weights["readout"] = np.concatenate([readout[name] for name in self.readouts])
+        weights["decay_bias"] = np.array([MOMENTUM_DECAY_BIAS, SQUARE_DECAY_BIAS], np.float32)[:, None, None]
+        weights["rate_bias"] = np.zeros((1, 1, 1), np.float32)
+        weights["step_offset"] = np.float32(-1.0)
+        if self.rate_momentum:
+            weights["rate_momentum"] = np.float32(RATE_MOMENTUM_LOGIT)
+        if self.gradient_shortcut:
+            directions = 1 + self.attention
+            shape = (directions, self.time_scales)
+            weights["shortcut"] = np.full(shape, 1.0 / self.time_scales, np.float32)
+        below = units + self.features
+        for level, units in zip(LEVELS[1:], self.hidden[1:], strict=False):
+            weights |= init_gru(rng, level, below, units)
+            below = units
+        for level in range(len(self.hidden) - 1):
+            upper = self.hidden[level + 1 :]
+            weights[f"{LEVELS[level]}/from_above"] = np.concatenate(
+                [normal_matrix(rng, 3 * self.hidden[level], units) for units in upper], axis=1
+            )
+        if self.learned_initial_state:
+            for level, units in zip(LEVELS, self.hidden, strict=False):
+                weights[f"{level}/initial"] = rng.uniform(-1, 1, (units, 1, 1)).astype(np.float32)
+        return weights
+
+    def init_state(self, weights, layout, instances, seed):
+        rng = np.random.default_rng(seed)
+        scales, count, tensors = self.time_scales, layout.parameters, layout.tensors
+        low, high = np.log(self.initial_rate)
+        per_tensor = np.repeat(rng.uniform(size=(1, instances, tensors)), layout.sizes, axis=-1)
+        per_parameter = rng.uniform(size=(1, instances, count))
+        log_rate = low + (high - low) * 0.5 * (per_tensor + per_parameter)
+        squares = 1 if self.scale_by_raw_moment else scales
+        state: State = {
+            "momenta": np.zeros((scales, instances, count), np.float32),
+            "squares": np.zeros((squares, instances, count), np.float32),
+            "log_rate": log_rate.astype(np.float32),
+        }
+        for level, units, axis in zip(LEVELS, self.hidden, (count, tensors, 1), strict=False):
+            state[level] = np.zeros((units, instances, axis), np.float32)
+        if self.attention:
+            state["offset"] = np.zeros((1, instances, count), np.float32)
+        return self.refresh_state(weights, state, np.ones(instances, bool))
+
+    def refresh_state(self, weights, state, fresh):
+        if not self.learned_initial_state:
+            return state
+        mask = ops.reshape(fresh, (1, -1, 1))
+        learned = {
+            level: ops.where(mask, weights[f"{level}/initial"], state[level])
+            for level, _ in zip(LEVELS, self.hidden, strict=False)
+        }
+        return {**state, **learned}
+
+    def evaluation_point(self, weights, state, params, layout):
+        return params + state["offset"][0] if self.attention else params
+
+    def update(self, weights, state, params, gradients, loss, step, layout):
+        first = ops.reshape(ops.equal(step, 0), (1, -1, 1))
+        averages = self._averages(weights, state, gradients, first)
+        scaled, inputs = self._inputs(averages, state["log_rate"], layout)
+        levels = self._levels(weights, state, inputs, layout)
+        outputs = matmul(weights["readout"], levels["parameter"])
+
+        rate_change = outputs[1:2] + weights["rate_bias"]
+        log_rate = _clip_straight_through(state["log_rate"] + rate_change)
+        carried_rate = log_rate
+        if self.rate_momentum:
+            momentum = ops.sigmoid(weights["rate_momentum"])
+            carried_rate = log_rate + momentum * (state["log_rate"] - log_rate)
+
+        move = ops.exp(log_rate + weights["step_offset"]) * self._direction(weights, outputs[:1], scaled, 0, layout)
+        new_state = {**averages, **levels, "log_rate": carried_rate}
+        if self.attention:
+            attended = ops.exp(log_rate) * self._direction(weights, outputs[4:5], scaled, 1, layout)
+            new_state["offset"] = move - attended
+        return params - move[0], new_state
+
+    def _averages(self, weights: Weights, state: State, gradients: Array, first: Array) -> State:
+        """The gradient averages and second moments after this gradient, with decays read out of the parameter's state."""
+        gradient = ops.clip(gradients, -features.GRADIENT_LIMIT, features.GRADIENT_LIMIT)[None]
+        logits = matmul(weights["readout"][2:4], state["parameter"]) + weights["decay_bias"]
+        log_decays = ops.log_sigmoid(logits)
+        exponents = features.time_scale_exponents(self.time_scales)
+        momenta = features.average(state["momenta"], gradient, exponents * log_decays[:1], first)
+
+        squared = ops.square(gradient if self.scale_by_raw_moment else momenta) + features.SQUARE_EPSILON
+        square_exponents = exponents if self.multiple_scale_decays and not self.scale_by_raw_moment else 1.0
+        untouched = state["squares"] < 2 * features.SQUARE_EPSILON  # only zero gradients so far
+        squares = features.average(state["squares"], squared, square_exponents * log_decays[1:], untouched)
+        return {"momenta": momenta, "squares": squares}
+
+    def _inputs(self, averages: State, log_rate: Array, layout: Layout) -> tuple[Array, Array]:
+        """The scaled gradient averages [S, I, P] and the whole feature vector [F, I, P]."""
+        momenta, squares = averages["momenta"], averages["squares"]
+        scaled = features.scaled(momenta, squares) if self.dynamic_scaling else ops.arcsinh(momenta)
+        parts = [scaled]
+        if self.grad_products:
+            parts.append(features.neighbour_products(scaled))
+        if self.relative_log_moments:
+            parts.append(features.relative_log(ops.square(momenta) if self.scale_by_raw_moment else squares))
+        if self.relative_rate == "problem":
+            parts.append(log_rate - ops.mean(log_rate, axis=-1, keepdims=True))
+        elif self.relative_rate == "tensor":
+            parts.append(log_rate - spread(tensor_mean(log_rate, layout), layout))
+        if self.extreme_rate:
+            low, high = EXTREME_LOG_RATES
+            parts.append(ops.relu(log_rate - high) - ops.relu(low - log_rate))
+        if self.absolute_rate:
+            parts.append(log_rate - TYPICAL_LOG_RATE)
+        return scaled, ops.concatenate(parts, axis=0)
+
+    def _levels(self, weights: Weights, state: State, inputs: Array, layout: Layout) -> State:
+        """The new hidden states: parameters first, with the old states above them, then tensors, then the problem."""
+        instances = state["parameter"].shape[1]
+        above = [state[level] for level in LEVELS[1 : len(self.hidden)]]
+        tall = [ops.broadcast_to(upper, (upper.shape[0], instances, layout.tensors)) for upper in above]
+
+        bias = 0.0
+        if above:
+            from_above = matmul(weights["parameter/from_above"], ops.concatenate(tall, axis=0))
+            bias = spread(from_above, layout)
+        new = {"parameter": gru(weights, "parameter", inputs, state["parameter"], bias)}
+        if len(self.hidden) > 1:
+            seen = ops.concatenate([tensor_mean(new["parameter"], layout), tensor_mean(inputs, layout)], axis=0)
+            bias = matmul(weights["tensor/from_above"], above[1]) if len(self.hidden) > 2 else 0.0
+            new["tensor"] = gru(weights, "tensor", seen, state["tensor"], bias)
+        if len(self.hidden) > 2:
+            seen = ops.mean(new["tensor"], axis=-1, keepdims=True)
+            new["global"] = gru(weights, "global", seen, state["global"])
+        return new
+
+    def _direction(self, weights: Weights, readout: Array, scaled: Array, row: int, layout: Layout) -> Array:
+        """A direction [1, I, P]: the readout, plus the shortcut from the gradients, divided by its RMS over each tensor."""
+        direction = readout
+        if self.gradient_shortcut:
+            direction = direction + matmul(weights["shortcut"][row : row + 1], scaled)
+        return features.divided_by_tensor_rms(direction, layout) if self.normalize_direction else direction
+
+
+def _clip_straight_through(log_rate: Array) -> Array:
+    """Clipped to +-33, with the gradient of the identity."""
+    clipped = ops.clip(log_rate, -LOG_RATE_LIMIT, LOG_RATE_LIMIT)
+    return log_rate + ops.stop_gradient(clipped - log_rate)

@@ -1,0 +1,53 @@
+"""A gated recurrent unit on feature-major arrays [F, I, N] (Cho et al. 2014)."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from l2o_cli.optimizers.base import Weights
+from l2o_cli.optimizers.packing import Array
+
+GATE_BIAS = 2.2  # sigmoid(2.2) = 0.9: a new unit keeps most of its state
+
+
+def normal_matrix(rng: np.random.Generator, rows: int, columns: int, fan_in: int | None = None) -> np.ndarray:
+    """N(0, (0.5 / sqrt(fan in))^2), [rows, columns], for products with columns."""
+    return (rng.standard_normal((rows, columns)) * 0.5 / np.sqrt(fan_in or columns)).astype(np.float32)
+
+
+def matmul(matrix: Array, values: Array) -> Array:
+    """[K, F] x [F, I, N] -> [K, I, N]."""
+    lead, shape = matrix.shape[0], ops.shape(values)
+    flat = ops.matmul(matrix, ops.reshape(values, (shape[0], -1)))
+    return ops.reshape(flat, (lead, shape[1], shape[2]))
+
+
+def init_gru(rng: np.random.Generator, prefix: str, inputs: int, units: int) -> Weights:
+    """Weights of a unit with F inputs and K states: reset, update and candidate rows, in this order."""
+    bias = np.zeros((3 * units, 1, 1), np.float32)
+    bias[: 2 * units] = GATE_BIAS
+    return {
+        f"{prefix}/input": normal_matrix(rng, 3 * units, inputs, inputs + units),
+        f"{prefix}/recurrent_gates": normal_matrix(rng, 2 * units, units, inputs + units),
+        f"{prefix}/recurrent_candidate": normal_matrix(rng, units, units, inputs + units),
+        f"{prefix}/bias": bias,
+    }
+
+
+def gru(weights: Weights, prefix: str, inputs: Array, hidden: Array, extra_bias: Array | float = 0.0) -> Array:
+    """One step: h' = u * h + (1 - u) * c.
+
+    r, u = sigmoid(W_g [x, h] + b_g), c = tanh(W_c [x, r * h] + b_c).
+
+    Args:
+        inputs: [F, I, N].
+        hidden: [K, I, N].
+        extra_bias: [3 K, I, N], added before the nonlinearities.
+    """
+    units = hidden.shape[0]
+    drive = matmul(weights[f"{prefix}/input"], inputs) + weights[f"{prefix}/bias"] + extra_bias
+    gates = ops.sigmoid(drive[: 2 * units] + matmul(weights[f"{prefix}/recurrent_gates"], hidden))
+    reset, update = gates[:units], gates[units:]
+    candidate = ops.tanh(drive[2 * units :] + matmul(weights[f"{prefix}/recurrent_candidate"], reset * hidden))
+    return candidate + update * (hidden - candidate)

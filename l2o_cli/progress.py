@@ -1,0 +1,70 @@
+"""What a long run shows while it goes on: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL = 10.0  # seconds between plain lines
+
+
+class MetaTrainingProgress:
+    """Shows meta-training on stderr; use as a context manager and call it after each meta-step."""
+
+    def __init__(self, done: int, total: int):
+        self._done, self._total = done, total
+        self._console = Console(file=sys.stderr)
+        self._bar = Progress(
+            TextColumn("meta-training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._live = self._console.is_terminal
+        self._meta_loss: float | None = None
+        self._rate = 0.0
+        self._validation = ""
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> MetaTrainingProgress:
+        if self._live:
+            self._task = self._bar.add_task("", total=self._total, completed=self._done, note="compiling")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, progress) -> None:
+        """Take in the `Progress` of one meta-step."""
+        # Running means over about twenty meta-steps; families differ too much for single values to be read.
+        keep = 0.95 if self._meta_loss is not None and math.isfinite(self._meta_loss) else 0.0
+        self._meta_loss = keep * (self._meta_loss or 0.0) + (1 - keep) * progress.meta_loss
+        rate = progress.inner_steps / progress.seconds
+        self._rate = rate if not self._rate else 0.9 * self._rate + 0.1 * rate
+        if progress.scores:
+            score = sum(entry.objective for entry in progress.scores) / len(progress.scores)
+            self._validation = f"  validation {score:.3f}" + (" (best)" if progress.best else "")
+        note = f"meta-loss {self._meta_loss:.3f}{self._validation}  {self._rate:,.0f} inner steps/s"
+        if self._live:
+            self._bar.update(self._task, completed=progress.meta_step, note=note)
+            return
+        now = time.monotonic()
+        last = progress.meta_step == progress.meta_steps
+        if last or now - self._told >= PLAIN_INTERVAL:
+            self._told = now
+            made = progress.meta_step - self._done
+            left = (now - self._began) / made * (progress.meta_steps - progress.meta_step)
+            line = f"meta-step {progress.meta_step}/{progress.meta_steps}  {note}  {_clock(left)} left"
+            print(line, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
