@@ -1,0 +1,40 @@
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
+
+setup: $(STAMP)  ## create .venv with everything, the project itself editable
+
+$(STAMP): requirements.txt pyproject.toml
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+demo: $(STAMP)  ## meta-train, evaluate and compare in a few minutes; writes runs/demo*
+	rm -rf runs/demo runs/demo-evaluate runs/demo-compare
+	l2o meta-train configs/quick.yaml --out runs/demo
+	l2o evaluate --problem mnist_conv --optimizer runs/demo --optimizer hrnn --out runs/demo-evaluate
+	l2o compare --problems mnist_conv --optimizer hrnn --baselines adam,rmsprop --trials 7 --steps 300 --seeds 3 --out runs/demo-compare
+
+test: $(STAMP)  ## the tests that are not slow
+	$(BIN)/python -m pytest -q
+
+test-all: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest -q -m ""
+
+lint: $(STAMP)  ## ruff, mypy and the layering
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+clean:  ## remove caches and builds (not runs/ and not .venv)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

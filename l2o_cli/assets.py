@@ -1,0 +1,35 @@
+"""Where the published specs and checkpoints lie: inside the installed package, or at the top of a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from l2o_cli.errors import BadInput
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _folder(name: str) -> Path:
+    packaged = _PACKAGE / "_assets"
+    return (packaged if packaged.is_dir() else _PACKAGE.parent) / name
+
+
+def configs() -> Path:
+    """The folder of the experiment specs, `NAME.yaml`."""
+    return _folder("configs")
+
+
+def checkpoints() -> Path:
+    """The folder of the published optimizers, one folder each."""
+    return _folder("checkpoints")
+
+
+def find_config(name: str) -> Path:
+    """The spec file `name`, or the one of that name that l2o ships; BadInput when there is neither."""
+    path, shipped = Path(name), configs() / f"{name}.yaml"
+    if path.exists() or not shipped.exists():
+        if not path.is_file():
+            names = ", ".join(sorted(entry.stem for entry in configs().glob("*.yaml")))
+            raise BadInput(f"{name}: no such file, nor a spec that l2o ships: {names}")
+        return path
+    return shipped

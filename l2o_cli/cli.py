@@ -1,0 +1,148 @@
+"""The command `l2o`: subcommands imported only when they are called, and errors said in one line.
+
+Nothing heavy is imported here: `l2o --help` must answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from l2o_cli import runtime
+
+# name -> its line in `l2o --help`; the command is the attribute `name` of the module `l2o_cli.commands.name`.
+COMMANDS = {
+    "meta-train": "Meta-train a learned optimizer as a spec says; writes a checkpoint and a log.",
+    "evaluate": "Run optimizers on problems; writes their curves and scores.",
+    "compare": "Compare a learned optimizer with tuned hand-designed ones.",
+    "export": "Write a learned optimizer as Keras, SavedModel or safetensors.",
+    "bench": "Measure the speed of an optimizer's inner and meta-training steps.",
+    "problems": "List the problems.",
+    "optimizers": "List the optimizers and the published checkpoints.",
+}
+
+USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 2, 1, 130, 141
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and short helps, and imports a command only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        attribute = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"l2o_cli.commands.{attribute}"), attribute)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"unknown command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"l2o {version('l2o')}")
+    except PackageNotFoundError:
+        click.echo("l2o (not installed)")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show tracebacks and TensorFlow's own messages (may also follow the command).")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
+def cli(debug: bool) -> None:
+    """Meta-train learned optimizers, evaluate them, compare them with tuned hand-designed ones and export them.
+
+    Try:  l2o optimizers
+    """
+    runtime.prepare(debug)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether the message of `error` says all: what the user did wrong, or what a file or a data set did."""
+    data = sys.modules.get("problems.data")
+    missing = getattr(data, "DataMissing", ())
+    return isinstance(error, OSError | missing) if missing else isinstance(error, OSError)
+
+
+def describe(error: Exception) -> tuple[str, int]:
+    """The one line that tells a user of `error`, and the exit code."""
+    code = getattr(error, "exit_code", None)
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        see = f" (see {context.command_path} --help)" if context and isinstance(error, click.UsageError) else ""
+        return _one_line(error.format_message()) + see, error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}", FAILED
+    if isinstance(code, int) or _is_expected(error):
+        return _one_line(str(error)) or type(error).__name__, code if isinstance(code, int) else FAILED
+    hint = runtime.cache_hint(error) or "run with --debug for the traceback"
+    return f"{type(error).__name__}: {_one_line(str(error), limit=300)}; {hint}", FAILED
+
+
+def _one_line(message: str, limit: int | None = None) -> str:
+    line = " ".join(message.split())
+    return line if limit is None or len(line) <= limit else line[: limit - 3] + "..."
+
+
+def _debug_first(arguments: Sequence[str]) -> list[str]:
+    """`--debug` moved from wherever it stands to the front, where the group reads it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    rest = [argument for argument in arguments[:end] if argument != "--debug"]
+    return ["--debug"] * (len(rest) < end) + rest + list(arguments[end:])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `l2o` with `arguments`; its exit code."""
+    arguments = _debug_first(arguments)
+    debug = "--debug" in arguments[:1]
+    try:
+        result: Any = cli.main(arguments, prog_name="l2o", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        print("l2o: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What reads our output has gone: say nothing, and keep the interpreter from saying it while it flushes at exit.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
+    except Exception as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        message, code = describe(error)
+        print(f"l2o: error: {message}", file=sys.stderr)
+        return code
+
+
+def main() -> NoReturn:
+    """The entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""What must be set before TensorFlow is imported: the environment, the compilation cache, and a quiet terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import os
+import platform
+import re
+import warnings
+from pathlib import Path
+
+from l2o_cli import stderr_filter
+
+# What TensorFlow says when an entry of the compilation cache cannot be read.
+_CACHE_DAMAGE = re.compile(
+    r"Serialized cache key does not match|Failed to parse serialized CpuAotCompilationResult"
+    r"|xla_compile_cache_|Read less bytes than requested"
+)
+
+
+def prepare(debug: bool = False) -> None:
+    """Make TensorFlow, once imported, compile into the cache and keep quiet; everything as it comes when `debug`."""
+    set_environment(debug)
+    if not debug:
+        quieten_python()
+        stderr_filter.install()
+
+
+def set_environment(debug: bool = False) -> None:
+    """Environment variables for TensorFlow and Keras; what the user has set stands."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if not debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    folder = cache_folder()
+    if folder is not None and "TF_XLA_FLAGS" not in os.environ:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK)
+        except OSError:
+            writable = False
+        # TensorFlow fails at the first compilation if it cannot write there.
+        if writable:
+            os.environ["TF_XLA_FLAGS"] = (
+                f"--tf_xla_persistent_cache_directory={folder} --tf_xla_persistent_cache_read_only=false"
+            )
+
+
+def cache_folder() -> Path | None:
+    """Where compiled computations are kept: $L2O_CACHE, or l2o/xla in the user's cache; None when L2O_CACHE=off.
+
+    TensorFlow names an entry after the computation alone, so code for another CPU or by another release would be taken for
+    this one's: each combination has a folder of its own.
+    """
+    chosen = os.environ.get("L2O_CACHE", "")
+    if chosen.lower() == "off":
+        return None
+    if chosen:
+        root = Path(chosen).expanduser()
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "l2o" / "xla"
+    identity = "\n".join((_release("tensorflow"), _cpu(), os.environ.get("XLA_FLAGS", "")))
+    return root.absolute() / hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _release(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _cpu() -> str:
+    """What tells apart CPUs that cannot run each other's code."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    features = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return "\n".join([platform.machine(), platform.processor(), *dict.fromkeys(features)])
+
+
+def cache_hint(error: BaseException) -> str | None:
+    """What to do about `error` when it comes of a damaged entry of the compilation cache."""
+    if _CACHE_DAMAGE.search(str(error)) and "persistent_cache_directory" in os.environ.get("TF_XLA_FLAGS", ""):
+        return f"the compilation cache seems damaged: delete {cache_folder()} and run again"
+    return None
+
+
+def quieten_python() -> None:
+    """Silence the Python warnings of TensorFlow and Keras, which are about their insides."""
+    warnings.filterwarnings("ignore", module=r"(tensorflow|keras|google\.protobuf|tensorflow_datasets)\b")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)

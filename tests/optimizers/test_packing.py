@@ -1,0 +1,52 @@
+"""Packing against numpy by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l2o_cli.optimizers.packing import Layout, pack, spread, tensor_mean, unpack
+
+SHAPES = st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=1, max_size=4)
+
+
+def layout_of(shapes):
+    return Layout.of({f"t{index}": shape for index, shape in enumerate(shapes)})
+
+
+@settings(max_examples=25, deadline=None)
+@given(SHAPES, st.integers(1, 3))
+def test_round_trip(shapes, instances):
+    layout = layout_of(shapes)
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(size=(instances, *shape)).astype("float32") for name, shape in zip(layout.names, shapes)}
+    packed = np.asarray(pack(params, layout))
+    assert packed.shape == (instances, layout.parameters)
+    np.testing.assert_array_equal(packed, np.concatenate([p.reshape(instances, -1) for p in params.values()], axis=1))
+    for name, tensor in unpack(packed, layout).items():
+        np.testing.assert_array_equal(tensor, params[name])
+
+
+def test_order_is_that_of_the_layout():
+    layout = Layout.of({"b": (2,), "a": ()})
+    packed = pack({"a": np.float32([3]), "b": np.float32([[1, 2]])}, layout)
+    np.testing.assert_array_equal(packed, [[1, 2, 3]])
+    assert (layout.sizes, layout.offsets, layout.parameters, layout.tensors) == ((2, 1), (0, 2), 3, 2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SHAPES, st.sampled_from([(), (2,), (3, 2)]))
+def test_tensor_mean_and_spread(shapes, lead):
+    layout = layout_of(shapes)
+    values = np.random.default_rng(1).normal(size=(*lead, layout.parameters)).astype("float32")
+    ends = np.cumsum(layout.sizes)
+    expected = np.stack([values[..., end - size : end].mean(-1) for end, size in zip(ends, layout.sizes)], axis=-1)
+    means = np.asarray(tensor_mean(values, layout))
+    assert means.shape == (*lead, layout.tensors)
+    np.testing.assert_allclose(means, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(spread(means, layout), np.repeat(means, layout.sizes, axis=-1))
+
+
+def test_missing_tensor_is_an_error():
+    with pytest.raises(KeyError, match="b"):
+        pack({"a": np.float32([1])}, Layout.of({"a": (), "b": ()}))
