@@ -1,0 +1,1 @@
+"""Running optimizers on problems: trials, tuning, scores and what is drawn and written of them."""

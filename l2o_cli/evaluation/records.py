@@ -1,0 +1,66 @@
+"""What evaluation takes and gives: a contender and the record of one run.
+
+Shape letters: N steps of a run, R records of a run (one before the first step, one after each window).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from l2o_cli.optimizers.base import Optimizer
+
+
+class Contender(Protocol):
+    """An optimizer with its weights and a name for tables and plots."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def optimizer(self) -> Optimizer: ...
+    @property
+    def weights(self) -> Mapping[str, Any]: ...
+    @property
+    def source(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """One (problem, optimizer, hyperparameters, seed) for N steps."""
+
+    problem: str
+    optimizer: str
+    trial: int  # 0 for a learned optimizer, else the index of the hyperparameter setting
+    hyperparameters: dict[str, float]  # of a hand-designed optimizer, all of them; {} for a learned one
+    seed: int
+    every: int  # steps per window
+    losses: np.ndarray  # [N], the minibatch loss of each step before its update; NaN after the divergence
+    seconds: np.ndarray  # [R], wall-clock of the compiled loop, divided by the instances that ran together
+    validation: np.ndarray | None  # [R], NaN where not measured and after the divergence; None: nothing is held out
+    diverged_at: int | None  # the step whose loss or update was not finite
+
+    @property
+    def steps(self) -> int:
+        return len(self.losses)
+
+    @property
+    def record_steps(self) -> np.ndarray:
+        """Updates made at each record, [R]: 0, every, 2 every, ..., N."""
+        return np.minimum(np.arange(len(self.seconds)) * self.every, self.steps)
+
+    @property
+    def window_losses(self) -> np.ndarray:
+        """The initial minibatch loss, then the mean minibatch loss of each window, [R]; NaN from the divergence on."""
+        return self.mean_losses(self.every)[1]
+
+    def mean_losses(self, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean minibatch losses of each `width` steps, and the updates made by then; the first is the initial loss, at 0."""
+        starts = np.arange(0, self.steps, width)
+        ends = np.append(starts[1:], self.steps)
+        with np.errstate(over="ignore", invalid="ignore"):
+            means = np.add.reduceat(self.losses.astype(np.float64), starts) / (ends - starts)
+        means = np.append(self.losses[0], means)
+        return np.append(0, ends), np.where(np.isfinite(means), means, np.nan)

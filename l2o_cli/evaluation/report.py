@@ -1,0 +1,85 @@
+"""What a command prints of its outcome: a table, the data's sources and the files, or JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from l2o_cli.evaluation.evaluate import Outcome
+from l2o_cli.evaluation.scores import Row
+
+
+def _loss(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if math.isfinite(value) else "diverged"
+
+
+def _cells(row: Row, steps_of_divergence: list[int]) -> tuple[str, ...]:
+    rate = row.hyperparameters.get("learning_rate")
+    steps = f" (step {', '.join(map(str, steps_of_divergence))})" if steps_of_divergence else ""
+    return (
+        row.problem,
+        row.optimizer,
+        "-" if rate is None else f"{rate:.3g}",
+        str(row.trials),
+        _loss(row.final_train_loss),
+        _loss(row.mean_log_train_loss),
+        _loss(row.final_validation_loss),
+        f"{row.diverged}/{row.seeds}{steps}",
+        f"{row.step_milliseconds:.3g}",
+    )
+
+
+def table(outcome: Outcome, plain: bool) -> Table:
+    """One line per problem and optimizer, medians over the seeds."""
+    result = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False)
+    for index, heading in enumerate(
+        (
+            "problem",
+            "optimizer",
+            "learning rate",
+            "trials",
+            "final train loss",
+            "mean log train loss",
+            "final validation loss",
+            "diverged",
+            "ms per step",
+        )
+    ):
+        result.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
+    for entry in outcome.entries:
+        steps = [run.diverged_at for run in entry.runs if run.diverged_at is not None]
+        result.add_row(*_cells(entry.row, steps))
+    return result
+
+
+def as_json(outcome: Outcome) -> str:
+    """The rows as a JSON list; null stands for what diverged or has no held-out data."""
+    return json.dumps([entry.row.as_json() for entry in outcome.entries], indent=2, allow_nan=False)
+
+
+def _file_lines(files: list[Path]) -> list[str]:
+    return [f"wrote {path}" for path in files]
+
+
+def print_outcome(outcome: Outcome, json_only: bool) -> None:
+    """Everything to stdout; with `json_only` the rows as JSON to stdout and the rest to stderr."""
+    console = Console(stderr=json_only, highlight=False, soft_wrap=True)
+    if json_only:
+        print(as_json(outcome))
+    else:
+        plain = not console.is_terminal
+        # Piped tables must not be folded to a terminal's width.
+        wide = Console(highlight=False, width=200) if plain else console
+        wide.print(table(outcome, plain))
+        console.print()
+    for name, source in outcome.sources.items():
+        console.print(f"{name}: data {source}", markup=False)
+    for line in _file_lines(outcome.files):
+        console.print(line, markup=False)

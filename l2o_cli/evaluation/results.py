@@ -1,0 +1,173 @@
+"""What a command leaves on disk: curves, scores and the record of the request, as CSV and YAML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from l2o_cli.errors import BadInput
+from l2o_cli.evaluation.records import Run
+from l2o_cli.evaluation.scores import Row, score
+from l2o_cli.evaluation.tuning import Tuning
+from l2o_cli.files import write_atomically
+
+CURVE_COLUMNS = ("problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss")
+SCORE_COLUMNS = (
+    "problem",
+    "optimizer",
+    "trials",
+    "trial",
+    "hyperparameters",
+    "seed",
+    "steps",
+    "final_train_loss",
+    "mean_log_train_loss",
+    "final_validation_loss",
+    "diverged_at",
+    "step_milliseconds",
+)
+TUNING_COLUMNS = (
+    "problem",
+    "optimizer",
+    "trial",
+    "learning_rate",
+    "seed",
+    "final_train_loss",
+    "mean_log_train_loss",
+    "final_validation_loss",
+    "diverged_at",
+    "chosen",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One optimizer on one problem: its runs on the reporting seeds, and how its learning rate was chosen, if it was."""
+
+    row: Row
+    runs: Sequence[Run]
+    learned: bool
+    tuning: Tuning | None = None
+    tuning_runs: Sequence[Run] = ()
+
+
+def claim(out: Path, overwrite: bool) -> None:
+    """Make the folder for the results.
+
+    Raises:
+        BadInput: it is a file, or it has content and `overwrite` is false.
+    """
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out} is not a folder")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise BadInput(f"--out {out} is not empty; choose another folder or say --overwrite")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {out} cannot be made: {error.strerror}") from None
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.8g}"
+    return value
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    """Floats with 8 digits, `nan` and `inf` as such; None as an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    write_atomically(path, text.getvalue())
+    return path
+
+
+def write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
+    write_atomically(path, yaml.safe_dump(dict(content), sort_keys=False, width=120, allow_unicode=True))
+    return path
+
+
+def _settings(hyperparameters: Mapping[str, float]) -> str:
+    return " ".join(f"{name}={value:g}" for name, value in hyperparameters.items())
+
+
+def curve_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
+    """One row per record of each run.
+
+    seconds: wall-clock of the compiled loop so far, without compilation and validation, divided by the instances that ran
+    together. train_loss: mean of the minibatch losses of the window's steps; at step 0 the initial minibatch loss.
+    validation_loss: on the whole validation split after that step; empty where the problem has no held-out data. Both are
+    nan once the run has diverged.
+    """
+    for entry in entries:
+        for run in entry.runs:
+            validation = [None] * len(run.seconds) if run.validation is None else run.validation
+            records = zip(run.record_steps, run.seconds, run.window_losses, validation, strict=True)
+            for record in records:
+                yield (run.problem, run.optimizer, run.trial, run.seed, *record)
+
+
+def score_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
+    """One row per run; inf is the score of a diverged one, and diverged_at the step at which it was stopped."""
+    for entry in entries:
+        for run in entry.runs:
+            scores = score(run)
+            yield (
+                run.problem,
+                run.optimizer,
+                entry.row.trials,
+                run.trial,
+                _settings(run.hyperparameters),
+                run.seed,
+                run.steps,
+                scores.final_train_loss,
+                scores.mean_log_train_loss,
+                scores.final_validation_loss,
+                run.diverged_at,
+                scores.step_milliseconds,
+            )
+
+
+def tuning_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
+    """One row per run on the tuning seeds; chosen is 1 for the setting that was reported."""
+    for entry in entries:
+        chosen = entry.tuning.chosen if entry.tuning else None
+        for run in entry.tuning_runs:
+            scores = score(run)
+            yield (
+                run.problem,
+                run.optimizer,
+                run.trial,
+                run.hyperparameters["learning_rate"],
+                run.seed,
+                scores.final_train_loss,
+                scores.mean_log_train_loss,
+                scores.final_validation_loss,
+                run.diverged_at,
+                int(run.trial == chosen),
+            )
+
+
+def environment() -> dict[str, str | int]:
+    """Versions of what computed the results, and the machine's cores, which the timings depend on."""
+    versions: dict[str, str | int] = {"python": platform.python_version()}
+    for name in ("l2o", "tensorflow", "keras", "numpy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed as a package"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {**versions, "cpu_cores": cores or 1}

@@ -1,0 +1,106 @@
+"""What is said of a run, and of the runs of one optimizer on one problem.
+
+Shape letters: N steps of a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from l2o_cli.evaluation.records import Run
+
+TAIL = 0.05  # share of the steps that the final training loss is a mean of
+EPSILON = 1e-12  # added to the loss before the logarithm: a loss of 0 counts as 1e-12
+
+CRITERIA = ("final_train_loss", "mean_log_train_loss", "final_validation_loss")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one run; lower is better, inf where it diverged."""
+
+    final_train_loss: float
+    mean_log_train_loss: float
+    final_validation_loss: float | None  # None: the problem has no held-out data
+    step_milliseconds: float
+
+
+def tail_steps(steps: int, every: int) -> int:
+    """How many of the last steps the final training loss is a mean of: 5 %, at least one window."""
+    return min(steps, max(every, math.ceil(TAIL * steps)))
+
+
+def score(run: Run) -> Scores:
+    """The scores of one run.
+
+    final_train_loss: mean minibatch loss over the last 5 % of the steps (at least one window).
+    mean_log_train_loss: mean over all steps of log(max(loss, 0) + 1e-12), losses being of minibatches before each update.
+    final_validation_loss: loss on the whole validation split after the last step.
+    step_milliseconds: wall-clock of the compiled loop per step of one instance.
+
+    A diverged run is the worst score there is, inf in each of the three losses.
+    """
+    pace = 1000 * float(run.seconds[-1]) / run.steps
+    if run.diverged_at is not None:
+        return Scores(math.inf, math.inf, None if run.validation is None else math.inf, pace)
+    losses = run.losses.astype(np.float64)
+    held_out = None if run.validation is None else float(run.validation[-1])
+    if held_out is not None and not math.isfinite(held_out):
+        held_out = math.inf
+    return Scores(
+        final_train_loss=float(np.mean(losses[-tail_steps(run.steps, run.every) :])),
+        mean_log_train_loss=float(np.mean(np.log(np.maximum(losses, 0) + EPSILON))),
+        final_validation_loss=held_out,
+        step_milliseconds=pace,
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One optimizer on one problem: medians over the seeds, in which a diverged run counts as inf."""
+
+    problem: str
+    optimizer: str
+    trials: int  # hyperparameter settings that were tried to choose this one; 0: nothing was tuned
+    hyperparameters: dict[str, float]
+    final_train_loss: float
+    mean_log_train_loss: float
+    final_validation_loss: float | None
+    diverged: int  # of the seeds
+    seeds: int
+    step_milliseconds: float
+
+    def as_json(self) -> dict:
+        """The row with null for what is infinite: more than half of the runs, or one of the middle two, diverged."""
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in vars(self).items()
+        }
+
+
+def median(values: Sequence[float]) -> float:
+    """The median, inf being the worst."""
+    known = sorted(values)
+    middle = len(known) // 2
+    return known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2
+
+
+def summarize(runs: Sequence[Run], trials: int = 0) -> Row:
+    """The row of the runs of one optimizer with one hyperparameter setting on one problem, one run per seed."""
+    scores = [score(run) for run in runs]
+    held_out = [one.final_validation_loss for one in scores if one.final_validation_loss is not None]
+    return Row(
+        problem=runs[0].problem,
+        optimizer=runs[0].optimizer,
+        trials=trials,
+        hyperparameters=runs[0].hyperparameters,
+        final_train_loss=median([one.final_train_loss for one in scores]),
+        mean_log_train_loss=median([one.mean_log_train_loss for one in scores]),
+        final_validation_loss=median(held_out) if held_out else None,
+        diverged=sum(run.diverged_at is not None for run in runs),
+        seeds=len(runs),
+        step_milliseconds=median([one.step_milliseconds for one in scores]),
+    )

@@ -1,0 +1,160 @@
+"""`l2o evaluate` and `l2o compare`, in this process, on problems that take a moment."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from types import SimpleNamespace
+
+import click.testing
+import matplotlib.image
+import numpy as np
+import pytest
+import yaml
+
+from l2o_cli.commands.compare import SELECT, compare
+from l2o_cli.commands.evaluate import evaluate
+from l2o_cli.errors import BadInput
+from l2o_cli.evaluation.evaluate import labels
+from l2o_cli.evaluation.scores import CRITERIA
+
+
+def invoke(command, *arguments):
+    result = click.testing.CliRunner().invoke(command, [str(argument) for argument in arguments])
+    if result.exception:
+        raise result.exception
+    return result
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """adam, and an sgd that diverges, on a quadratic."""
+    out = tmp_path_factory.mktemp("evaluate") / "out"
+    options = ["--problem", "quadratic", "--optimizer", "adam", "--optimizer", "sgd", "--set", "learning_rate=1"]
+    return out, invoke(evaluate, *options, "--steps", 50, "--every", 20, "--seeds", 2, "--out", out, "--json")
+
+
+def test_evaluate_prints_json_alone(evaluated):
+    out, result = evaluated
+    adam, sgd = json.loads(result.stdout)
+    assert (adam["optimizer"], adam["diverged"], adam["seeds"], adam["trials"]) == ("adam", 0, 2, 0)
+    assert (sgd["optimizer"], sgd["diverged"], sgd["final_train_loss"]) == ("sgd", 2, None)
+    assert adam["hyperparameters"]["learning_rate"] == 1.0
+    for name in ("curves.csv", "scores.csv", "evaluation.yaml", "quadratic.png"):
+        assert f"wrote {out / name}" in result.stderr and (out / name).stat().st_size > 0
+    assert sorted(path.name for path in out.iterdir()) == ["curves.csv", "evaluation.yaml", "quadratic.png", "scores.csv"]
+
+
+def test_curves_and_scores_agree(evaluated):
+    out, result = evaluated
+    rows = read(out / "curves.csv")
+    assert list(rows[0]) == ["problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss"]
+    adam = [row for row in rows if row["optimizer"] == "adam" and row["seed"] == "1"]
+    assert [row["step"] for row in adam] == ["0", "20", "40", "50"] and {row["validation_loss"] for row in adam} == {""}
+    scores = {(row["optimizer"], row["seed"]): row for row in read(out / "scores.csv")}
+    finals = [float(scores["adam", seed]["final_train_loss"]) for seed in "01"]
+    assert json.loads(result.stdout)[0]["final_train_loss"] == pytest.approx(np.median(finals), rel=1e-6)
+    diverged = scores["sgd", "0"]
+    assert diverged["final_train_loss"] == "inf" and 0 < int(diverged["diverged_at"]) < 50
+    after = [row for row in rows if row["optimizer"] == "sgd" and int(row["step"]) > int(diverged["diverged_at"])]
+    assert after and all(math.isnan(float(row["train_loss"])) for row in after)
+
+
+def test_the_record_says_what_was_asked(evaluated):
+    record = yaml.safe_load((evaluated[0] / "evaluation.yaml").read_text())
+    assert record["request"]["seeds"] == [0, 1] and record["request"]["settings"] == {"learning_rate": 1.0}
+    assert record["problems"]["quadratic"] == {"source": "synthetic", "parameters": 20, "held_out": False}
+    assert record["optimizers"]["adam"]["source"] == "built in" and record["environment"]["tensorflow"]
+
+
+def test_nothing_is_overwritten_unasked(evaluated):
+    out, _ = evaluated
+    before = (out / "scores.csv").read_text()
+    options = ["--problem", "quadratic", "--optimizer", "adam", "--steps", 4, "--seeds", 1, "--out", out]
+    with pytest.raises(BadInput, match="is not empty"):
+        invoke(evaluate, *options)
+    assert (out / "scores.csv").read_text() == before
+    assert "final train loss" in invoke(evaluate, *options, "--overwrite").stdout
+    assert (out / "scores.csv").read_text() != before
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--problem", "quadratc"], "did you mean 'quadratic'"),
+        (["--problem", "quadratic", "--problem", "quadratic"], "given twice"),
+        (["--problem", "quadratic", "--optimizer", "adam"], "'adam' is given twice"),
+        (["--problem", "quadratic", "--set", "rate=1"], "--set rate: optimizer 'adam' has no such hyperparameter"),
+        (["--problem", "quadratic", "--set", "learning_rate"], "expected NAME=NUMBER"),
+        (["--problem", "quadratic", "--set", "learning_rate=nan"], "expected NAME=NUMBER"),
+    ],
+)
+def test_wrong_requests_leave_no_folder(tmp_path, options, message):
+    with pytest.raises(BadInput, match=message):
+        invoke(evaluate, "--optimizer", "adam", *options, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Default adam, the untrained hierarchical RNN and tuned sgd and adam on an MLP."""
+    out = tmp_path_factory.mktemp("compare") / "out"
+    options = ["--problems", "random_mlp", "--optimizer", "hrnn:untrained", "--optimizer", "adam", "--baselines", "adam,sgd"]
+    sizes = ["--trials", 3, "--steps", 30, "--every", 10, "--seeds", 2, "--tuning-seeds", 1]
+    return out, invoke(compare, *options, *sizes, "--out", out, "--json")
+
+
+def test_compare_prints_a_row_per_optimizer(compared):
+    rows = json.loads(compared[1].stdout)
+    assert [row["optimizer"] for row in rows] == ["hrnn:untrained", "adam (defaults)", "adam", "sgd"]
+    assert [row["trials"] for row in rows[:2]] == [0, 0] and all(row["trials"] >= 3 for row in rows[2:])
+    assert rows[0]["hyperparameters"] == {} and rows[1]["hyperparameters"]["learning_rate"] == 0.001
+    # On the tuning seed the chosen rate was at least as good as the default, which is one of the rates.
+    assert rows[2]["final_train_loss"] < rows[1]["final_train_loss"] * 1.2
+    assert all(row["final_validation_loss"] > 0 for row in rows)
+
+
+def test_the_chosen_rate_is_the_best_of_the_tuning_and_no_seed_is_shared(compared):
+    out, result = compared
+    tuning = [row for row in read(out / "tuning.csv") if row["optimizer"] == "sgd"]
+    best = min(tuning, key=lambda row: float(row["final_train_loss"]))
+    row = json.loads(result.stdout)[3]
+    assert len(tuning) == row["trials"] and best["chosen"] == "1"
+    assert float(best["learning_rate"]) == pytest.approx(row["hyperparameters"]["learning_rate"], rel=1e-6)
+    reported = [line for line in read(out / "scores.csv") if line["optimizer"] == "sgd"]
+    assert {line["trial"] for line in reported} == {best["trial"]}
+    assert {line["seed"] for line in tuning}.isdisjoint(line["seed"] for line in reported)
+    record = yaml.safe_load((out / "compare.yaml").read_text())
+    assert [entry["learning_rate"] for entry in record["tuning"]][1] == row["hyperparameters"]["learning_rate"]
+
+
+def test_the_picture_is_no_blank(compared):
+    image = matplotlib.image.imread(compared[0] / "random_mlp.png")
+    assert image.shape[0] > 500 and image.shape[1] > 1000
+    assert len(np.unique(image[..., :3].reshape(-1, 3), axis=0)) > 50
+
+
+def test_compare_refuses_what_cannot_be_tuned(tmp_path):
+    with pytest.raises(BadInput, match="no learning_rate to tune"):
+        invoke(compare, "--problems", "quadratic", "--optimizer", "adam", "--baselines", "hrnn:untrained")
+    with pytest.raises(BadInput, match="no held-out data"):
+        invoke(compare, "--problems", "quadratic", "--optimizer", "adam", "--select", "final_validation_loss")
+
+
+def test_the_command_offers_just_the_criteria():
+    assert SELECT == CRITERIA
+
+
+def test_labels_tell_optimizers_apart():
+    one, other = (SimpleNamespace(label="run", source=source) for source in ("a/run", "b/run"))
+    adam = SimpleNamespace(label="adam", source="built in")
+    assert labels([one, other, adam]) == ["a/run", "b/run", "adam"]
+    assert labels([one, adam], taken=["adam"]) == ["run", "adam (defaults)"]
+    with pytest.raises(BadInput, match="'run' is given twice"):
+        labels([one, one])
