@@ -92,7 +92,7 @@ def compare(
       problem, optimizer, trials, hyperparameters, final_train_loss, mean_log_train_loss,
       final_validation_loss, diverged, seeds, step_milliseconds
     null is an infinite median (see diverged, the number of diverged seeds) or no held-out data; step_milliseconds is
-    wall-clock per step of one instance while all seeds run together.
+    wall-clock per step of one instance while all seeds run together, in one compiled call per window.
     """
     from l2o_cli.evaluation.compare import Comparison
     from l2o_cli.evaluation.compare import compare as run

@@ -90,6 +90,7 @@ def evaluate(problems, optimizers, steps, seeds, settings, every, seed, xla, out
       final_validation_loss  loss on the whole validation split after the last step; none without held-out data
     A run whose loss or params become non-finite has diverged: it is stopped and counted, and its scores are the
     worst there are (inf in scores.csv, null in JSON, "diverged" in the table when the median is infinite).
+    For the keys of --json see `l2o compare --help`.
 
     \b
     Written to --out (default runs/evaluate-DATE-TIME):

@@ -57,7 +57,9 @@ class Outcome:
 
 
 def make_problems(names: Sequence[str]) -> dict[str, Problem]:
-    """{name: problem}; BadInput when one is unknown or given twice."""
+    """{name: problem}; BadInput when there is none, or one is unknown or given twice."""
+    if not names:
+        raise BadInput("no problem is given")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise BadInput(f"problem {twice!r} is given twice")

@@ -6,12 +6,23 @@ import json
 import math
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from l2o_cli.evaluation.evaluate import Outcome
 from l2o_cli.evaluation.scores import Row
+
+HEADINGS = (
+    "problem",
+    "optimizer",
+    "learning\nrate",
+    "trials",
+    "final\ntrain loss",
+    "mean log\ntrain loss",
+    "final vali-\ndation loss",
+    "diverged",
+    "ms per\nstep",
+)
 
 
 def _loss(value: float | None) -> str:
@@ -22,7 +33,8 @@ def _loss(value: float | None) -> str:
 
 def _cells(row: Row, steps_of_divergence: list[int]) -> tuple[str, ...]:
     rate = row.hyperparameters.get("learning_rate")
-    steps = f" (step {', '.join(map(str, steps_of_divergence))})" if steps_of_divergence else ""
+    first, last = min(steps_of_divergence, default=0), max(steps_of_divergence, default=0)
+    steps = f" (step {first if first == last else f'{first} to {last}'})" if steps_of_divergence else ""
     return (
         row.problem,
         row.optimizer,
@@ -37,22 +49,11 @@ def _cells(row: Row, steps_of_divergence: list[int]) -> tuple[str, ...]:
 
 
 def table(outcome: Outcome, plain: bool) -> Table:
-    """One line per problem and optimizer, medians over the seeds."""
-    result = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False)
-    for index, heading in enumerate(
-        (
-            "problem",
-            "optimizer",
-            "learning rate",
-            "trials",
-            "final train loss",
-            "mean log train loss",
-            "final validation loss",
-            "diverged",
-            "ms per step",
-        )
-    ):
-        result.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
+    """One line per problem and optimizer, medians over the seeds; headings of one line when `plain`."""
+    result = Table(box=None, pad_edge=False, header_style="" if plain else "bold")
+    for index, heading in enumerate(HEADINGS):
+        text = heading.replace("-\n", "").replace("\n", " ") if plain else heading
+        result.add_column(text, justify="left" if index < 2 else "right", no_wrap=True, vertical="bottom")
     for entry in outcome.entries:
         steps = [run.diverged_at for run in entry.runs if run.diverged_at is not None]
         result.add_row(*_cells(entry.row, steps))
@@ -75,9 +76,10 @@ def print_outcome(outcome: Outcome, json_only: bool) -> None:
         print(as_json(outcome))
     else:
         plain = not console.is_terminal
-        # Piped tables must not be folded to a terminal's width.
-        wide = Console(highlight=False, width=200) if plain else console
-        wide.print(table(outcome, plain))
+        rows = table(outcome, plain)
+        # Numbers are never cut or folded, however narrow the terminal.
+        width = max(console.width, console.measure(rows, options=console.options.update(width=1000)).maximum)
+        Console(highlight=False, width=width).print(rows)
         console.print()
     for name, source in outcome.sources.items():
         console.print(f"{name}: data {source}", markup=False)

@@ -158,3 +158,12 @@ def test_labels_tell_optimizers_apart():
     assert labels([one, adam], taken=["adam"]) == ["run", "adam (defaults)"]
     with pytest.raises(BadInput, match="'run' is given twice"):
         labels([one, one])
+
+
+def test_the_table_names_the_steps_of_divergence(tmp_path):
+    options = ["--problem", "quadratic", "--optimizer", "sgd", "--set", "learning_rate=1", "--steps", 50, "--seeds", 3]
+    lines = invoke(evaluate, *options, "--out", tmp_path / "out").stdout.splitlines()
+    steps = sorted(int(row["diverged_at"]) for row in read(tmp_path / "out" / "scores.csv"))
+    span = str(steps[0]) if steps[0] == steps[-1] else f"{steps[0]} to {steps[-1]}"
+    assert lines[0].split("  ")[0] == "problem" and f"3/3 (step {span})" in lines[1]
+    assert lines[1].split()[4:6] == ["diverged", "diverged"] and "quadratic: data synthetic" in lines
