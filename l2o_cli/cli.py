@@ -28,7 +28,7 @@ COMMANDS = {
     "optimizers": "List the optimizers and the published checkpoints.",
 }
 
-USAGE, FAILED, INTERRUPTED, BROKEN_PIPE = 2, 1, 130, 141
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 class LazyGroup(click.Group):
@@ -58,15 +58,11 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
-    if not wanted:
-        return
-    from importlib.metadata import PackageNotFoundError, version
+    if wanted:
+        from l2o_cli import __version__
 
-    try:
-        click.echo(f"l2o {version('l2o')}")
-    except PackageNotFoundError:
-        click.echo("l2o (not installed)")
-    ctx.exit()
+        click.echo(f"l2o {__version__}")
+        ctx.exit()
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -80,26 +76,28 @@ def cli(debug: bool) -> None:
     runtime.prepare(debug)
 
 
-def _is_expected(error: Exception) -> bool:
-    """Whether the message of `error` says all: what the user did wrong, or what a file or a data set did."""
-    data = sys.modules.get("problems.data")
-    missing = getattr(data, "DataMissing", ())
-    return isinstance(error, OSError | missing) if missing else isinstance(error, OSError)
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error whose message says all: what the user did wrong, or a file or data set; None for others."""
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        return code
+    data_missing = getattr(sys.modules.get("problems.data"), "DataMissing", ())
+    return FAILED if isinstance(error, (OSError, data_missing)) else None
 
 
 def describe(error: Exception) -> tuple[str, int]:
     """The one line that tells a user of `error`, and the exit code."""
-    code = getattr(error, "exit_code", None)
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         see = f" (see {context.command_path} --help)" if context and isinstance(error, click.UsageError) else ""
         return _one_line(error.format_message()) + see, error.exit_code
+    code = _exit_code(error)
+    if code is None:
+        hint = runtime.cache_hint(error) or "run with --debug for the traceback"
+        return f"{type(error).__name__}: {_one_line(str(error), limit=300)}; {hint}", FAILED
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}", FAILED
-    if isinstance(code, int) or _is_expected(error):
-        return _one_line(str(error)) or type(error).__name__, code if isinstance(code, int) else FAILED
-    hint = runtime.cache_hint(error) or "run with --debug for the traceback"
-    return f"{type(error).__name__}: {_one_line(str(error), limit=300)}; {hint}", FAILED
+        return f"{error.filename}: {error.strerror}", code
+    return _one_line(str(error)) or type(error).__name__, code
 
 
 def _one_line(message: str, limit: int | None = None) -> str:
@@ -129,7 +127,7 @@ def run(arguments: Sequence[str]) -> int:
         # What reads our output has gone: say nothing, and keep the interpreter from saying it while it flushes at exit.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return FAILED
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return USAGE

@@ -31,6 +31,8 @@ def prepare(debug: bool = False) -> None:
 def set_environment(debug: bool = False) -> None:
     """Environment variables for TensorFlow and Keras; what the user has set stands."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # On a CPU, oneDNN alone has gradients of grouped convolutions; it is not the default on every kind.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     folder = cache_folder()
@@ -42,9 +44,7 @@ def set_environment(debug: bool = False) -> None:
             writable = False
         # TensorFlow fails at the first compilation if it cannot write there.
         if writable:
-            os.environ["TF_XLA_FLAGS"] = (
-                f"--tf_xla_persistent_cache_directory={folder} --tf_xla_persistent_cache_read_only=false"
-            )
+            os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={folder} --tf_xla_persistent_cache_read_only=false"
 
 
 def cache_folder() -> Path | None:

@@ -12,7 +12,7 @@ from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
 
 @dataclass(frozen=True)
 class Adam(HandDesigned):
-    """m and v are running means of the gradient and its square; the step is learning_rate * m / (sqrt(v) + epsilon), both unbiased.
+    """m and v are running means of the gradient and its square, both unbiased; the step is learning_rate m / (sqrt(v) + epsilon).
 
     As in Keras, epsilon is added to the biased sqrt(v) ("epsilon hat" in section 2 of the paper).
     """

@@ -20,7 +20,7 @@ class HandDesigned(Optimizer):
     accumulators: ClassVar[tuple[str, ...]] = ()  # names of the state's leaves, each [1, I, P]
 
     def init_weights(self, seed):
-        options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        options: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: np.float32(value) for name, value in options.items() if not isinstance(value, bool)}
 
     def init_state(self, weights, layout, instances, seed):

@@ -19,7 +19,9 @@ def layout_of(shapes):
 def test_round_trip(shapes, instances):
     layout = layout_of(shapes)
     rng = np.random.default_rng(0)
-    params = {name: rng.normal(size=(instances, *shape)).astype("float32") for name, shape in zip(layout.names, shapes)}
+    params = {
+        name: rng.normal(size=(instances, *shape)).astype("float32") for name, shape in zip(layout.names, shapes, strict=True)
+    }
     packed = np.asarray(pack(params, layout))
     assert packed.shape == (instances, layout.parameters)
     np.testing.assert_array_equal(packed, np.concatenate([p.reshape(instances, -1) for p in params.values()], axis=1))
@@ -40,7 +42,7 @@ def test_tensor_mean_and_spread(shapes, lead):
     layout = layout_of(shapes)
     values = np.random.default_rng(1).normal(size=(*lead, layout.parameters)).astype("float32")
     ends = np.cumsum(layout.sizes)
-    expected = np.stack([values[..., end - size : end].mean(-1) for end, size in zip(ends, layout.sizes)], axis=-1)
+    expected = np.stack([values[..., end - size : end].mean(-1) for end, size in zip(ends, layout.sizes, strict=True)], axis=-1)
     means = np.asarray(tensor_mean(values, layout))
     assert means.shape == (*lead, layout.tensors)
     np.testing.assert_allclose(means, expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,185 @@
+"""The command line: what it imports, how it fails, what it prints."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from l2o_cli import cli
+from l2o_cli.errors import BadInput, Failure
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def error_line(result):
+    """The only line on stderr."""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("l2o: error: ")
+    return lines[0].removeprefix("l2o: error: ")
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """`command(function)` makes `l2o optimizers` call the function."""
+
+    def install(function):
+        stand_in = click.Command("optimizers", callback=function)
+        monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: stand_in)
+        monkeypatch.setattr(cli.runtime, "prepare", lambda debug: None)
+
+    return install
+
+
+def fail_with(error):
+    def function():
+        raise error
+
+    return function
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom l2o_cli import cli\nassert cli.run(['--help']) == 0\n"
+        "heavy = {'tensorflow', 'keras', 'pydantic', 'matplotlib', 'numpy', 'rich', 'l2o_cli.spec'}\n"
+        "commands = {name for name in sys.modules if name.startswith('l2o_cli.commands')}\n"
+        "print(sorted(heavy & set(sys.modules) | commands), file=sys.stderr)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stderr == "[]\n"
+    for name in cli.COMMANDS:
+        assert name in result.stdout
+
+
+def test_every_command_exists_and_shows_an_example():
+    context = click.Context(cli.cli)
+    for name in cli.COMMANDS:
+        found = cli.cli.get_command(context, name)
+        assert isinstance(found, click.Command)
+        texts = f"{found.help}\n{found.epilog}"
+        assert f"l2o {name}" in texts, f"the help of {name} has no example"
+
+
+def test_unknown_command_suggests_the_nearest(l2o):
+    result = l2o("optimisers")
+    assert result.returncode == 2
+    assert error_line(result) == "unknown command 'optimisers'; did you mean 'optimizers'? (see l2o --help)"
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bogus"], "No such option '--bogus'"),
+        (["optimizers", "--jsno"], "'--jsno'"),
+        (["optimizers", "extra"], "Got unexpected extra argument (extra)"),
+        (["xyz"], "unknown command 'xyz'; there are: meta-train"),
+    ],
+)
+def test_usage_errors_are_one_line(arguments, message, capsys):
+    assert cli.run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("l2o: error: ")
+    assert message in err and "--help)" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (Failure("a.npz: damaged"), 1, "a.npz: damaged"),
+        (BadInput("x.yaml: steps: must be positive"), 2, "x.yaml: steps: must be positive"),
+        (FileNotFoundError(2, "No such file or directory", "/no/x.yaml"), 1, "/no/x.yaml: No such file or directory"),
+        (OSError("disk on fire"), 1, "disk on fire"),
+        (click.UsageError("Missing option '--problem'.\n  two lines"), 2, "Missing option '--problem'. two lines"),
+        (ZeroDivisionError("by\nzero"), 1, "ZeroDivisionError: by zero; run with --debug for the traceback"),
+    ],
+)
+def test_exit_codes_and_one_line_errors(error, code, line, command, capsys):
+    command(fail_with(error))
+    assert cli.run(["optimizers"]) == code
+    err = capsys.readouterr().err
+    assert err.startswith(f"l2o: error: {line}") and err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(command, capsys):
+    command(fail_with(BadInput("no")))
+    for arguments in (["--debug", "optimizers"], ["optimizers", "--debug"]):
+        assert cli.run(arguments) == 2
+        err = capsys.readouterr().err
+        assert "Traceback (most recent call last)" in err and err.endswith("l2o: error: no\n")
+
+
+def test_interruption(command, capsys):
+    command(fail_with(KeyboardInterrupt()))
+    assert cli.run(["optimizers"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_closed_output_is_quiet():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "l2o_cli", "optimizers"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 1
+
+
+def test_interrupted_process_dies_at_once(tmp_path):
+    """Ctrl-C reaches the whole group, the filter of stderr too: it must neither die first nor stay."""
+    code = (
+        "import click, time\nfrom l2o_cli import cli\n"
+        "def wait():\n    click.echo('ready')\n    time.sleep(60)\n"
+        "cli.LazyGroup.get_command = lambda *_: click.Command('optimizers', callback=wait)\n"
+        "raise SystemExit(cli.run(['optimizers']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.strip() == "l2o: interrupted"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_version(l2o):
+    result = l2o("--version")
+    assert result.returncode == 0 and result.stdout.startswith("l2o ") and result.stderr == ""
+
+
+def test_lists_optimizers(l2o):
+    result = l2o("optimizers", "--json")
+    assert result.returncode == 0 and result.stderr == ""
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert rows["adam"]["learned"] is False and rows["adam"]["summary"] == "Adam (Kingma and Ba 2015)"
+    assert rows["hrnn"]["learned"] is True
+    published = sorted(path.parent.name for path in (ROOT / "checkpoints").glob("*/card.yaml"))
+    assert sorted(name for row in rows.values() for name in row["checkpoints"]) == published
+
+
+def test_lists_problems(l2o):
+    result = l2o("problems", "--json")
+    assert result.returncode == 0 and result.stderr == ""
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    quadratic = rows["quadratic"]
+    assert (quadratic["parameters"], quadratic["tensors"], quadratic["minimum"]) == (20, 1, 0.0)
+    assert quadratic["source"] == "synthetic"
+
+
+def test_piped_listing_is_plain_columns(l2o):
+    lines = l2o("optimizers").stdout.splitlines()
+    assert lines[0].split() == ["name", "summary", "learned", "checkpoints"]
+    assert [line.split()[0] for line in lines[1:]] == sorted(line.split()[0] for line in lines[1:])
+    assert "\x1b" not in "".join(lines)

@@ -1,0 +1,208 @@
+"""The environment that TensorFlow gets, its cache, and the filter of its messages."""
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from l2o_cli import runtime
+from l2o_cli.stderr_filter import NOISE, copy_without_noise
+
+ROOT = Path(__file__).resolve().parent.parent
+
+COMPILE = """
+from l2o_cli import runtime
+runtime.prepare({debug})
+import tensorflow as tf
+print(float(tf.function(lambda x: tf.reduce_sum(tf.sin(x) @ x), jit_compile=True)(tf.ones([50, 50]))))
+"""
+
+NATIVE = "import os, sys\nfrom l2o_cli import stderr_filter\nstderr_filter.install()\nwrite = lambda text: os.write(2, text)\n"
+
+
+def python(code, **environment):
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "L2O_"))}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def filtered(*writes):
+    """What gets through of the given writes."""
+    source, sink = os.pipe()
+    received, destination = os.pipe()
+    thread = threading.Thread(target=copy_without_noise, args=(source, destination))
+    thread.start()
+    for write in writes:
+        os.write(sink, write)
+    os.close(sink)
+    thread.join(10)
+    assert not thread.is_alive()
+    os.close(destination)
+    with os.fdopen(received, "rb") as file:
+        content = file.read()
+    os.close(source)
+    return content
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+        b"I0000 00:00:1795255719.290278    4159 port.cc:153] oneDNN custom operations are on.",
+        b"W0000 00:00:1795255719.290278    4159 gpu_device.cc:2342] Cannot dlopen some GPU libraries.",
+        b"2026-01-02 10:11:12.123456: I tensorflow/core/platform/cpu_feature_guard.cc:210] This TensorFlow binary",
+        b"E0000 00:00:1795255730.456225 4267 cuda_platform.cc:52] failed call to cuInit: INTERNAL: UNKNOWN ERROR (303)",
+    ],
+)
+def test_noise(line):
+    assert NOISE.match(line)
+    assert filtered(b"before\n" + line + b"\nafter\n") == b"before\nafter\n"
+    assert filtered(line) == b""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"E0000 00:00:1795255730.456225 4267 stream.cc:52] out of memory",
+        b"F0000 00:00:1795255730.456225 4267 tensor.cc:52] Check failed: 1 == 2",
+        b"2026-01-02 10:11:12.123456: E tensorflow/core/x.cc:1] failed",
+        b"E0000 00:00:1795255719.29 1 cpu_aot_loader.cc:220] Target machine feature +avx512f is not supported on the host.",
+        b"Traceback (most recent call last):",
+        b"Fatal Python error: Segmentation fault",
+        b"In I0000 00:00:00 the noise is not at the beginning",
+        b"",
+    ],
+)
+def test_anything_else_passes(line):
+    assert filtered(line + b"\n") == line + b"\n"
+
+
+def test_unfinished_lines():
+    assert filtered(b"no end") == b"no end"
+    assert filtered(b"I0000 00:0", b"0:1795255719.29 1 x.cc:1] in two writes\nnext\n") == b"next\n"
+    assert filtered(b"a\nb", b"c\n\n") == b"a\nbc\n\n"
+
+
+def test_unfinished_line_is_shown_soon():
+    source, sink = os.pipe()
+    received, destination = os.pipe()
+    threading.Thread(target=copy_without_noise, args=(source, destination), daemon=True).start()
+    os.write(sink, b"50 %\r")
+    assert os.read(received, 100) == b"50 %\r"
+    # What follows belongs to a line already begun, whatever it looks like.
+    os.write(sink, b"I0000 00:00:1795255719.29 1 x.cc:1] y\n")
+    assert os.read(received, 100) == b"I0000 00:00:1795255719.29 1 x.cc:1] y\n"
+    os.close(sink)
+
+
+def test_python_writes_past_the_filter_and_native_code_through_it():
+    result = python(
+        NATIVE + "write(b'I0000 00:00:1795255719.29 1 x.cc:1] noise\\nE0000 00:00:1795255719.29 1 x.cc:1] error\\n')\n"
+        "print('I0000 00:00:1795255719.29 1 our own', file=sys.stderr)\nsys.exit(3)\n"
+    )
+    assert result.returncode == 3
+    assert sorted(result.stderr.splitlines()) == [
+        "E0000 00:00:1795255719.29 1 x.cc:1] error",
+        "I0000 00:00:1795255719.29 1 our own",
+    ]
+
+
+@pytest.mark.parametrize("end", ["os.abort()", "os._exit(1)", "os.kill(os.getpid(), 9)", "1 / 0", "sys.exit(1)"])
+def test_last_words_get_through(end):
+    result = python(NATIVE + f"write(b'F0000 00:00:1795255719.29 1 x.cc:1] Check failed')\n{end}\n")
+    assert result.returncode != 0
+    assert "F0000 00:00:1795255719.29 1 x.cc:1] Check failed" in result.stderr
+    assert ("ZeroDivisionError" in result.stderr) == (end == "1 / 0")
+
+
+def test_terminal_stays_a_terminal():
+    parent, child = pty.openpty()
+    code = NATIVE + "print(sys.stderr.isatty(), os.isatty(2), os.get_terminal_size(sys.__stderr__.fileno()).columns)"
+    os.set_blocking(parent, True)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=child, text=True)
+    os.close(child)
+    os.close(parent)
+    assert result.stdout.split()[:2] == ["True", "False"]
+
+
+def test_closed_stderr_is_no_error():
+    code = NATIVE + "print('fine')"
+    result = subprocess.run(
+        f'"{sys.executable}" -c "$CODE" 2>&-',
+        shell=True,
+        cwd=ROOT,
+        env={**os.environ, "CODE": code},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert result.stdout == "fine\n" and result.returncode == 0
+
+
+def test_tensorflow_is_quiet_and_its_cache_serves_the_next_process(tmp_path, monkeypatch):
+    loud = python(COMPILE.format(debug=True), L2O_CACHE=str(tmp_path))
+    assert "I0000" in loud.stderr, "TensorFlow is quiet by itself: the filter is not needed any more"
+    (entry,) = tmp_path.glob("*/*.pb")
+    written = entry.stat().st_mtime_ns
+
+    quiet = python(COMPILE.format(debug=False), L2O_CACHE=str(tmp_path))
+    assert quiet.stderr == ""
+    assert quiet.stdout == loud.stdout != ""
+    assert list(tmp_path.glob("*/*")) == [entry] and entry.stat().st_mtime_ns == written
+
+    entry.write_bytes(entry.read_bytes()[:5000])
+    damaged = python(COMPILE.format(debug=False), L2O_CACHE=str(tmp_path))
+    assert damaged.returncode == 1
+    monkeypatch.setenv("L2O_CACHE", str(tmp_path))
+    monkeypatch.setenv("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={entry.parent}")
+    hint = runtime.cache_hint(RuntimeError(damaged.stderr.splitlines()[-1]))
+    assert hint == f"the compilation cache seems damaged: delete {entry.parent} and run again"
+    assert runtime.cache_hint(RuntimeError("something else")) is None
+
+
+def test_environment(tmp_path, monkeypatch):
+    for name in ("TF_XLA_FLAGS", "L2O_CACHE", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    runtime.set_environment()
+    assert f"--tf_xla_persistent_cache_directory={tmp_path}/l2o/xla/" in os.environ["TF_XLA_FLAGS"]
+    assert runtime.cache_folder().is_dir()
+    assert (os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"]) == ("tensorflow", "2")
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+
+
+def test_what_the_user_set_stands(tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_XLA_FLAGS", "--mine")
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    runtime.set_environment()
+    assert [os.environ[name] for name in ("TF_XLA_FLAGS", "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")] == ["--mine", "numpy", "0"]
+
+
+@pytest.mark.parametrize("chosen", ["off", "/proc/nowhere"])
+def test_without_a_cache(chosen, monkeypatch):
+    monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
+    monkeypatch.setenv("L2O_CACHE", chosen)
+    runtime.set_environment()
+    assert "TF_XLA_FLAGS" not in os.environ
+
+
+def test_other_code_has_another_folder(monkeypatch):
+    monkeypatch.setenv("L2O_CACHE", "/somewhere")
+    folders = {runtime.cache_folder()}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
+    folders.add(runtime.cache_folder())
+    monkeypatch.setattr(runtime, "_cpu", lambda: "another")
+    folders.add(runtime.cache_folder())
+    monkeypatch.setattr(runtime, "_release", lambda package: "9.9")
+    folders.add(runtime.cache_folder())
+    assert len(folders) == 4 and all(folder.parent == Path("/somewhere") for folder in folders)
