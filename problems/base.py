@@ -43,7 +43,7 @@ class Problem(abc.ABC):
         """{name: [I, *shape]}."""
 
     def batch(self, seed: tf.Tensor, task: Task, split: Split) -> Batch:
-        """"train": a minibatch drawn with `seed`. "validation", "test": the whole split, whatever the seed.
+        """Of "train" a minibatch drawn with `seed`; of "validation" and "test" the whole split, whatever the seed.
 
         Leaves have the leading axis I, or 1 where all instances share them. Deterministic problems have no batches: {}.
         """

@@ -8,6 +8,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from problems.base import Problem
+from problems.options import require_whole
 from problems.random import fold, normal
 
 
@@ -19,6 +20,9 @@ class Quadratic(Problem):
     summary: ClassVar[str] = "0.5 ||Wx - y||^2, W and y standard normal"
 
     dimension: int = 20
+
+    def __post_init__(self):
+        require_whole("dimension", self.dimension)
 
     @property
     def param_shapes(self):

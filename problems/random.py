@@ -13,9 +13,12 @@ import tensorflow as tf
 
 
 def as_seed(seed: int | Sequence[int] | tf.Tensor) -> tf.Tensor:
-    """An int, a pair of ints or a seed -> a seed, int32 [2]."""
+    """An int of at most 63 bits, a pair of ints or a seed -> a seed, int32 [2]; a tensor or array is a seed already."""
     if isinstance(seed, int):
         seed = (seed & 0x7FFFFFFF, seed >> 31)
+    if isinstance(seed, Sequence):
+        # Mixed, as `fold` counts in the second half: (3, 1) folded with 1 would be (3, 0) folded with 2.
+        return bits(tf.convert_to_tensor(seed, tf.int32), [2])
     return tf.convert_to_tensor(seed, tf.int32)
 
 
@@ -57,7 +60,7 @@ def instance_keys(seed: tf.Tensor, instances: int) -> tf.Tensor:
 
 
 def instance_integers(seed: tf.Tensor, keys: tf.Tensor, count: int, bound: int) -> tf.Tensor:
-    """Uniform int32 in [0, bound), [I, count]: what an instance draws depends on `seed` and its own key only, not on its neighbours.
+    """Uniform int32 in [0, bound), [I, count]: a function of `seed` and an instance's own key, not of its neighbors.
 
     One row of shared random bits, mixed with each instance's key by the finalizer of MurmurHash3.
     """

@@ -1,0 +1,64 @@
+"""Every problem in the one inner loop: Adam gets better, and meta-gradients are the slopes they should be."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_cli.optimizers.adam import Adam
+from l2o_cli.rollout import Rollout, rollout, start
+from problems.registry import PROBLEMS
+
+# learning rate, steps, and the share of the initial loss that must be left at most
+TRAINED = {
+    "quadratic": (0.03, 200, 0.1),
+    "rosenbrock": (0.03, 400, 0.05),
+    "ackley": (0.01, 400, 0.99),
+    "logistic_regression": (0.01, 200, 0.5),
+    "random_mlp": (0.01, 200, 0.8),
+    "digits_mlp": (0.01, 100, 0.15),
+    "mnist_mlp": (0.003, 60, 0.4),
+    "mnist_conv": (0.01, 30, 0.8),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_adam_learns(name):
+    rate, steps, share = TRAINED[name]
+    problem, optimizer = PROBLEMS[name](), Adam(learning_rate=rate)
+    loop = Rollout(problem, optimizer, maximum=steps)
+    weights = optimizer.init_weights(0)
+    carry = loop.start(weights, 1, 3)
+    before = loop.held_out_loss(carry).numpy()
+    carry, losses = loop(weights, carry, steps)
+    assert np.isfinite(losses).all() and (carry.step.numpy() == steps).all()
+    tail = losses.numpy()[-10:].mean(0)
+    assert (tail < share * losses[0].numpy()).all(), tail / losses[0].numpy()
+    if problem.held_out:
+        assert (loop.held_out_loss(carry).numpy() < before).all()
+
+
+SMOOTH = {
+    "quadratic": {},
+    "rosenbrock": {},
+    "logistic_regression": {"samples": 100, "batch_size": 20},
+    "random_mlp": {"samples": 100, "batch_size": 20, "hidden": (8,)},
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_second_order_meta_gradient_is_the_slope_of_the_meta_loss(name):
+    problem, optimizer, steps = PROBLEMS[name](**SMOOTH[name]), Adam(learning_rate=0.01), 8
+    weights = {key: tf.constant(value) for key, value in optimizer.init_weights(0).items()}
+    carry = start(problem, optimizer, weights, 2, 2)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def meta(rate):
+        with tf.GradientTape() as tape:
+            tape.watch(rate)
+            _, losses = rollout(problem, optimizer, {**weights, "learning_rate": rate}, carry, steps, maximum=steps)
+            value = tf.reduce_mean(tf.math.log(losses + 1e-6))
+        return value, tape.gradient(value, rate)
+
+    rate, width = 0.01, 5e-4
+    slope = (meta(tf.constant(rate + width))[0] - meta(tf.constant(rate - width))[0]) / (2 * width)
+    np.testing.assert_allclose(meta(tf.constant(rate))[1], slope, rtol=0.01)
