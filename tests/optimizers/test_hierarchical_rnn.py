@@ -1,0 +1,271 @@
+"""The hierarchical RNN against a second implementation: numpy, one instance, one tensor after another, from the paper's text."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_cli.optimizers import features
+from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
+from l2o_cli.optimizers.packing import Layout
+
+LAYOUT = Layout.of({"kernel": (3, 2), "bias": (4,), "scale": (1,)})
+INSTANCES = 2
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def numpy_gru(weights, prefix, x, h, extra):
+    """x [F], h [K], extra [3K] -> [K]."""
+    k = len(h)
+    w, v, c = (weights[f"{prefix}/{name}"] for name in ("input", "recurrent_gates", "recurrent_candidate"))
+    drive = w @ x + weights[f"{prefix}/bias"][:, 0, 0] + extra
+    r = sigmoid(drive[:k] + v[:k] @ h)
+    u = sigmoid(drive[k : 2 * k] + v[k:] @ h)
+    return u * h + (1 - u) * np.tanh(drive[2 * k :] + c @ (r * h))
+
+
+class NumpyReference:
+    """One instance in float64, parameter by parameter."""
+
+    def __init__(self, optimizer, weights, state, instance):
+        self.o = optimizer
+        self.w = {name: np.asarray(value, np.float64) for name, value in weights.items()}
+        self.s = {name: np.asarray(value, np.float64)[:, instance].T for name, value in state.items()}  # [N, F]
+        self.step = 0
+
+    def update(self, theta, gradient):
+        o, w, s = self.o, self.w, self.s
+        scales, count = o.time_scales, len(theta)
+        momenta, squares = s["momenta"].copy(), s["squares"].copy()
+        m = np.zeros((count, scales))
+        for p in range(count):
+            decays = sigmoid(w["readout"][2:4] @ s["parameter"][p] + w["decay_bias"][:, 0, 0])
+            d_g = 0.0 if self.step == 0 else decays[0]
+            for k in range(scales):
+                d = d_g ** (2.0**-k)
+                momenta[p, k] = s["momenta"][p, k] * d + gradient[p] * (1 - d)
+            averaged = [gradient[p]] if o.scale_by_raw_moment else momenta[p]
+            for k, value in enumerate(averaged):
+                d = decays[1] ** (2.0**-k) if o.multiple_scale_decays and not o.scale_by_raw_moment else decays[1]
+                d = 0.0 if s["squares"][p, k] < 2e-12 else d
+                squares[p, k] = s["squares"][p, k] * d + (value**2 + 1e-12) * (1 - d)
+            if o.dynamic_scaling:
+                m[p] = np.arcsinh(momenta[p] / np.sqrt(squares[p] + 1e-16))
+            else:
+                m[p] = np.arcsinh(momenta[p])
+        x = self.inputs(m, momenta, squares)
+        h = self.levels(x)
+        outputs = h @ w["readout"].T
+        log_rate = np.clip(s["log_rate"] + outputs[:, 1:2] + w["rate_bias"][0], -33, 33)
+        r = sigmoid(w["rate_momentum"]) if o.rate_momentum else 0.0
+        carried = r * s["log_rate"] + (1 - r) * log_rate
+        move = np.exp(log_rate[:, 0] + w["step_offset"]) * self.direction(outputs[:, 0], m, 0)
+        if o.attention:
+            s["offset"] = (move - np.exp(log_rate[:, 0]) * self.direction(outputs[:, 4], m, 1))[:, None]
+        s |= {"momenta": momenta, "squares": squares, "log_rate": carried}
+        self.step += 1
+        return theta - move
+
+    def tensors(self):
+        return [slice(start, start + size) for start, size in zip(LAYOUT.offsets, LAYOUT.sizes, strict=True)]
+
+    def inputs(self, m, momenta, squares):
+        o, rate = self.o, self.s["log_rate"]
+        parts = [m]
+        if o.grad_products:
+            parts.append(m[:, :-1] * m[:, 1:])
+        if o.relative_log_moments:
+            logs = np.log((momenta**2 if o.scale_by_raw_moment else squares) + 1e-16)
+            parts.append(logs - logs.mean(1, keepdims=True))
+        if o.relative_rate == "problem":
+            parts.append(rate - rate.mean())
+        elif o.relative_rate == "tensor":
+            parts.append(np.concatenate([rate[t] - rate[t].mean() for t in self.tensors()]))
+        if o.extreme_rate:
+            parts.append(np.maximum(rate, 0) - np.maximum(np.log(1e-6) - rate, 0))
+        if o.absolute_rate:
+            parts.append(rate - np.log(1e-3))
+        return np.concatenate(parts, axis=1)
+
+    def levels(self, x):
+        o, w, s, depth = self.o, self.w, self.s, len(self.o.hidden)
+        new = np.zeros_like(s["parameter"])
+        for index, t in enumerate(self.tensors()):
+            above = [s["tensor"][index]] if depth > 1 else []
+            above += [s["global"][0]] if depth > 2 else []
+            extra = w["parameter/from_above"] @ np.concatenate(above) if above else 0.0
+            for p in range(t.start, t.stop):
+                new[p] = numpy_gru(w, "parameter", x[p], s["parameter"][p], extra)
+        s["parameter"] = new
+        if depth > 1:
+            extra = w["tensor/from_above"] @ s["global"][0] if depth > 2 else 0.0
+            s["tensor"] = np.stack(
+                [
+                    numpy_gru(w, "tensor", np.concatenate([new[t].mean(0), x[t].mean(0)]), s["tensor"][index], extra)
+                    for index, t in enumerate(self.tensors())
+                ]
+            )
+        if depth > 2:
+            s["global"] = numpy_gru(w, "global", s["tensor"].mean(0), s["global"][0], 0.0)[None]
+        return new
+
+    def direction(self, readout, m, row):
+        d = readout + (m @ self.w["shortcut"][row] if self.o.gradient_shortcut else 0.0)
+        if self.o.normalize_direction:
+            d = np.concatenate([d[t] / np.sqrt((d[t] ** 2).mean() + 1e-16) for t in self.tensors()])
+        return d
+
+
+VARIANTS = {
+    "default": {},
+    "parameter level alone": {"hidden": (5,)},
+    "two levels": {"hidden": (5, 3)},
+    "attention": {"attention": True},
+    "two time scales": {"time_scales": 2},
+    "no dynamic scaling": {"dynamic_scaling": False},
+    "no products": {"grad_products": False},
+    "no relative moments": {"relative_log_moments": False},
+    "rate relative to the tensor": {"relative_rate": "tensor"},
+    "no relative rate": {"relative_rate": "off"},
+    "extreme and absolute rates": {"extreme_rate": True, "absolute_rate": True},
+    "no shortcut": {"gradient_shortcut": False},
+    "no normalization": {"normalize_direction": False, "attention": True},
+    "no rate momentum": {"rate_momentum": False},
+    "multiple scale decays": {"multiple_scale_decays": True},
+    "raw second moments": {"scale_by_raw_moment": True},
+    "zero initial states": {"learned_initial_state": False},
+}
+
+
+def perturbed(optimizer, seed=0):
+    """Initial weights with noise on each of them, so that no zero hides a term."""
+    rng = np.random.default_rng(seed)
+    weights = optimizer.init_weights(seed)
+    return {name: (value + 0.1 * rng.standard_normal(np.shape(value))).astype(np.float32) for name, value in weights.items()}
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_update_equals_numpy(options):
+    optimizer = HierarchicalRNN(**{"hidden": (5, 4, 3), **options})
+    weights = perturbed(optimizer)
+    state = optimizer.init_state(weights, LAYOUT, INSTANCES, seed=3)
+    references = [NumpyReference(optimizer, weights, state, instance) for instance in range(INSTANCES)]
+    rng = np.random.default_rng(1)
+    params = rng.standard_normal((INSTANCES, LAYOUT.parameters)).astype(np.float32)
+    expected = params.astype(np.float64)
+    for step in range(6):
+        gradients = rng.standard_normal(params.shape).astype(np.float32) * 10.0 ** (step - 3)
+        gradients[0, 2] = 0.0 if step < 3 else gradients[0, 2]  # a parameter whose gradients begin late
+        params, state = optimizer.update(
+            weights, state, params, gradients, np.ones(INSTANCES, np.float32), np.full(INSTANCES, step), LAYOUT
+        )
+        expected = np.stack([r.update(row, g) for r, row, g in zip(references, expected, gradients, strict=True)])
+        np.testing.assert_allclose(params, expected, rtol=2e-4, atol=2e-5)
+        for instance, reference in enumerate(references):
+            for name, leaf in state.items():
+                np.testing.assert_allclose(np.asarray(leaf)[:, instance].T, reference.s[name], rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_attended_point_is_ahead_of_the_parameters():
+    optimizer = HierarchicalRNN(hidden=(4, 3, 2), attention=True, initial_rate=(1e-2, 1e-2))
+    weights = optimizer.init_weights(0)
+    state = optimizer.init_state(weights, LAYOUT, 1, seed=0)
+    old = np.zeros((1, LAYOUT.parameters), np.float32)
+    gradients = np.random.default_rng(0).standard_normal(old.shape).astype(np.float32)
+    new, state = optimizer.update(weights, state, old, gradients, np.ones(1, np.float32), np.zeros(1, np.int32), LAYOUT)
+    point = optimizer.evaluation_point(weights, state, new, LAYOUT)
+    # Attention and update directions start equal and c = -1: phi - theta_old is e times theta_new - theta_old.
+    np.testing.assert_allclose(np.asarray(point) - old, np.e * (np.asarray(new) - old), rtol=1e-5, atol=1e-7)
+
+
+def test_first_nonzero_gradient_is_scaled_to_one_at_any_size():
+    optimizer = HierarchicalRNN()
+    weights = optimizer.init_weights(0)
+    for size, idle in itertools.product((0.1, 1.0, 1e6), (0, 5)):
+        state = optimizer.init_state(weights, LAYOUT, 1, seed=0)
+        params = np.zeros((1, LAYOUT.parameters), np.float32)
+        for step in range(idle + 1):
+            gradients = np.full(params.shape, size if step == idle else 0.0, np.float32)
+            _, state = optimizer.update(
+                weights, state, params, gradients, np.ones(1, np.float32), np.array([step]), LAYOUT
+            )
+        scaled = features.scaled(state["momenta"], state["squares"])
+        np.testing.assert_allclose(scaled, np.arcsinh(1.0), rtol=1e-3)
+
+
+def test_features_are_invariant_to_the_scale_of_the_loss():
+    optimizer = HierarchicalRNN(hidden=(4, 3, 2))
+    weights = perturbed(optimizer)
+    rng = np.random.default_rng(0)
+    gradients = rng.standard_normal((8, 1, LAYOUT.parameters)).astype(np.float32)
+
+    def run(factor):
+        state = optimizer.init_state(weights, LAYOUT, 1, seed=0)
+        params = np.zeros((1, LAYOUT.parameters), np.float32)
+        for step, gradient in enumerate(gradients):
+            params, state = optimizer.update(
+                weights, state, params, factor * gradient, np.ones(1, np.float32), np.array([step]), LAYOUT
+            )
+        return np.asarray(params)
+
+    np.testing.assert_allclose(run(1000.0), run(1.0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
+def test_extreme_gradients_leave_everything_finite(size):
+    optimizer = HierarchicalRNN(attention=True)
+    weights = optimizer.init_weights(0)
+    state = optimizer.init_state(weights, LAYOUT, 1, seed=0)
+    params = np.zeros((1, LAYOUT.parameters), np.float32)
+    for step in range(20):
+        gradients = np.full(params.shape, size, np.float32)
+        params, state = optimizer.update(weights, state, params, gradients, np.ones(1, np.float32), np.array([step]), LAYOUT)
+    for leaf in (params, *state.values()):
+        assert np.isfinite(np.asarray(leaf)).all()
+
+
+def test_initial_rates_lie_in_their_range_and_differ_between_tensors():
+    low, high = 1e-5, 1e-1
+    optimizer = HierarchicalRNN(initial_rate=(low, high))
+    layout = Layout.of({"a": (500,), "b": (500,)})
+    state = optimizer.init_state(optimizer.init_weights(0), layout, 40, seed=0)
+    rates = np.exp(state["log_rate"][0])
+    assert rates.min() >= low * 0.999 and rates.max() <= high * 1.001
+    means = state["log_rate"][0].reshape(40, 2, 500).mean(-1)
+    # Half of the range is the tensor's: a uniform variable of that width has this deviation.
+    assert np.std(means) == pytest.approx(np.log(high / low) / 2 / np.sqrt(12), rel=0.2)
+    within = state["log_rate"][0].reshape(40, 2, 500).std(-1)
+    np.testing.assert_allclose(within, np.log(high / low) / 2 / np.sqrt(12), rtol=0.1)
+
+
+def test_step_length_is_clipped_with_a_straight_through_gradient():
+    from l2o_cli.optimizers.hierarchical_rnn import _clip_straight_through
+
+    values = tf.constant([-50.0, 0.5, 50.0])
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        clipped = _clip_straight_through(values)
+    np.testing.assert_allclose(clipped, [-33.0, 0.5, 33.0], rtol=1e-6)
+    np.testing.assert_array_equal(tape.gradient(clipped, values), [1.0, 1.0, 1.0])
+
+
+def test_compiled_update_equals_eager():
+    optimizer = HierarchicalRNN(attention=True)
+    weights = perturbed(optimizer)
+    state = optimizer.init_state(weights, LAYOUT, INSTANCES, seed=3)
+    rng = np.random.default_rng(1)
+    params, gradients = (rng.standard_normal((INSTANCES, LAYOUT.parameters)).astype(np.float32) for _ in range(2))
+    arguments = (weights, state, params, gradients, np.ones(INSTANCES, np.float32), np.array([0, 3]))
+    eager = optimizer.update(*arguments, LAYOUT)
+    compiled = tf.function(lambda *a: optimizer.update(*a, LAYOUT), jit_compile=True)(*arguments)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), eager, compiled)
+
+
+@pytest.mark.parametrize("options", [{"hidden": ()}, {"hidden": (1, 2, 3, 4)}, {"time_scales": 0}, {"initial_rate": (1e-2, 1e-3)}])
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        HierarchicalRNN(**options)
