@@ -44,7 +44,8 @@ def set_environment(debug: bool = False) -> None:
             writable = False
         # TensorFlow fails at the first compilation if it cannot write there.
         if writable:
-            os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={folder} --tf_xla_persistent_cache_read_only=false"
+            flags = (f"--tf_xla_persistent_cache_directory='{folder}'", "--tf_xla_persistent_cache_read_only=false")
+            os.environ["TF_XLA_FLAGS"] = " ".join(flags)
 
 
 def cache_folder() -> Path | None:

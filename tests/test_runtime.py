@@ -149,6 +149,7 @@ def test_closed_stderr_is_no_error():
 
 
 def test_tensorflow_is_quiet_and_its_cache_serves_the_next_process(tmp_path, monkeypatch):
+    tmp_path = tmp_path / "with a space"
     loud = python(COMPILE.format(debug=True), L2O_CACHE=str(tmp_path))
     assert "I0000" in loud.stderr, "TensorFlow is quiet by itself: the filter is not needed any more"
     (entry,) = tmp_path.glob("*/*.pb")
@@ -174,7 +175,7 @@ def test_environment(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runtime.set_environment()
-    assert f"--tf_xla_persistent_cache_directory={tmp_path}/l2o/xla/" in os.environ["TF_XLA_FLAGS"]
+    assert f"--tf_xla_persistent_cache_directory='{tmp_path}/l2o/xla/" in os.environ["TF_XLA_FLAGS"]
     assert runtime.cache_folder().is_dir()
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"]) == ("tensorflow", "2")
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
