@@ -1,0 +1,59 @@
+"""`l2o export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+FORMATS = ("keras", "safetensors")
+
+
+@click.command(short_help="Write a learned optimizer as Keras or safetensors.")
+@click.option(
+    "--optimizer", "-o", required=True, metavar="O", help="A published name, a run's directory, an artifact, or a file made here."
+)
+@click.option("--format", "format_", type=click.Choice(FORMATS), required=True, help="What to write; see above.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where: a file (keras) or a directory (safetensors).")
+@click.option("--overwrite", is_flag=True, help="Replace what is at PATH.")
+def export(optimizer: str, format_: str, out: Path, overwrite: bool) -> None:
+    """Write an optimizer, weights and card, to where people train.
+
+    \b
+    keras        one JSON file: the configuration of a Keras optimizer, weights included.
+                 LearnedOptimizer("FILE") makes it, as does keras.optimizers.deserialize.
+    safetensors  an artifact directory: weights.safetensors (float32) and card.yaml, which
+                 says what optimizer it is, how it was meta-trained, and its scores.
+
+    `l2o evaluate` and LearnedOptimizer take either.
+
+    \b
+    Example:
+      l2o export --optimizer hrnn --format keras --out hrnn.json
+    """
+    from l2o_cli.errors import BadInput
+    from l2o_cli.export.artifact import CARD, resolve, save_artifact
+    from l2o_cli.export.keras_config import keras_file
+    from l2o_cli.files import write_atomically
+
+    wrong_kind = out.is_dir() if format_ == "keras" else out.exists() and not out.is_dir()
+    if wrong_kind:
+        raise BadInput(f"--out {out}: --format {format_} writes a {'file' if format_ == 'keras' else 'directory'}")
+    if out.exists() and not overwrite:
+        raise BadInput(f"--out {out}: exists already; choose another path or add --overwrite")
+    if out.is_dir() and any(out.iterdir()) and not (out / CARD).exists():
+        raise BadInput(f"--out {out}: a directory with other files in it, no artifact to overwrite")
+
+    loaded = resolve(optimizer)
+    if format_ == "keras":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, keras_file(loaded))
+    else:
+        save_artifact(out, loaded.optimizer, loaded.weights, loaded.card or {})
+
+    count = sum(value.size for value in loaded.weights.values())
+    click.echo(f"wrote {out}: {loaded.label} ({loaded.source}), optimizer {loaded.optimizer.name}, {count} weights")
+    click.echo("use it:")
+    click.echo("    from l2o_cli import LearnedOptimizer")
+    click.echo(f'    model.compile(optimizer=LearnedOptimizer.load("{out}"), loss="mse")')
+    click.echo("    model.fit(x, y)")

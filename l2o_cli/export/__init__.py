@@ -1,0 +1,1 @@
+"""Optimizers on disk, and in Keras models."""

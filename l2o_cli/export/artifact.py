@@ -1,0 +1,273 @@
+"""An optimizer with its weights: as a directory on disk, and found by name or path.
+
+An artifact is a directory with `weights.safetensors` (float32) and `card.yaml` (which optimizer, how it was meta-trained, its
+scores). The card holds the SHA-256 of the weights file, so that the two cannot be mixed up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+import yaml
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from l2o_cli import assets
+from l2o_cli.errors import BadInput, Failure
+from l2o_cli.files import write_atomically
+from l2o_cli.optimizers import OPTIMIZERS
+from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.spec import first_problem, make_optimizer, unknown
+
+FORMAT = 1
+CARD, WEIGHTS = "card.yaml", "weights.safetensors"
+UNTRAINED = ":untrained"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedOptimizer:
+    """An optimizer ready to run.
+
+    Attributes:
+        label: what it is called in results: the published name, or the name of its directory.
+        weights: float32 arrays, as `optimizer.init_weights` shapes them.
+        card: the card of its artifact; None if it has none.
+        source: where it comes from: "built in", "published", "untrained, seed 0" or a path.
+    """
+
+    label: str
+    optimizer: Optimizer
+    weights: dict[str, np.ndarray]
+    card: dict[str, Any] | None
+    source: str
+
+
+class _CardOptimizer(pydantic.BaseModel):
+    name: str
+    options: dict[str, Any] = {}
+
+
+class _CardWeights(pydantic.BaseModel):
+    sha256: str
+    count: int
+
+
+class _Card(pydantic.BaseModel):
+    """What a card must say; the sections about meta-training and scores are free."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    format: Literal[1]
+    optimizer: _CardOptimizer
+    weights: _CardWeights
+
+
+def options_of(optimizer: Optimizer) -> dict[str, Any]:
+    """The options as plain values, such that `make_optimizer(optimizer.name, options)` is equal to `optimizer`."""
+    return pydantic.TypeAdapter(type(optimizer)).dump_python(optimizer, mode="json")
+
+
+def weights_to_bytes(weights: Mapping[str, Any]) -> bytes:
+    """Weights in the safetensors format, float32."""
+    return save_safetensors({name: np.array(value, np.float32, order="C") for name, value in weights.items()})
+
+
+def weights_from_bytes(content: bytes, optimizer: Optimizer, file: Path | str) -> dict[str, np.ndarray]:
+    """The inverse of `weights_to_bytes`; Failure, naming `file`, unless they are just the weights `optimizer` has."""
+    try:
+        weights = load_safetensors(content)
+    except SafetensorError as error:
+        raise Failure(f"{file}: damaged, not in the safetensors format ({error})") from None
+    expected = {name: np.shape(value) for name, value in optimizer.init_weights(0).items()}
+    for name in expected.keys() - weights.keys():
+        raise Failure(f"{file}: weight {name!r} of optimizer {optimizer.name!r} is missing")
+    for name in weights.keys() - expected.keys():
+        raise Failure(f"{file}: weight {name!r} is not one of optimizer {optimizer.name!r}")
+    for name, value in weights.items():
+        if value.shape != expected[name]:
+            raise Failure(f"{file}: weight {name!r} has the shape {value.shape}, not {expected[name]}")
+        if value.dtype != np.float32:
+            raise Failure(f"{file}: weight {name!r} is {value.dtype}, not float32")
+        if not np.isfinite(value).all():
+            raise Failure(f"{file}: weight {name!r} is not finite")
+    return weights
+
+
+def save_artifact(directory: Path | str, optimizer: Optimizer, weights: Mapping[str, Any], card: Mapping[str, Any]) -> None:
+    """Write or replace the artifact `directory`, atomically: a killed process leaves the old one or the new one.
+
+    Args:
+        weights: as `optimizer.init_weights` shapes them.
+        card: further sections (how it was meta-trained, its scores). `format`, `optimizer` and `weights` are written from
+            the other arguments, whatever `card` says of them.
+
+    Raises:
+        Failure: the files cannot be written.
+    """
+    directory = Path(directory)
+    content = weights_to_bytes(weights)
+    digest = hashlib.sha256(content).hexdigest()
+    fixed = {
+        "format": FORMAT,
+        "optimizer": {"name": optimizer.name, "options": options_of(optimizer)},
+        "weights": {"sha256": digest, "count": int(sum(np.size(value) for value in weights.values()))},
+    }
+    sections = {key: _plain(value) for key, value in card.items() if key not in fixed}
+    text = yaml.safe_dump({**fixed, **sections}, sort_keys=False, width=120, allow_unicode=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # The card is the point of no return: until it is replaced the old pair is whole, afterwards the new one is, its
+        # weights under the pending name for a moment (`_matching_weights` looks there too).
+        pending = _pending(directory, digest)
+        write_atomically(pending, content)
+        write_atomically(directory / CARD, text)
+        os.replace(pending, directory / WEIGHTS)
+        for abandoned in directory.glob(f".{WEIGHTS}.*"):
+            abandoned.unlink(missing_ok=True)
+    except OSError as error:
+        raise Failure(f"{directory}: cannot be written: {error.strerror or error}") from None
+
+
+def load_artifact(directory: Path | str) -> LoadedOptimizer:
+    """The optimizer in an artifact directory, checked against its card.
+
+    Raises:
+        BadInput: there is no such directory, or no artifact in it.
+        Failure: the card or the weights are damaged; the message names the file and the field.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise BadInput(f"{directory}: no such directory")
+    if not (directory / CARD).exists():
+        raise BadInput(f"{directory}: no artifact here ({CARD} and {WEIGHTS}, or a run with artifact/)")
+    content = read_card(directory / CARD)
+    card = _Card.model_validate(content)
+    try:
+        optimizer = make_optimizer(card.optimizer.name, card.optimizer.options)
+    except BadInput as error:
+        raise Failure(f"{directory / CARD}: {error}") from None
+    weights = weights_from_bytes(_matching_weights(directory, card.weights.sha256), optimizer, directory / WEIGHTS)
+    return LoadedOptimizer(_label(directory), optimizer, weights, content, str(directory))
+
+
+def resolve(name_or_path: str | os.PathLike) -> LoadedOptimizer:
+    """The optimizer a user means.
+
+    One of, in this order: `NAME:untrained`, the initial weights (seed 0) of a learned optimizer; a hand-designed optimizer
+    with its default hyperparameters; a published checkpoint; an artifact directory, a run directory (which contains
+    artifact/), or a file that `l2o export --format keras` wrote. A path that is also a name is meant as ./NAME.
+
+    Raises:
+        BadInput: nothing of that name; the message has the nearest name there is.
+        Failure: what was found is damaged.
+    """
+    name = os.fspath(name_or_path)
+    published = assets.checkpoints()
+    if name.endswith(UNTRAINED):
+        return _untrained(name.removesuffix(UNTRAINED))
+    if name in OPTIMIZERS and not OPTIMIZERS[name].learned:
+        optimizer = make_optimizer(name)
+        return LoadedOptimizer(name, optimizer, _as_float32(optimizer.init_weights(0)), None, "built in")
+    if name and Path(name).name == name and (published / name / CARD).is_file():
+        loaded = load_artifact(published / name)
+        return LoadedOptimizer(name, loaded.optimizer, loaded.weights, loaded.card, "published")
+    path = Path(name)
+    if name and path.is_dir():
+        inside = path / "artifact"
+        return load_artifact(inside if (inside / CARD).exists() and not (path / CARD).exists() else path)
+    if name and path.is_file():
+        from l2o_cli.export.keras_config import read_keras_file
+
+        return read_keras_file(path)
+    if name in OPTIMIZERS:
+        raise BadInput(
+            f"optimizer {name!r} is learned and no checkpoint is published under that name; "
+            f"give the directory of one, or {name}{UNTRAINED} for its initial weights"
+        )
+    if len(path.parts) > 1 or name.startswith("."):
+        raise BadInput(f"{name}: no such file or directory")
+    raise unknown("optimizer", name, {*names(), *OPTIMIZERS})
+
+
+def names() -> list[str]:
+    """What `resolve` knows by name: hand-designed optimizers, published checkpoints, untrained learned optimizers."""
+    published = assets.checkpoints()
+    found = {card.parent.name for card in published.glob(f"*/{CARD}")} if published.is_dir() else set()
+    found |= {name + UNTRAINED if cls.learned else name for name, cls in OPTIMIZERS.items()}
+    return sorted(found)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card in a file, with the sections every card has; Failure, naming the field, if it is damaged."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise Failure(f"{path}{place}: damaged, not YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(content, dict):
+        raise Failure(f"{path}: damaged, expected fields at the top level, found {type(content).__name__}")
+    try:
+        _Card.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise Failure(f"{path}: {first_problem(error)}") from None
+    return content
+
+
+def _pending(directory: Path, digest: str) -> Path:
+    return directory / f".{WEIGHTS}.{digest[:16]}"
+
+
+def _matching_weights(directory: Path, digest: str) -> bytes:
+    """The content of the weights file the card speaks of."""
+    for path in (directory / WEIGHTS, _pending(directory, digest)):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Failure(f"{path}: cannot be read ({error.strerror})") from None
+        if hashlib.sha256(content).hexdigest() == digest:
+            return content
+    if not (directory / WEIGHTS).exists():
+        raise Failure(f"{directory / WEIGHTS}: no such file, but {CARD} speaks of it")
+    raise Failure(f"{directory / WEIGHTS}: damaged, its SHA-256 is not the one in {CARD} (weights.sha256)")
+
+
+def _untrained(name: str) -> LoadedOptimizer:
+    if name not in OPTIMIZERS:
+        raise unknown("learned optimizer", name, (name for name, cls in OPTIMIZERS.items() if cls.learned))
+    if not OPTIMIZERS[name].learned:
+        raise BadInput(f"optimizer {name!r} is not learned, so there is no untrained one; say {name!r}")
+    optimizer = make_optimizer(name)
+    return LoadedOptimizer(name + UNTRAINED, optimizer, _as_float32(optimizer.init_weights(0)), None, "untrained, seed 0")
+
+
+def _label(directory: Path) -> str:
+    directory = directory.resolve()
+    return directory.parent.name if directory.name == "artifact" else directory.name
+
+
+def _as_float32(weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value, np.float32) for name, value in weights.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Nested values as YAML knows them: numpy scalars and arrays as numbers and lists, paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, os.PathLike) else value

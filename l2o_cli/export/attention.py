@@ -1,0 +1,40 @@
+"""Fitting with an optimizer whose gradients are taken away from the params."""
+
+from __future__ import annotations
+
+import keras
+
+from l2o_cli.export.keras_optimizer import LearnedOptimizer
+
+
+class AttentionCallback(keras.callbacks.Callback):
+    """For optimizers with attention (it does nothing to others): everything but training sees the params.
+
+    Put it before the other callbacks, so that what they save or measure at the end of an epoch are the params; and training
+    begins with a gradient at the attended point, so that several `fit` in a row are the same as one.
+    """
+
+    def _optimizer(self) -> LearnedOptimizer | None:
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # inside a loss scaling
+        return optimizer if isinstance(optimizer, LearnedOptimizer) else None
+
+    def _attend(self) -> None:
+        if optimizer := self._optimizer():
+            optimizer.build(self.model.trainable_variables)
+            optimizer.attend()
+
+    def _show_params(self) -> None:
+        if optimizer := self._optimizer():
+            optimizer.show_params()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._attend()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._show_params()
+
+    def on_test_begin(self, logs=None):
+        self._show_params()
+
+    def on_predict_begin(self, logs=None):
+        self._show_params()

@@ -1,0 +1,268 @@
+"""Any optimizer of this project as a Keras optimizer.
+
+Shape letters: I instances (here 1: the model), P parameters (all trainable variables packed), T tensors, N, F as in the contract.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from l2o_cli.export.artifact import LoadedOptimizer, resolve
+from l2o_cli.export.keras_config import from_config, to_config
+from l2o_cli.optimizers.base import Optimizer, Weights
+from l2o_cli.optimizers.packing import Layout, pack, spread, unpack
+from l2o_cli.rollout import compiled_update
+
+
+@keras.saving.register_keras_serializable(package="l2o")
+class LearnedOptimizer(keras.optimizers.Optimizer):
+    """A learned (or hand-designed) optimizer for `model.compile`, with TensorFlow as Keras's backend, on one device.
+
+        from l2o_cli import LearnedOptimizer
+        model.compile(optimizer=LearnedOptimizer("hrnn"), loss="mse")
+
+    The trainable variables of the model are one problem instance, packed in the order Keras gives them; the update sees them
+    all at once and computes in float32. A variable without a gradient counts as one with the gradient zero and stays as it is.
+
+    Saved models hold the optimizer whole, weights and state, so `keras.models.load_model` (after `from l2o_cli import
+    LearnedOptimizer`) goes on exactly where training stopped, wherever the optimizer had been read from.
+
+    An optimizer with attention takes its gradients away from the params. The model then holds the attended point while it is
+    trained, and the params themselves when `fit` has returned. Pass `l2o_cli.export.attention.AttentionCallback()` to `fit`
+    as well: without it validation during `fit` is at the attended point, and the first gradient of each `fit` is taken at the
+    params. In a loop of your own, or after an interrupted `fit`, call `finalize_variable_values(model.trainable_variables)`
+    before using the model.
+
+    Args:
+        optimizer: a name, a path (see `l2o_cli.export.artifact.resolve`) or a `LoadedOptimizer`.
+        learning_rate: multiplies every update; the optimizer sets its own step lengths, so 1.0, or a schedule around it.
+        seed: of the random part of the initial state.
+        weight_decay: at each step, before the update, the params shrink by `weight_decay * learning_rate` of themselves.
+        jit_compile: compile the update with XLA, whatever `model.compile` says of the model.
+
+    The other arguments are those of every Keras optimizer.
+
+    Raises:
+        BadInput: no optimizer of that name, or nothing at that path.
+        Failure: what was found there is damaged.
+        ValueError: the optimizer reads the loss, which Keras does not show to optimizers; or it has attention and `use_ema`.
+        NotImplementedError: another backend than TensorFlow, or (when built) several replicas.
+    """
+
+    def __init__(
+        self,
+        optimizer: str | os.PathLike | LoadedOptimizer,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
+        *,
+        seed: int = 0,
+        jit_compile: bool = True,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str = "learned_optimizer",
+    ):
+        if keras.backend.backend() != "tensorflow":
+            raise NotImplementedError(f"LearnedOptimizer needs Keras's TensorFlow backend, not {keras.backend.backend()!r}")
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            loss_scale_factor=loss_scale_factor,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            name=name,
+        )
+        self._loaded = optimizer if isinstance(optimizer, LoadedOptimizer) else resolve(optimizer)
+        self._seed, self._jit_compile = seed, jit_compile
+        rule = self._loaded.optimizer
+        if use_ema and rule.evaluates_elsewhere:
+            raise ValueError(f"{rule.name!r} with attention does not go with use_ema, which would average attended points")
+        if _reads_loss(rule, self._loaded.weights):
+            raise ValueError(f"optimizer {rule.name!r} reads the loss, which Keras does not show to its optimizers")
+        self._update = compiled_update(rule) if jit_compile else rule.update
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, **options: Any) -> LearnedOptimizer:
+        """What `l2o export` wrote at `path`; `options` as in the constructor."""
+        return cls(os.path.abspath(path), **options)
+
+    @property
+    def loaded(self) -> LoadedOptimizer:
+        """The update rule and its weights."""
+        return self._loaded
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Create the state of a run on `variables`."""
+        if self.built:
+            return
+        _check_one_replica(self._distribution_strategy)
+        rule, weights = self._loaded.optimizer, self._loaded.weights
+        constrained = [variable.path for variable in variables if getattr(variable, "constraint", None) is not None]
+        if rule.evaluates_elsewhere and constrained:
+            raise ValueError(
+                f"{rule.name!r} with attention does not go with constraints, which would bind attended points; "
+                f"{constrained[0]!r} has one"
+            )
+        super().build(variables)
+        self._layout = Layout.of({str(index): tuple(variable.shape) for index, variable in enumerate(variables)})
+        with tf.init_scope():  # the contract: the initial state is made eagerly
+            state = rule.init_state(weights, self._layout, 1, self._seed)
+            state = rule.refresh_state(weights, state, ops.ones((1,), "bool"))
+            self._state = {name: self._state_variable(f"state_{name}", leaf) for name, leaf in state.items()}
+            if rule.evaluates_elsewhere:
+                start = self._packed(variables)
+                self._params = self._state_variable("params", start)
+                self._point = self._state_variable("point", start)
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        """Update the variables, as in every Keras optimizer; sparse gradients (embeddings) are made dense first."""
+        _check_one_replica(tf.distribute.get_strategy())
+        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        dense = [_dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
+        super().apply(dense, trainable_variables)
+
+    def attend(self) -> None:
+        """Put the point where the next gradient is to be taken into the model (see `AttentionCallback`)."""
+        rule = self._loaded.optimizer
+        if not rule.evaluates_elsewhere:
+            return
+        params = self._true_params()
+        self._params.assign(params)
+        self._write_point(
+            rule.evaluation_point(self._loaded.weights, self._values(), params, self._layout), self._trainable_variables
+        )
+
+    def show_params(self) -> None:
+        """Put the params into the model, where an optimizer with attention has the attended point in it."""
+        if self.built and self._loaded.optimizer.evaluates_elsewhere:
+            self._write(self._true_params(), self._trainable_variables)
+
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
+        """Put what has been learned into the model: the params, or their average if `use_ema`. `fit` calls it at its end."""
+        super().finalize_variable_values(var_list)
+        self.show_params()
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything but the state of a run; the weights are in it, so nothing else is needed to make it again."""
+        own = {"optimizer": to_config(self._loaded), "seed": self._seed, "jit_compile": self._jit_compile}
+        return {**super().get_config(), **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> LearnedOptimizer:
+        """The optimizer `get_config` describes."""
+        loaded = from_config(config["optimizer"], "Keras configuration")
+        return super().from_config({**config, "optimizer": loaded}, custom_objects)
+
+    # Keras's own step is one variable at a time; this is where it has all gradients, clipped and accumulated.
+    def _backend_update_step(self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any) -> None:
+        rule, weights, layout = self._loaded.optimizer, self._loaded.weights, self._layout
+        indices = [self._get_variable_index(variable) for variable in trainable_variables]
+        given = dict(zip(indices, grads, strict=True))
+        gradients = self._packed([given.get(index, ops.zeros(shape)) for index, shape in enumerate(layout.shapes)])
+        rate = ops.cast(learning_rate, "float32")
+        old = self._true_params()
+        params = self._decayed(old, set(given), rate)
+        step = ops.reshape(ops.cast(self.iterations, "int32"), (1,))
+        new, state = self._update(weights, self._values(), params, gradients, ops.ones((1,)), step, layout)
+        # Exactly the optimizer's own params where the rate is 1, so that a run is the same inside Keras and outside.
+        new = ops.where(ops.equal(rate, 1.0), new, params + rate * (new - params))
+        new = self._kept_without_gradient(new, old, set(given))
+        for name, variable in self._state.items():
+            variable.assign(state[name])
+        if rule.evaluates_elsewhere:
+            self._params.assign(new)
+            self._write_point(rule.evaluation_point(weights, state, new, layout), trainable_variables)
+        else:
+            self._write(new, trainable_variables)
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        """Nothing: the model may hold the attended point; `_backend_update_step` decays the params."""
+
+    def _decayed(self, params: Any, given: set[int], rate: Any) -> Any:
+        if not self.weight_decay:
+            return params
+        variables = enumerate(self._trainable_variables)
+        decayed = [index in given and self._use_weight_decay(variable) for index, variable in variables]
+        decay = ops.convert_to_tensor([[self.weight_decay * chosen for chosen in decayed]], "float32")
+        return params - params * spread(decay, self._layout) * rate
+
+    def _kept_without_gradient(self, new: Any, old: Any, given: set[int]) -> Any:
+        """`new` for the tensors that had a gradient, `old` for the others."""
+        if len(given) == self._layout.tensors:
+            return new
+        new, old = unpack(new, self._layout), unpack(old, self._layout)
+        return pack({name: (new if int(name) in given else old)[name] for name in new}, self._layout)
+
+    def _true_params(self) -> Any:
+        """The params, [1, P]: the model's, save where the model still holds the point that was put there last.
+
+        So whoever writes other values into the model (loaded weights, say) is obeyed.
+        """
+        held = self._packed(self._trainable_variables)
+        if not self._loaded.optimizer.evaluates_elsewhere:
+            return held
+        return ops.where(ops.equal(held, self._point.value), self._params.value, held)
+
+    def _packed(self, tensors: Sequence[Any]) -> Any:
+        values = [ops.cast(ops.convert_to_tensor(tensor), "float32") for tensor in tensors]
+        return pack({str(index): ops.expand_dims(value, 0) for index, value in enumerate(values)}, self._layout)
+
+    def _write(self, packed: Any, variables: Sequence[Any]) -> None:
+        tensors = unpack(packed, self._layout)
+        for variable in variables:
+            self.assign(variable, tensors[str(self._get_variable_index(variable))][0])
+
+    def _write_point(self, point: Any, variables: Sequence[Any]) -> None:
+        self._write(point, variables)
+        self._point.assign(self._packed(self._trainable_variables))  # read back: as rounded to the variables' types
+
+    def _values(self) -> dict[str, Any]:
+        return {name: variable.value for name, variable in self._state.items()}
+
+    def _state_variable(self, name: str, value: Any) -> keras.Variable:
+        value = np.asarray(value, np.float32)
+        return self.add_variable(
+            value.shape, initializer=lambda shape, dtype=None: ops.convert_to_tensor(value), dtype="float32", name=name
+        )
+
+
+def _check_one_replica(strategy: tf.distribute.Strategy) -> None:
+    if strategy.num_replicas_in_sync > 1:
+        raise NotImplementedError(
+            f"LearnedOptimizer does not sum gradients over replicas yet, and the strategy has {strategy.num_replicas_in_sync}; "
+            "train on one device"
+        )
+
+
+def _dense(gradient: Any, variable: Any) -> Any:
+    """The gradient of a lookup, rows with their indices, as a tensor like `variable`."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+
+
+def _reads_loss(rule: Optimizer, weights: Weights) -> bool:
+    """Whether a loss that is not a number leaves a trace in the params or the state after one step."""
+    layout = Layout.of({"0": (2, 2), "1": (3,)})
+    values = ops.reshape(ops.linspace(-1.0, 1.0, layout.parameters), (1, -1))
+    state = rule.init_state(weights, layout, 1, 0)
+    loss, step = ops.full((1,), float("nan")), ops.zeros((1,), "int32")
+    params, state = rule.update(weights, state, values, values, loss, step, layout)
+    return not all(np.isfinite(np.asarray(leaf)).all() for leaf in (params, *state.values()))
