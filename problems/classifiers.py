@@ -15,7 +15,7 @@ from problems.base import Problem
 from problems.networks import ACTIVATIONS, Activation, cross_entropy, initial_network, mlp_logits, mlp_shapes
 from problems.options import require_choice, require_number, require_sizes, require_whole
 from problems.random import fold, instance_integers, instance_keys
-from problems.synthetic import cluster_data, labels_by_rank, linear_data, random_network
+from problems.synthetic import cluster_data, labels_by_rank, linear_data, prototype_data, random_network
 
 
 class SyntheticClassifier(Problem):
@@ -107,8 +107,35 @@ class LogisticRegression(SyntheticClassifier):
         return 0.0 if self.separable and self.l2 == 0 else None
 
 
+class MlpClassifier(SyntheticClassifier):
+    """An MLP on such data; subclasses have the fields of its shape."""
+
+    hidden: tuple[int, ...]
+    inputs: int
+    classes: int
+    activation: Activation
+
+    def __post_init__(self):
+        require_sizes("hidden", self.hidden)
+        require_whole("inputs", self.inputs)
+        require_whole("classes", self.classes, least=2)
+        require_whole("batch_size", self.batch_size)
+        require_whole("samples", self.samples)
+        require_choice("activation", self.activation, ACTIVATIONS)
+
+    @property
+    def param_shapes(self):
+        return mlp_shapes((self.inputs, *self.hidden, self.classes))
+
+    def initial_params(self, seed, task):
+        return initial_network(seed, self.param_shapes, task["key"].shape[0])
+
+    def loss(self, params, task, batch):
+        return cross_entropy(mlp_logits(params, batch["inputs"], self.activation), batch["labels"])
+
+
 @dataclass(frozen=True)
-class RandomMlp(SyntheticClassifier):
+class RandomMlp(MlpClassifier):
     """An MLP classifier of normal inputs, whose labels a random ReLU network of six layers of 20 has given.
 
     The network's scalar output is cut at its quantiles, so that all classes have as many examples, whatever network is drawn.
@@ -124,25 +151,32 @@ class RandomMlp(SyntheticClassifier):
     samples: int = 1000
     activation: Activation = "sigmoid"
 
-    def __post_init__(self):
-        require_sizes("hidden", self.hidden)
-        require_whole("inputs", self.inputs)
-        require_whole("classes", self.classes, least=2)
-        require_whole("batch_size", self.batch_size)
-        require_whole("samples", self.samples)
-        require_choice("activation", self.activation, ACTIVATIONS)
-
-    @property
-    def param_shapes(self):
-        return mlp_shapes((self.inputs, *self.hidden, self.classes))
-
     def sample(self, seed, instances):
         inputs, scores = random_network(fold(seed, 0), (instances, self.total_samples, self.inputs))
         labels = labels_by_rank(scores, self.classes)
         return {"inputs": inputs, "labels": labels, "key": instance_keys(fold(seed, 1), instances)}
 
-    def initial_params(self, seed, task):
-        return initial_network(seed, self.param_shapes, task["key"].shape[0])
 
-    def loss(self, params, task, batch):
-        return cross_entropy(mlp_logits(params, batch["inputs"], self.activation), batch["labels"])
+@dataclass(frozen=True)
+class ClusterMlp(MlpClassifier):
+    """An MLP classifier of one cluster per class (`problems.synthetic.prototype_data`): like small images, and learnable."""
+
+    name: ClassVar[str] = "cluster_mlp"
+    summary: ClassVar[str] = "MLP classifier on one random cluster per class"
+
+    hidden: tuple[int, ...] = (32,)
+    inputs: int = 20
+    classes: int = 10
+    batch_size: int = 64
+    samples: int = 1000
+    activation: Activation = "relu"
+    spread: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_number("spread", self.spread, least=0.0)
+
+    def sample(self, seed, instances):
+        shape = (instances, self.total_samples, self.inputs)
+        inputs, labels = prototype_data(fold(seed, 0), shape, self.classes, self.spread)
+        return {"inputs": inputs, "labels": labels, "key": instance_keys(fold(seed, 1), instances)}

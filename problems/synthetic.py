@@ -73,6 +73,23 @@ def linear_data(seed: tf.Tensor, shape: tuple[int, int, int], separation: float)
     return points + separation * sign[:, :, None] * direction[:, None, :], labels
 
 
+def prototype_data(seed: tf.Tensor, shape: tuple[int, int, int], classes: int, spread: float) -> Data:
+    """A standard normal prototype for each class, its examples normal around it, squashed by a sigmoid to (0, 1) as pixels are.
+
+    Args:
+        shape: (I, N, D).
+        spread: standard deviation of the examples of a class, in units of that of the prototypes.
+
+    Returns:
+        inputs [I, N, D], labels int32 [I, N], as many examples of each class to within one.
+    """
+    instances, samples, inputs = shape
+    labels = tf.broadcast_to(tf.range(samples)[None] % classes, [instances, samples])
+    prototypes = normal(fold(seed, 0), [instances, classes, inputs])
+    points = tf.gather(prototypes, labels, batch_dims=1) + normal(fold(seed, 1), shape, spread)
+    return tf.sigmoid(points), labels
+
+
 def random_network(seed: tf.Tensor, shape: tuple[int, int, int]) -> Data:
     """Normal inputs [I, N, D] and the scalar output, [I, N], of a random ReLU network of six layers of 20 for each instance."""
     instances, _, width = shape

