@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 import sys
 import time
+from collections import deque
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,9 +30,9 @@ class MetaTrainingProgress:
         )
         self._live = self._console.is_terminal
         self._meta_loss: float | None = None
-        self._rate = 0.0
         self._validation = ""
-        self._began = self._told = time.monotonic()
+        self._recent: deque[tuple[float, int]] = deque(maxlen=50)  # (seconds, inner steps) of the last meta-steps
+        self._told = time.monotonic()
 
     def __enter__(self) -> MetaTrainingProgress:
         if self._live:
@@ -46,12 +48,13 @@ class MetaTrainingProgress:
         # Running means over about twenty meta-steps; families differ too much for single values to be read.
         keep = 0.95 if self._meta_loss is not None and math.isfinite(self._meta_loss) else 0.0
         self._meta_loss = keep * (self._meta_loss or 0.0) + (1 - keep) * progress.meta_loss
-        rate = progress.inner_steps / progress.seconds
-        self._rate = rate if not self._rate else 0.9 * self._rate + 0.1 * rate
+        self._recent.append((progress.seconds, progress.inner_steps))
+        # Medians: the first meta-steps of each family compile, and say nothing about the time left.
+        rate = statistics.median(steps / seconds for seconds, steps in self._recent)
         if progress.scores:
             score = sum(entry.objective for entry in progress.scores) / len(progress.scores)
             self._validation = f"  validation {score:.3f}" + (" (best)" if progress.best else "")
-        note = f"meta-loss {self._meta_loss:.3f}{self._validation}  {self._rate:,.0f} inner steps/s"
+        note = f"meta-loss {self._meta_loss:.3f}{self._validation}  {rate:,.0f} inner steps/s"
         if self._live:
             self._bar.update(self._task, completed=progress.meta_step, note=note)
             return
@@ -59,8 +62,7 @@ class MetaTrainingProgress:
         last = progress.meta_step == progress.meta_steps
         if last or now - self._told >= PLAIN_INTERVAL:
             self._told = now
-            made = progress.meta_step - self._done
-            left = (now - self._began) / made * (progress.meta_steps - progress.meta_step)
+            left = statistics.median(seconds for seconds, _ in self._recent) * (progress.meta_steps - progress.meta_step)
             line = f"meta-step {progress.meta_step}/{progress.meta_steps}  {note}  {_clock(left)} left"
             print(line, file=sys.stderr, flush=True)
 

@@ -212,9 +212,7 @@ class Rollout:
         update = compiled_update(optimizer) if xla and not problem.xla else None
 
         def run(weights: Weights, carry: Carry, steps: tf.Tensor) -> tuple[Carry, tf.Tensor]:
-            return rollout(
-                problem, optimizer, weights, carry, steps, maximum=maximum, divergence=divergence, update=update
-            )
+            return rollout(problem, optimizer, weights, carry, steps, maximum=maximum, divergence=divergence, update=update)
 
         def measure(carry: Carry, split: Split) -> tf.Tensor:
             batch = problem.batch(carry.seed, carry.task, split)

@@ -97,9 +97,7 @@ def test_instances_can_be_selected_joined_and_repeated():
     weights = weights_of(optimizer)
     one, two = rollout.start(weights, 0, 1), rollout.start(weights, 1, 1)
     both = concatenate([one, two])
-    tf.nest.map_structure(
-        np.testing.assert_array_equal, select(tf.constant([True, False]), both, concatenate([two, two])), both
-    )
+    tf.nest.map_structure(np.testing.assert_array_equal, select(tf.constant([True, False]), both, concatenate([two, two])), both)
     pairs = repeat(both, 2)
     np.testing.assert_array_equal(pairs.params, np.asarray(both.params)[[0, 0, 1, 1]])
     np.testing.assert_array_equal(pairs.state["parameter"], np.asarray(both.state["parameter"])[:, [0, 0, 1, 1]])

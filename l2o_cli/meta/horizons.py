@@ -13,10 +13,11 @@ def draw(lengths: Lengths, rng: np.random.Generator, size: int) -> np.ndarray:
     exponential: minimum + round(Exp(scale)), heavy-tailed; log_uniform: uniform in log between minimum and maximum;
     constant: maximum. All are capped at `maximum`.
     """
+    values: np.ndarray
     if lengths.distribution == "exponential":
         values = lengths.minimum + np.round(rng.exponential(lengths.scale, size))
     elif lengths.distribution == "log_uniform":
         values = np.round(np.exp(rng.uniform(np.log(lengths.minimum), np.log(lengths.maximum), size)))
     else:
-        values = np.full(size, lengths.maximum)
+        values = np.full(size, float(lengths.maximum))
     return np.minimum(values, lengths.maximum).astype(np.int32)

@@ -50,9 +50,7 @@ class WeightsInTraining:
 
     def __init__(self, spec: MetaOptimizer, ema: float, initial: dict[str, np.ndarray]):
         self._spec = spec
-        self._variables = {
-            name: keras.Variable(value, name=name.replace("/", "_")) for name, value in initial.items()
-        }
+        self._variables = {name: keras.Variable(value, name=name.replace("/", "_")) for name, value in initial.items()}
         self.average = {name: tf.constant(value) for name, value in initial.items()}
         self._keras = _keras_optimizer(spec)
         self._keras.build(list(self._variables.values()))
@@ -61,9 +59,7 @@ class WeightsInTraining:
             gradient = combine(spec, gradients)
             pairs = [(gradient[name], variable) for name, variable in self._variables.items()]
             self._keras.apply_gradients(pairs)
-            average = {
-                name: ema * average[name] + (1 - ema) * variable.value for name, variable in self._variables.items()
-            }
+            average = {name: ema * average[name] + (1 - ema) * variable.value for name, variable in self._variables.items()}
             return average, global_norm(gradient)
 
         self._apply = tf.function(apply, jit_compile=True, autograph=False)

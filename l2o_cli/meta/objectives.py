@@ -25,9 +25,7 @@ def step_objectives(objective: Objective, losses: tf.Tensor, initial_loss: tf.Te
     return tf.where(finite, values, float("nan"))
 
 
-def truncation_objective(
-    objective: Objective, losses: tf.Tensor, initial_loss: tf.Tensor, steps: tf.Tensor
-) -> tf.Tensor:
+def truncation_objective(objective: Objective, losses: tf.Tensor, initial_loss: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
     """The mean over the finite steps among the first `steps`, and over the instances, []."""
     values = step_objectives(objective, losses, initial_loss)
     counted = tf.math.is_finite(values) & (tf.range(losses.shape[0])[:, None] < steps)

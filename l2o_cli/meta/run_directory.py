@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,19 @@ from l2o_cli.files import write_atomically
 from l2o_cli.spec import MetaTraining, read_meta_training, to_yaml
 
 METRICS = (
-    "meta_step,problem,truncation,meta_loss,gradient_norm,nonfinite_entries,diverged,replaced,"
-    "mean_norm,learning_rate,inner_steps,seconds"
-).split(",")
+    "meta_step",  # updates of the weights, this one included
+    "problem",
+    "truncation",  # inner steps
+    "meta_loss",
+    "gradient_norm",  # of this family's meta-gradient, before clipping
+    "nonfinite_entries",  # of it, set to 0
+    "diverged",  # instances frozen at the end of the truncation
+    "replaced",  # instances drawn anew after it
+    "mean_norm",  # of the combined meta-gradient that was applied
+    "learning_rate",
+    "inner_steps",  # over all instances
+    "seconds",  # of the whole meta-step
+)
 VALIDATION = ("meta_step", "problem", "objective", "final_ratio", "diverged")
 KEPT_CHECKPOINTS = 2
 
@@ -109,9 +118,7 @@ class RunDirectory:
     def _open_checkpoints(self, leaves: Mapping[str, tf.Tensor]) -> None:
         self._variables = {name: tf.Variable(leaf, trainable=False) for name, leaf in leaves.items()}
         self._checkpoint = tf.train.Checkpoint(leaves=self._variables)
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self.path / "checkpoints"), max_to_keep=KEPT_CHECKPOINTS
-        )
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(self.path / "checkpoints"), max_to_keep=KEPT_CHECKPOINTS)
 
     def event(self, meta_step: int, scalars: Mapping[str, float]) -> None:
         """TensorBoard scalars."""
@@ -124,7 +131,3 @@ class RunDirectory:
     def close(self) -> None:
         if self._events is not None:
             self._events.close()
-
-
-def timestamp() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S")

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-import l2o_cli
 from l2o_cli.export.artifact import save_artifact
 from l2o_cli.meta import horizons
 from l2o_cli.meta.estimators import Estimate, truncated_backpropagation
 from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate
 from l2o_cli.meta.population import Population, derive_seed
+from l2o_cli.meta.record import account, with_record
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.validation import Score, Validator, overall
 from l2o_cli.rollout import Carry
@@ -52,23 +52,17 @@ class Trainer:
         self.spec, self.directory = spec, directory
         self.optimizer = spec.optimizer.make()
         seed = spec.seed
-        self.weights = WeightsInTraining(
-            spec.meta_optimizer, spec.ema, self.optimizer.init_weights(derive_seed(seed, _WEIGHTS))
-        )
+        self.weights = WeightsInTraining(spec.meta_optimizer, spec.ema, self.optimizer.init_weights(derive_seed(seed, _WEIGHTS)))
         problems = [entry.make() for entry in spec.problems]
         self.populations = [
             Population(problem, self.optimizer, spec.horizon, spec.instances, derive_seed(seed, _POPULATION, index))
             for index, problem in enumerate(problems)
         ]
         self._estimates = [
-            truncated_backpropagation(
-                problem, self.optimizer, spec.objective, spec.estimator, spec.truncation.maximum, xla
-            )
+            truncated_backpropagation(problem, self.optimizer, spec.objective, spec.estimator, spec.truncation.maximum, xla)
             for problem in problems
         ]
-        self._validator = Validator(
-            spec.validation, spec.objective, self.optimizer, derive_seed(seed, _VALIDATION), xla
-        )
+        self._validator = Validator(spec.validation, spec.objective, self.optimizer, derive_seed(seed, _VALIDATION), xla)
         self.meta_step = 0  # updates made
         self.inner_steps = 0
         self.seconds = 0.0
@@ -86,7 +80,7 @@ class Trainer:
         """
         if not resume:
             assert spec is not None
-            spec = spec.model_copy(update={"record": record_of(spec)})
+            spec = with_record(spec)
             return cls(spec, RunDirectory.create(out, spec), xla)
         directory, spec = RunDirectory.reopen(out, spec)
         trainer = cls(spec, directory, xla)
@@ -116,7 +110,8 @@ class Trainer:
                     self.directory.close()
                     raise Interrupted
         self.directory.close()
-        save_artifact(self.directory.artifact, self.optimizer, self._numpy(self.best), self._card())
+        weights = {name: np.asarray(value) for name, value in self.best.items()}
+        save_artifact(self.directory.artifact, self.optimizer, weights, {"meta_training": self._account()})
 
     def _step(self, pool: ThreadPoolExecutor) -> Progress:
         spec, began = self.spec, time.perf_counter()
@@ -145,7 +140,7 @@ class Trainer:
         seconds = time.perf_counter() - began
         inner_steps = sum(lengths) * spec.instances
         self.inner_steps += inner_steps
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "meta_step": self.meta_step,
                 "problem": spec.problems[index].title,
@@ -196,9 +191,7 @@ class Trainer:
     def _snapshot(self) -> dict[str, tf.Tensor]:
         leaves = self.weights.snapshot()
         leaves |= {f"best/{name}": value for name, value in self.best.items()}
-        leaves["progress"] = tf.constant(
-            [self.meta_step, self.inner_steps, self.seconds, self.best_score], tf.float64
-        )
+        leaves["progress"] = tf.constant([self.meta_step, self.inner_steps, self.seconds, self.best_score], tf.float64)
         for index, population in enumerate(self.populations):
             assert population.carry is not None
             leaves[f"population/{index}/horizon"] = tf.constant(population.horizon)
@@ -218,16 +211,18 @@ class Trainer:
             flat = [leaves[f"population/{index}/{path}"] for path in paths]
             population.carry = tf.nest.pack_sequence_as(population.carry, flat)
 
-    @staticmethod
-    def _numpy(weights) -> dict[str, np.ndarray]:
-        return {name: np.asarray(value) for name, value in weights.items()}
-
     def describe(self) -> str:
         """What is trained on what, in one line."""
         spec = self.spec
         count = sum(int(tf.size(value)) for value in self.weights.current.values())
         families = f"{len(spec.problems)} problem families" if len(spec.problems) > 1 else spec.problems[0].title
         return f"{self.optimizer.name} ({count:,} weights) on {families}"
+
+    def _account(self) -> dict:
+        """What the artifact's card says of the run."""
+        validation = {"best_validation_objective": self.best_score} if self.spec.validation.problems else {}
+        done = {"meta_steps": self.meta_step, "inner_steps": self.inner_steps, "seconds": round(self.seconds, 1)}
+        return account(self.spec) | done | validation
 
     def summary(self) -> dict:
         """The outcome of the run."""
@@ -242,28 +237,10 @@ class Trainer:
             rows["best_validation_objective"] = round(self.best_score, 4)
         return rows
 
-    def _card(self) -> dict:
-        spec = self.spec
-        card = {
-            "meta_training": {
-                "problems": [entry.title for entry in spec.problems],
-                "validation_problems": [entry.title for entry in spec.validation.problems],
-                "meta_steps": self.meta_step,
-                "inner_steps": self.inner_steps,
-                "seconds": round(self.seconds, 1),
-                "seed": spec.seed,
-                "record": spec.record,
-                "spec": spec.model_dump(mode="json", exclude={"record"}),
-            }
-        }
-        if spec.validation.problems:
-            card["meta_training"]["best_validation_objective"] = self.best_score
-        return card
-
 
 def _named_leaves(carry: Carry) -> dict[str, tf.Tensor]:
     """The leaves of a carry by path, in the order in which `tf.nest` flattens it."""
-    leaves = {}
+    leaves: dict[str, tf.Tensor] = {}
     for field in Carry._fields:
         value = getattr(carry, field)
         if isinstance(value, dict):
@@ -271,15 +248,3 @@ def _named_leaves(carry: Carry) -> dict[str, tf.Tensor]:
         else:
             leaves[field] = value
     return leaves
-
-
-def record_of(spec: MetaTraining) -> dict:
-    """Versions and data sources, for the record."""
-    sources = {entry.title: entry.make().source for entry in (*spec.problems, *spec.validation.problems)}
-    return {
-        "l2o": l2o_cli.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "data": sources,
-    }

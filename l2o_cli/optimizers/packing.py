@@ -48,9 +48,7 @@ class Layout:
 
 def pack(params: Mapping[str, Array], layout: Layout) -> Array:
     """{name: [I, *shape]} -> [I, P]."""
-    flat = [
-        ops.reshape(params[name], (-1, size)) for name, size in zip(layout.names, layout.sizes, strict=True)
-    ]
+    flat = [ops.reshape(params[name], (-1, size)) for name, size in zip(layout.names, layout.sizes, strict=True)]
     return ops.concatenate(flat, axis=1) if len(flat) > 1 else flat[0]
 
 
@@ -58,9 +56,7 @@ def unpack(packed: Array, layout: Layout) -> dict[str, Array]:
     """[I, P] -> {name: [I, *shape]}."""
     return {
         name: ops.reshape(packed[:, offset : offset + size], (-1, *shape))
-        for name, shape, offset, size in zip(
-            layout.names, layout.shapes, layout.offsets, layout.sizes, strict=True
-        )
+        for name, shape, offset, size in zip(layout.names, layout.shapes, layout.offsets, layout.sizes, strict=True)
     }
 
 
@@ -76,8 +72,5 @@ def tensor_mean(values: Array, layout: Layout) -> Array:
 def spread(values: Array, layout: Layout) -> Array:
     """One value per tensor, repeated for each of its parameters: [..., T] -> [..., P]."""
     lead = tuple(values.shape[:-1])
-    parts = [
-        ops.broadcast_to(values[..., index : index + 1], (*lead, size))
-        for index, size in enumerate(layout.sizes)
-    ]
+    parts = [ops.broadcast_to(values[..., index : index + 1], (*lead, size)) for index, size in enumerate(layout.sizes)]
     return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]

@@ -92,7 +92,7 @@ class NumpyReference:
         return np.concatenate(parts, axis=1)
 
     def levels(self, x):
-        o, w, s, depth = self.o, self.w, self.s, len(self.o.hidden)
+        w, s, depth = self.w, self.s, len(self.o.hidden)
         new = np.zeros_like(s["parameter"])
         for index, t in enumerate(self.tensors()):
             above = [s["tensor"][index]] if depth > 1 else []
@@ -190,9 +190,7 @@ def test_first_nonzero_gradient_is_scaled_to_one_at_any_size():
         params = np.zeros((1, LAYOUT.parameters), np.float32)
         for step in range(idle + 1):
             gradients = np.full(params.shape, size if step == idle else 0.0, np.float32)
-            _, state = optimizer.update(
-                weights, state, params, gradients, np.ones(1, np.float32), np.array([step]), LAYOUT
-            )
+            _, state = optimizer.update(weights, state, params, gradients, np.ones(1, np.float32), np.array([step]), LAYOUT)
         scaled = features.scaled(state["momenta"], state["squares"])
         np.testing.assert_allclose(scaled, np.arcsinh(1.0), rtol=1e-3)
 
@@ -265,7 +263,9 @@ def test_compiled_update_equals_eager():
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), eager, compiled)
 
 
-@pytest.mark.parametrize("options", [{"hidden": ()}, {"hidden": (1, 2, 3, 4)}, {"time_scales": 0}, {"initial_rate": (1e-2, 1e-3)}])
+@pytest.mark.parametrize(
+    "options", [{"hidden": ()}, {"hidden": (1, 2, 3, 4)}, {"time_scales": 0}, {"initial_rate": (1e-2, 1e-3)}]
+)
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         HierarchicalRNN(**options)

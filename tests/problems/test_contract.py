@@ -17,6 +17,7 @@ CASES = {
     "separable": PROBLEMS["logistic_regression"](features=4, batch_size=20, samples=60, separable=True, l2=0.0),
     "random_mlp": PROBLEMS["random_mlp"](hidden=(8, 5), inputs=6, batch_size=10, samples=80, activation="relu"),
     "random_mlp_3": PROBLEMS["random_mlp"](hidden=(6,), inputs=4, classes=3, batch_size=10, samples=80),
+    "cluster_mlp": PROBLEMS["cluster_mlp"](hidden=(6,), inputs=5, classes=3, batch_size=10, samples=80),
     "digits_mlp": PROBLEMS["digits_mlp"](hidden=(12,), batch_size=16),
     "mnist_mlp": PROBLEMS["mnist_mlp"](hidden=(8,), batch_size=8),
     "mnist_conv": PROBLEMS["mnist_conv"](channels=(2, 3), batch_size=4),

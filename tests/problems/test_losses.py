@@ -74,6 +74,7 @@ CASES = {
     "logistic_regression": (PROBLEMS["logistic_regression"](features=6, l2=0.5), logistic_regression),
     "separable": (PROBLEMS["logistic_regression"](separable=True, separation=0.5), logistic_regression),
     "mlp sigmoid": (PROBLEMS["random_mlp"](hidden=(8, 5, 3), inputs=7), mlp),
+    "mlp clusters": (PROBLEMS["cluster_mlp"](hidden=(5,), inputs=6, classes=4), mlp),
     "mlp tanh": (PROBLEMS["random_mlp"](hidden=(4, 6), classes=4, activation="tanh"), mlp),
     "mlp relu": (PROBLEMS["random_mlp"](hidden=(32, 64), activation="relu"), mlp),
     "digits": (PROBLEMS["digits_mlp"](), mlp),

@@ -5,7 +5,7 @@ import pytest
 
 from problems.classifiers import LogisticRegression, RandomMlp
 from problems.random import as_seed
-from problems.synthetic import cluster_data, labels_by_rank, linear_data, random_network
+from problems.synthetic import cluster_data, labels_by_rank, linear_data, prototype_data, random_network
 
 
 def test_labels_by_rank_cut_at_the_quantiles():
@@ -103,3 +103,13 @@ def test_splits_share_no_example(problem):
     train = np.unique(seen, axis=0)
     assert len(train) == 120 and [len(part) for part in parts] == [30, 30]
     assert len(np.unique(np.concatenate([train, *parts]), axis=0)) == 180
+
+
+def test_prototypes_are_standard_normal_with_their_examples_around_them():
+    points, labels = (leaf.numpy() for leaf in prototype_data(as_seed(6), (30, 6000, 4), 3, 0.5))
+    assert points.min() > 0 and points.max() < 1
+    assert all(np.bincount(own).tolist() == [2000] * 3 for own in labels)
+    logits = np.log(points / (1 - points))
+    centers = np.stack([logits[:, start::3].mean(1) for start in range(3)])  # labels go round
+    np.testing.assert_allclose(centers.std(), 1.0, rtol=0.1)
+    np.testing.assert_allclose(logits[:, ::3].std(1), 0.5, rtol=0.1)
