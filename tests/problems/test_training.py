@@ -15,6 +15,7 @@ TRAINED = {
     "ackley": (0.01, 400, 0.99),
     "logistic_regression": (0.01, 200, 0.5),
     "random_mlp": (0.01, 200, 0.8),
+    "cluster_mlp": (0.01, 200, 0.5),
     "digits_mlp": (0.01, 100, 0.15),
     "mnist_mlp": (0.003, 60, 0.4),
     "mnist_conv": (0.01, 30, 0.8),
