@@ -27,14 +27,18 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> BadInput:
     return BadInput(f"unknown {kind} {name!r}; {hint}")
 
 
-def first_problem(error: pydantic.ValidationError) -> str:
-    """The first complaint of a validation, as `field.path: what is wrong (got value)`."""
+def first_problem(error: pydantic.ValidationError, section: str = "") -> str:
+    """The first complaint of a validation, as `section.field.path: what is wrong (got value)`."""
     complaint = error.errors()[0]
-    path = ".".join(str(part) for part in complaint["loc"]) or "(top level)"
+    path = ".".join([*([section] if section else []), *(str(part) for part in complaint["loc"])])
+    message = complaint["msg"]
     if complaint["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{path}: unknown field"
-    value = "" if complaint["type"] == "missing" else f" (got {complaint['input']!r})"
-    return f"{path}: {complaint['msg']}{value}"
+        message = "unknown field"
+    elif complaint["type"] == "value_error":  # our own checks: their message names the field
+        message = str(complaint["ctx"]["error"])
+    elif complaint["type"] != "missing":
+        message += f" (got {complaint['input']!r})"
+    return f"{path}: {message}" if path else message
 
 
 def _build(kind: str, classes: Mapping[str, type], name: str, options: Mapping[str, Any], **fixed: Any) -> Any:
@@ -43,7 +47,7 @@ def _build(kind: str, classes: Mapping[str, type], name: str, options: Mapping[s
     try:
         return pydantic.TypeAdapter(classes[name]).validate_python({**options, **fixed})
     except pydantic.ValidationError as error:
-        raise BadInput(f"{kind} {name!r}: options.{first_problem(error)}") from None
+        raise BadInput(f"{kind} {name!r}: {first_problem(error, 'options')}") from None
 
 
 def make_optimizer(name: str, options: Mapping[str, Any] | None = None) -> Optimizer:
@@ -60,7 +64,11 @@ def make_problem(name: str, options: Mapping[str, Any] | None = None, transforms
     for transform in transforms:
         if transform["name"] not in TRANSFORMS:
             raise unknown("transformation", transform["name"], TRANSFORMS)
-        problem = TRANSFORMS[transform["name"]](problem, **transform.get("options", {}))
+        try:
+            problem = TRANSFORMS[transform["name"]](problem, **transform.get("options", {}))
+        except (TypeError, ValueError) as error:
+            reason = str(error).split("() got an ")[-1]
+            raise BadInput(f"transformation {transform['name']!r}: {reason}") from None
     return problem
 
 

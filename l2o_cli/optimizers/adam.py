@@ -32,4 +32,6 @@ class Adam(HandDesigned):
         square = state["square"] + (ops.square(gradients) - state["square"]) * (1 - beta_2)
         count = ops.cast(step, "float32")[:, None] + 1
         rate = rate * ops.sqrt(1 - beta_2**count) / (1 - beta_1**count)
-        return params - rate * mean[0] / (ops.sqrt(square[0]) + epsilon), {"mean": mean, "square": square}
+        # The derivative of a root is infinite at 0, where dead units are; no meta-gradient would be left.
+        root = ops.sqrt(ops.maximum(square[0], 1e-30))
+        return params - rate * mean[0] / (root + epsilon), {"mean": mean, "square": square}

@@ -1,0 +1,210 @@
+"""Whole meta-training runs at tiny size: they learn, repeat, stop and go on."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from l2o_cli.errors import BadInput, Failure
+from l2o_cli.export.artifact import load_artifact
+from l2o_cli.meta.trainer import Interrupted, Trainer
+from l2o_cli.meta.validation import Validator, overall
+from l2o_cli.spec import MetaTraining
+
+TINY = {
+    "meta_steps": 8,
+    "optimizer": {"name": "hrnn", "options": {"hidden": [3, 2], "initial_rate": [0.01, 0.1]}},
+    "problems": [
+        {"name": "quadratic", "options": {"dimension": 3}},
+        {"name": "rosenbrock", "transforms": [{"name": "gradient_noise", "options": {"deviation": 0.1}}]},
+    ],
+    "families_per_step": 2,
+    "instances": 4,
+    "truncation": {"distribution": "exponential", "scale": 3, "minimum": 2, "maximum": 6},
+    "horizon": {"distribution": "log_uniform", "minimum": 5, "maximum": 20},
+    "validation": {"problems": [{"name": "quadratic", "options": {"dimension": 4}}], "every": 3, "steps": 10, "instances": 2},
+    "checkpoint_every": 3,
+}
+
+
+def spec(**changes):
+    return MetaTraining.model_validate(TINY | changes)
+
+
+def train(out, stop_after=None, **options):
+    """A run to the end, or to the end of the meta-step `stop_after`."""
+    trainer = Trainer.open(out=out, xla=False, **options)
+    trainer.run(lambda progress: None, lambda: trainer.meta_step == stop_after)
+    return trainer
+
+
+@pytest.fixture(scope="module", name="whole")
+def _whole(tmp_path_factory):
+    """A run that nobody disturbed."""
+    return train(tmp_path_factory.mktemp("whole") / "run", spec=spec())
+
+
+def final_state(trainer):
+    return {name: np.asarray(leaf) for name, leaf in trainer._snapshot().items() if name != "progress"}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_writes_everything(whole):
+    trainer, out = whole, whole.directory.path
+    metrics, validation = read(out / "metrics.csv"), read(out / "validation.csv")
+    assert [int(row["meta_step"]) for row in metrics] == [step for step in range(1, 9) for _ in range(2)]
+    assert all(np.isfinite(float(row["meta_loss"])) and int(row["inner_steps"]) > 0 for row in metrics)
+    assert [int(row["meta_step"]) for row in validation] == [3, 6, 8]
+    resolved = yaml.safe_load((out / "spec.yaml").read_text())
+    assert resolved["record"]["data"] and resolved["record"]["tensorflow"]
+    assert list((out / "events").iterdir()) and (out / "checkpoints" / "checkpoint").exists()
+    loaded = load_artifact(out / "artifact")
+    assert loaded.optimizer == trainer.optimizer and loaded.card["meta_training"]["meta_steps"] == 8
+    for name, value in trainer.best.items():
+        np.testing.assert_array_equal(loaded.weights[name], value)
+
+
+def test_same_seed_same_bits_and_other_seed_other_bits(tmp_path, whole):
+    assert_same(final_state(whole), final_state(train(tmp_path / "same", spec=spec())))
+    other = final_state(train(tmp_path / "other", spec=spec(seed=1)))
+    assert not np.array_equal(final_state(whole)["weights/readout"], other["weights/readout"])
+
+
+@pytest.mark.parametrize("stop_after", [1, 5])
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, whole, stop_after):
+    with pytest.raises(Interrupted):
+        train(tmp_path / "parts", stop_after, spec=spec())
+    assert not (tmp_path / "parts" / "artifact").exists()
+    assert_same(final_state(whole), final_state(train(tmp_path / "parts", spec=None, resume=True)))
+    for name in ("metrics.csv", "validation.csv"):
+        with_times = ("seconds",)
+        rows = [
+            [{key: value for key, value in row.items() if key not in with_times} for row in read(run / name)]
+            for run in (whole.directory.path, tmp_path / "parts")
+        ]
+        assert rows[0] == rows[1]
+
+
+def test_rows_after_the_checkpoint_are_cut_and_half_rows_dropped(tmp_path):
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", 3, spec=spec())
+    with (tmp_path / "run" / "metrics.csv").open("a") as file:
+        file.write("4,quadratic,3,0.1,0.1,0,0,0,0.1,0.1,12,0.1\n5,quadra")
+    train(tmp_path / "run", spec=None, resume=True)
+    steps = [int(row["meta_step"]) for row in read(tmp_path / "run" / "metrics.csv")]
+    assert steps == [step for step in range(1, 9) for _ in range(2)]
+
+
+def test_a_damaged_last_checkpoint_is_passed_over(tmp_path, whole):
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", 6, spec=spec())
+    folder = tmp_path / "run" / "checkpoints"
+    next(folder.glob("ckpt-6.data*")).write_bytes(b"")
+    assert_same(final_state(whole), final_state(train(tmp_path / "run", spec=None, resume=True)))
+
+
+def test_no_readable_checkpoint_is_a_failure(tmp_path):
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", 6, spec=spec())
+    for path in (tmp_path / "run" / "checkpoints").glob("ckpt-*.data*"):
+        path.write_bytes(b"")
+    with pytest.raises(Failure, match=r"ckpt-6.*can be read"):
+        train(tmp_path / "run", spec=None, resume=True)
+
+
+def test_a_directory_in_use_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match="already used"):
+        Trainer.open(spec(), tmp_path / "run")
+    with pytest.raises(BadInput, match="nothing to resume"):
+        Trainer.open(None, tmp_path / "run", resume=True)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_another_spec_is_not_resumed_but_more_meta_steps_are(tmp_path):
+    train(tmp_path / "run", spec=spec(meta_steps=2))
+    with pytest.raises(BadInput, match="instances differs"):
+        Trainer.open(spec(instances=5), tmp_path / "run", resume=True)
+    longer = train(tmp_path / "run", spec=spec(meta_steps=4), resume=True)
+    assert longer.meta_step == 4
+
+
+def test_meta_training_learns_and_keeps_the_best(tmp_path):
+    changes = {
+        "meta_steps": 60,
+        "problems": [{"name": "quadratic", "options": {"dimension": 3}}],
+        "instances": 16,
+        "truncation": {"distribution": "constant", "maximum": 10},
+        "horizon": {"distribution": "constant", "maximum": 40},
+        "meta_optimizer": {"learning_rate": 0.01, "normalize_families": True},
+        "ema": 0.8,
+        "validation": {
+            "problems": [{"name": "quadratic", "options": {"dimension": 4}}],
+            "every": 10,
+            "steps": 40,
+            "instances": 16,
+        },
+    }
+    trained = train(tmp_path / "run", spec=spec(**changes))
+    validator = Validator(trained.spec.validation, trained.spec.objective, trained.optimizer, 99, xla=False)
+    untrained = overall(validator.scores(trained.optimizer.init_weights(5)))
+    learned = overall(validator.scores(trained.best))
+    # A mean log ratio: e^1 lower losses on average, on instances that neither training nor selection has seen.
+    assert learned < untrained - 1.0
+    kept = [float(row["objective"]) for row in read(tmp_path / "run" / "validation.csv")]
+    assert trained.best_score == pytest.approx(min(kept))
+
+
+def start_process(tmp_path, out):
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(TINY | {"meta_steps": 40, "checkpoint_every": 2}))
+    command = [sys.executable, "-m", "l2o_cli", "meta-train", "spec.yaml", "--out", out, "--no-xla"]
+    return subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()}
+    )
+
+
+def wait_for_rows(path, count):
+    deadline = time.monotonic() + 120
+    while not path.exists() or path.read_text().count("\n") < count:
+        assert time.monotonic() < deadline, f"{path} does not grow"
+        time.sleep(0.02)
+
+
+def test_killed_and_interrupted_runs_resume_to_the_same_weights(tmp_path, l2o):
+    """SIGKILL, then SIGINT, against a run that nobody disturbed: the real command."""
+    interrupted = start_process(tmp_path, "run")
+    wait_for_rows(tmp_path / "run" / "metrics.csv", 14)
+    interrupted.send_signal(signal.SIGKILL)
+    interrupted.wait()
+    again = subprocess.Popen(
+        [sys.executable, "-m", "l2o_cli", "meta-train", "--resume", "--out", "run", "--no-xla"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+    wait_for_rows(tmp_path / "run" / "metrics.csv", 36)
+    again.send_signal(signal.SIGINT)
+    assert "--resume" in again.communicate()[1]
+    assert again.returncode == 130
+    assert l2o("meta-train", "--resume", "--out", "run", "--no-xla").returncode == 0
+    assert l2o("meta-train", "spec.yaml", "--out", "whole", "--no-xla").returncode == 0
+    first, second = (load_artifact(tmp_path / run / "artifact").weights for run in ("run", "whole"))
+    assert_same(first, second)
