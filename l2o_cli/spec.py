@@ -171,6 +171,10 @@ class MetaOptimizer(Model):
     epsilon: PositiveFloat = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="adamw: decoupled decay per meta-step and rate")
     clip_value: PositiveFloat | None = Field(None, description="bound on each entry of a family's meta-gradient")
+    clip_family_norm: PositiveFloat | None = Field(None, description="bound on the norm of each family's meta-gradient")
+    discard_norm: PositiveFloat | None = Field(
+        None, description="a family's meta-gradient with a greater norm is left out: the truncation was chaotic"
+    )
     clip_norm: PositiveFloat | None = Field(None, description="bound on the norm of the mean meta-gradient")
     normalize_families: bool = Field(
         False, description="divide each family's meta-gradient by its norm, so that none outweighs the others"

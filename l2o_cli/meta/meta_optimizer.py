@@ -14,6 +14,9 @@ from l2o_cli.optimizers.base import Weights
 from l2o_cli.spec import MetaOptimizer
 
 
+TINY = 1e-30  # keeps a norm of 0 from being divided by
+
+
 def learning_rate(spec: MetaOptimizer, meta_step: int, meta_steps: int) -> float:
     """The rate of the update number `meta_step` (from 0) of `meta_steps`."""
     schedule = spec.schedule
@@ -27,22 +30,30 @@ def learning_rate(spec: MetaOptimizer, meta_step: int, meta_steps: int) -> float
 
 
 def combine(spec: MetaOptimizer, gradients: Sequence[Weights]) -> Weights:
-    """The families' meta-gradients, each clipped or normalized as the spec says, averaged, and the mean clipped by norm."""
-    total: Weights | None = None
-    for gradient in gradients:
-        scale = 1.0 / len(gradients)
-        if spec.clip_value is not None:
-            bound = spec.clip_value
-            gradient = {name: tf.clip_by_value(entry, -bound, bound) for name, entry in gradient.items()}
-        if spec.normalize_families:
-            scale = scale / tf.maximum(global_norm(gradient), 1e-30)
-        gradient = {name: scale * entry for name, entry in gradient.items()}
-        total = gradient if total is None else {name: total[name] + entry for name, entry in gradient.items()}
-    assert total is not None
+    """The mean of the families' meta-gradients, each discarded, clipped or normalized as the spec says."""
+    shares = [_share(spec, gradient) for gradient in gradients]
+    names = gradients[0].keys()
+    mean = {name: tf.add_n([share[name] for share in shares]) / len(shares) for name in names}
     if spec.clip_norm is not None:
-        shrink = tf.minimum(1.0, spec.clip_norm / tf.maximum(global_norm(total), 1e-30))
-        total = {name: shrink * entry for name, entry in total.items()}
-    return total
+        shrink = tf.minimum(1.0, spec.clip_norm / tf.maximum(global_norm(mean), TINY))
+        mean = {name: shrink * entry for name, entry in mean.items()}
+    return mean
+
+
+def _share(spec: MetaOptimizer, gradient: Weights) -> Weights:
+    """What one family's meta-gradient contributes."""
+    norm = global_norm(gradient)
+    if spec.clip_value is not None:
+        bound = spec.clip_value
+        gradient = {name: tf.clip_by_value(entry, -bound, bound) for name, entry in gradient.items()}
+    scale = tf.constant(1.0)
+    if spec.normalize_families:
+        scale = 1.0 / tf.maximum(global_norm(gradient), TINY)
+    elif spec.clip_family_norm is not None:
+        scale = tf.minimum(1.0, spec.clip_family_norm / tf.maximum(global_norm(gradient), TINY))
+    if spec.discard_norm is not None:
+        scale = tf.where(norm > spec.discard_norm, 0.0, scale)
+    return {name: scale * entry for name, entry in gradient.items()}
 
 
 class WeightsInTraining:

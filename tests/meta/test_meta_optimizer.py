@@ -31,6 +31,15 @@ def test_clipping_by_value_and_by_norm():
     np.testing.assert_allclose(small["a"], [3.0, 4.0])
 
 
+def test_a_familys_norm_is_clipped_or_the_family_left_out():
+    mean = combine(MetaOptimizer(clip_family_norm=1.0), [FIRST, {"a": tf.constant([0.3, 0.0]), "b": tf.constant(0.4)}])
+    np.testing.assert_allclose(mean["a"], [0.3 + 0.15, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(mean["b"], 0.2, rtol=1e-6)
+    mean = combine(MetaOptimizer(discard_norm=10.0), [FIRST, SECOND])
+    np.testing.assert_allclose(mean["a"], [1.5, 2.0])
+    np.testing.assert_allclose(mean["b"], 0.0)
+
+
 def test_a_huge_gradient_is_normalized_without_overflow():
     mean = combine(MetaOptimizer(normalize_families=True), [{"a": tf.constant([3e30, 4e30])}])
     np.testing.assert_allclose(mean["a"], [0.6, 0.8], rtol=1e-6)
