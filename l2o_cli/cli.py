@@ -19,11 +19,11 @@ from l2o_cli import runtime
 
 # name -> its line in `l2o --help`; the command is the attribute `name` of the module `l2o_cli.commands.name`.
 COMMANDS = {
-    "meta-train": "Meta-train a learned optimizer as a spec says; writes a checkpoint and a log.",
+    "meta-train": "Meta-train a learned optimizer as a YAML spec says.",
     "evaluate": "Run optimizers on problems; writes their curves and scores.",
     "compare": "Compare a learned optimizer with tuned hand-designed ones.",
-    "export": "Write a learned optimizer as Keras, SavedModel or safetensors.",
-    "bench": "Measure the speed of an optimizer's inner and meta-training steps.",
+    "export": "Write a learned optimizer for Keras, or as safetensors.",
+    "bench": "Measure the speed of the inner loop, in training and evaluation.",
     "problems": "List the problems.",
     "optimizers": "List the optimizers and the published checkpoints.",
 }

@@ -41,7 +41,8 @@ class MetaTrainingProgress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
+        if self._live:
+            self._bar.stop()
 
     def __call__(self, progress) -> None:
         """Take in the `Progress` of one meta-step."""

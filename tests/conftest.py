@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -21,16 +22,15 @@ runtime.quieten_python()
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def l2o(tmp_path: Path) -> Cli:
-    """`l2o("evaluate", ...)` runs the command in the test's own folder; keywords are environment variables."""
+@pytest.fixture(scope="session")
+def l2o_in() -> Cli:
+    """`l2o_in(folder, "evaluate", ...)` runs the command in `folder`; keywords are environment variables."""
 
-    def run(*arguments: object, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "l2o_cli", *map(str, arguments)]
+    def run(folder: Path, *arguments: object, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
         root = str(Path(__file__).resolve().parent.parent)
         return subprocess.run(
-            command,
-            cwd=tmp_path,
+            [sys.executable, "-m", "l2o_cli", *map(str, arguments)],
+            cwd=folder,
             env={**os.environ, "PYTHONPATH": root, **environment},
             capture_output=True,
             text=True,
@@ -39,3 +39,9 @@ def l2o(tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def l2o(tmp_path: Path, l2o_in: Cli) -> Cli:
+    """`l2o("evaluate", ...)` runs the command in the test's own folder."""
+    return functools.partial(l2o_in, tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from l2o_cli.commands.evaluate import results_folder, run_options
@@ -65,9 +67,30 @@ def _names(values: tuple[str, ...]) -> list[str]:
     show_default=True,
     help="The score by whose median over the tuning seeds the rate is chosen.",
 )
+@click.option(
+    "--into-card",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Record the rows as the scores in the card of the artifact DIR.",
+)
 @run_options
 def compare(
-    problems, baselines, optimizers, trials, steps, seeds, tuning_seeds, select, every, seed, xla, out, overwrite, as_json, quiet
+    problems,
+    baselines,
+    optimizers,
+    trials,
+    steps,
+    seeds,
+    tuning_seeds,
+    select,
+    into_card,
+    every,
+    seed,
+    xla,
+    out,
+    overwrite,
+    as_json,
+    quiet,
 ):
     """Compare optimizers as they are with hand-designed ones tuned on each problem.
 
@@ -99,7 +122,11 @@ def compare(
     from l2o_cli.evaluation.evaluate import Request
     from l2o_cli.evaluation.progress import Stages
     from l2o_cli.evaluation.report import print_outcome
-    from l2o_cli.export.artifact import resolve
+    from l2o_cli.evaluation.scores import card_section
+    from l2o_cli.export.artifact import add_to_card, load_artifact, resolve
+
+    if into_card:
+        load_artifact(into_card)  # rather an error now than after the runs
 
     request = Request(
         problems=_names(problems),
@@ -119,4 +146,8 @@ def compare(
         tuning_seeds=tuning_seeds,
         select=select,
     )
-    print_outcome(run(comparison, Stages(quiet)), as_json)
+    outcome = run(comparison, Stages(quiet))
+    if into_card:
+        setting = {"steps": steps, "select": select, "tuning_seeds": tuning_seeds}
+        add_to_card(into_card, "scores", card_section(setting, [entry.row for entry in outcome.entries]))
+    print_outcome(outcome, as_json)

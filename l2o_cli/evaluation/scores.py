@@ -6,8 +6,9 @@ Shape letters: N steps of a run.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -104,3 +105,8 @@ def summarize(runs: Sequence[Run], trials: int = 0) -> Row:
         seeds=len(runs),
         step_milliseconds=median([one.step_milliseconds for one in scores]),
     )
+
+
+def card_section(setting: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """The scores as an optimizer's card tells them: how they were measured, then a row per problem and optimizer."""
+    return {**setting, "rows": [row.as_json() for row in rows]}

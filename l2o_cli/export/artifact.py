@@ -161,7 +161,8 @@ def load_artifact(directory: Path | str) -> LoadedOptimizer:
 def resolve(name_or_path: str | os.PathLike) -> LoadedOptimizer:
     """The optimizer a user means.
 
-    One of, in this order: `NAME:untrained`, the initial weights (seed 0) of a learned optimizer; a hand-designed optimizer
+    One of, in this order: `NAME:untrained`, the initial weights (seed 0) of a learned optimizer, with the options of the
+    checkpoint of that name or path if there is one; a hand-designed optimizer
     with its default hyperparameters; a published checkpoint; an artifact directory, a run directory (which contains
     artifact/), or a file that `l2o export --format keras` wrote. A path that is also a name is meant as ./NAME.
 
@@ -245,12 +246,24 @@ def _matching_weights(directory: Path, digest: str) -> bytes:
 
 
 def _untrained(name: str) -> LoadedOptimizer:
-    if name not in OPTIMIZERS:
-        raise unknown("learned optimizer", name, (name for name, cls in OPTIMIZERS.items() if cls.learned))
-    if not OPTIMIZERS[name].learned:
+    """The initial weights, seed 0, of a learned optimizer by name, or of the one that `name` resolves to, with its options."""
+    plain = name in OPTIMIZERS and not (assets.checkpoints() / name / CARD).is_file()
+    optimizer = make_optimizer(name) if plain else resolve(name).optimizer
+    if not optimizer.learned:
         raise BadInput(f"optimizer {name!r} is not learned, so there is no untrained one; say {name!r}")
-    optimizer = make_optimizer(name)
-    return LoadedOptimizer(name + UNTRAINED, optimizer, _as_float32(optimizer.init_weights(0)), None, "untrained, seed 0")
+    label = name if plain else resolve(name).label
+    return LoadedOptimizer(label + UNTRAINED, optimizer, _as_float32(optimizer.init_weights(0)), None, "untrained, seed 0")
+
+
+def add_to_card(directory: Path | str, section: str, content: Any) -> None:
+    """Set a section of the card of the artifact `directory`, the others and the weights as they are.
+
+    Raises:
+        Failure: the card is damaged or cannot be written.
+    """
+    path = Path(directory) / CARD
+    card = {**read_card(path), section: _plain(content)}
+    write_atomically(path, yaml.safe_dump(card, sort_keys=False, width=120, allow_unicode=True))
 
 
 def _label(directory: Path) -> str:

@@ -1,0 +1,87 @@
+"""The way through the house with the real commands: meta-train, evaluate, compare, export, use in Keras."""
+
+import csv
+import json
+
+import pytest
+import yaml
+
+SPEC = {
+    "meta_steps": 4,
+    "optimizer": {"name": "hrnn", "options": {"hidden": [4, 3, 2]}},
+    "problems": [{"name": "quadratic", "options": {"dimension": 5}}],
+    "families_per_step": 1,
+    "instances": 4,
+    "truncation": {"distribution": "constant", "maximum": 5},
+    "validation": {"problems": [{"name": "quadratic", "options": {"dimension": 6}}], "every": 2, "steps": 10, "instances": 2},
+}
+
+
+@pytest.fixture(scope="module", name="run")
+def _run(tmp_path_factory, l2o_in):
+    """A folder in which a small optimizer was meta-trained to runs/tiny."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
+    done = l2o_in(folder, "meta-train", "spec.yaml", "--out", "runs/tiny", "--seed", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["meta_steps"] == 4
+    return folder
+
+
+def succeed(l2o_in, folder, *arguments):
+    done = l2o_in(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_terminal_stays_quiet(run, l2o_in):
+    done = succeed(l2o_in, run, "meta-train", "spec.yaml", "--out", "runs/again", "--set", "meta_steps=2")
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("meta-training hrnn") and all(line.startswith("meta-step") for line in lines[1:]), done.stderr
+    assert yaml.safe_load((run / "runs/again/spec.yaml").read_text())["meta_steps"] == 2
+
+
+def test_evaluate_compare_and_card(run, l2o_in):
+    succeed(l2o_in, run, "evaluate", "--problem", "digits_mlp", "--optimizer", "runs/tiny", "--steps", "20", "--out", "e")
+    with (run / "e" / "curves.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0].keys() == set(["problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss"])
+    assert {row["optimizer"] for row in rows} == {"tiny"} and {row["step"] for row in rows} == {str(step) for step in range(21)}
+    assert (run / "e" / "digits_mlp.png").read_bytes().startswith(b"\x89PNG")
+
+    options = ["--optimizer", "runs/tiny", "--optimizer", "runs/tiny:untrained", "--baselines", "adam"]
+    options += ["--problems", "quadratic", "--trials", "3", "--steps", "20", "--seeds", "2", "--out", "c", "--json"]
+    done = succeed(l2o_in, run, "compare", *options, "--into-card", "runs/tiny/artifact")
+    rows = json.loads(done.stdout)
+    assert [row["optimizer"] for row in rows] == ["tiny", "tiny:untrained", "adam"]
+    card = yaml.safe_load((run / "runs/tiny/artifact/card.yaml").read_text())
+    assert card["scores"]["rows"] == rows and card["meta_training"]["seed"] == 3
+
+
+def test_export(run, l2o_in):
+    succeed(l2o_in, run, "export", "--optimizer", "runs/tiny", "--format", "safetensors", "--out", "published")
+    succeed(l2o_in, run, "export", "--optimizer", "published", "--format", "keras", "--out", "tiny.json")
+    again = l2o_in(run, "export", "--optimizer", "published", "--format", "keras", "--out", "tiny.json")
+    assert again.returncode == 2 and again.stderr.count("\n") == 1 and "tiny.json" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["meta-train"], 2, ["CONFIG"]),
+        (["meta-train", "nowhere"], 2, ["nowhere", "quick"]),
+        (["meta-train", "spec.yaml", "--set", "meta_stepz=3", "--out", "x"], 2, ["spec.yaml", "meta_stepz"]),
+        (["meta-train", "spec.yaml", "--out", "runs/tiny"], 2, ["runs/tiny", "--resume"]),
+        (["meta-train", "spec.yaml", "--out", "/proc/nothing/here"], 1, ["/proc/nothing"]),
+        (["evaluate", "--problem", "mnist_con", "--out", "x"], 2, ["mnist_con", "mnist_conv"]),
+        (["evaluate", "--problem", "quadratic", "--optimizer", "adan", "--out", "x"], 2, ["adan", "adam"]),
+        (["evaluate", "--problem", "quadratic", "--optimizer", "runs/none", "--out", "x"], 2, ["runs/none"]),
+        (["compare", "--baselines", "adm", "--out", "x"], 2, ["adm", "adam"]),
+        (["export", "--optimizer", "runs/tiny", "--format", "onnx", "--out", "x"], 2, ["--format", "onnx"]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(run, l2o_in, arguments, code, words):
+    done = l2o_in(run, *arguments)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1 and all(word in done.stderr for word in words), done.stderr
+    assert not (run / "x").exists()
