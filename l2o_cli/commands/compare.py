@@ -16,7 +16,14 @@ def _names(values: tuple[str, ...]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  l2o compare
+  l2o compare --problems mnist_conv --baselines adam,rmsprop --trials 7 --steps 300 --out runs/conv
+  l2o compare --problems digits_mlp,mnist_mlp --optimizer runs/quick --optimizer hrnn --json > rows.json
+"""
+)
 @click.option(
     "--problems",
     "--problem",
@@ -123,7 +130,8 @@ def compare(
     from l2o_cli.evaluation.progress import Stages
     from l2o_cli.evaluation.report import print_outcome
     from l2o_cli.evaluation.scores import card_section
-    from l2o_cli.export.artifact import add_to_card, load_artifact, resolve
+    from l2o_cli.export.artifact import add_to_card, load_artifact
+    from l2o_cli.export.resolve import resolve
 
     if into_card:
         load_artifact(into_card)  # rather an error now than after the runs

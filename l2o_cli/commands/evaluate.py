@@ -56,7 +56,14 @@ def _setting(text: str) -> tuple[str, float]:
     return name, number
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  l2o evaluate --problem mnist_conv
+  l2o evaluate --problem digits_mlp --problem mnist_mlp --optimizer runs/quick --optimizer hrnn:untrained --steps 2000
+  l2o evaluate --problem quadratic --optimizer adam --set learning_rate=0.03 --json
+"""
+)
 @click.option("--problem", "problems", multiple=True, required=True, metavar="NAME", help="Repeatable; see `l2o problems`.")
 @click.option(
     "--optimizer",
@@ -106,7 +113,7 @@ def evaluate(problems, optimizers, steps, seeds, settings, every, seed, xla, out
     from l2o_cli.evaluation.evaluate import evaluate as run
     from l2o_cli.evaluation.progress import Stages
     from l2o_cli.evaluation.report import print_outcome
-    from l2o_cli.export.artifact import resolve
+    from l2o_cli.export.resolve import resolve
 
     request = Request(
         problems=problems,

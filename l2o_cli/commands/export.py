@@ -32,8 +32,9 @@ def export(optimizer: str, format_: str, out: Path, overwrite: bool) -> None:
       l2o export --optimizer hrnn --format keras --out hrnn.json
     """
     from l2o_cli.errors import BadInput
-    from l2o_cli.export.artifact import CARD, resolve, save_artifact
-    from l2o_cli.export.keras_config import keras_file
+    from l2o_cli.export.artifact import CARD, save_artifact
+    from l2o_cli.export.keras_optimizer import keras_file
+    from l2o_cli.export.resolve import resolve
     from l2o_cli.files import write_atomically
 
     wrong_kind = out.is_dir() if format_ == "keras" else out.exists() and not out.is_dir()

@@ -20,9 +20,9 @@ Examples:
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a field of the spec; repeatable.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the run, as --set seed=N.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
-@click.option("--no-xla", is_flag=True, help="Do not compile with XLA (slow; for debugging).")
+@click.option("--xla/--no-xla", default=True, help="Compile with XLA, or run an ordinary TensorFlow graph (slow).")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def meta_train(config, out, overrides, seed, resume, no_xla, as_json):
+def meta_train(config, out, overrides, seed, resume, xla, as_json):
     """Meta-train a learned optimizer as CONFIG says.
 
     CONFIG is a YAML file, or the name of a spec that l2o ships (such as quick). The run directory gets the resolved
@@ -49,7 +49,7 @@ def meta_train(config, out, overrides, seed, resume, no_xla, as_json):
 
     from l2o_cli.meta.trainer import Interrupted, Trainer
 
-    trainer = Trainer.open(spec, out, resume=resume, xla=not no_xla)
+    trainer = Trainer.open(spec, out, resume=resume, xla=xla)
     print(f"meta-training {trainer.describe()} in {out}", file=sys.stderr)
     with StopOnSignal() as stop, MetaTrainingProgress(trainer.meta_step, trainer.spec.meta_steps) as progress:
         try:

@@ -1,4 +1,4 @@
-"""An optimizer with its weights inside a Keras configuration, and the single file that holds one.
+"""An optimizer with its weights inside a Keras configuration, and read from the file that holds one.
 
 The weights travel in the configuration, not as variables: a Keras optimizer must be complete once made from its
 configuration, and Keras skips the variables of an optimizer that was saved before its first step.
@@ -46,17 +46,8 @@ def from_config(config: Mapping[str, Any], source: str, card: dict[str, Any] | N
     return LoadedOptimizer(label, optimizer, weights_from_bytes(content, optimizer, source), card, source)
 
 
-def keras_file(loaded: LoadedOptimizer) -> str:
-    """The text of a file for `LearnedOptimizer(path)`: `keras.optimizers.serialize` of it as JSON, with the card beside it."""
-    import keras
-
-    from l2o_cli.export.keras_optimizer import LearnedOptimizer
-
-    return json.dumps({**keras.optimizers.serialize(LearnedOptimizer(loaded)), "card": loaded.card}, indent=1)
-
-
 def read_keras_file(path: Path) -> LoadedOptimizer:
-    """The optimizer in a file that `keras_file` made.
+    """The optimizer in a file that `l2o_cli.export.keras_optimizer.keras_file` made.
 
     Raises:
         BadInput: the file is something else.

@@ -5,6 +5,7 @@ Shape letters: I instances (here 1: the model), P parameters (all trainable vari
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from l2o_cli.export.artifact import LoadedOptimizer, resolve
+from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.keras_config import from_config, to_config
+from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout, pack, spread, unpack
 from l2o_cli.rollout import compiled_update
@@ -41,7 +43,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     before using the model.
 
     Args:
-        optimizer: a name, a path (see `l2o_cli.export.artifact.resolve`) or a `LoadedOptimizer`.
+        optimizer: a name, a path (see `l2o_cli.export.resolve.resolve`) or a `LoadedOptimizer`.
         learning_rate: multiplies every update; the optimizer sets its own step lengths, so 1.0, or a schedule around it.
         seed: of the random part of the initial state.
         weight_decay: at each step, before the update, the params shrink by `weight_decay * learning_rate` of themselves.
@@ -266,3 +268,8 @@ def _reads_loss(rule: Optimizer, weights: Weights) -> bool:
     loss, step = ops.full((1,), float("nan")), ops.zeros((1,), "int32")
     params, state = rule.update(weights, state, values, values, loss, step, layout)
     return not all(np.isfinite(np.asarray(leaf)).all() for leaf in (params, *state.values()))
+
+
+def keras_file(loaded: LoadedOptimizer) -> str:
+    """The text of a file for `LearnedOptimizer(path)`: `keras.optimizers.serialize` of it as JSON, with the card beside it."""
+    return json.dumps({**keras.optimizers.serialize(LearnedOptimizer(loaded)), "card": loaded.card}, indent=1)

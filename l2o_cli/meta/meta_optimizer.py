@@ -13,7 +13,6 @@ from l2o_cli.meta.estimators import global_norm
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.spec import MetaOptimizer
 
-
 TINY = 1e-30  # keeps a norm of 0 from being divided by
 
 

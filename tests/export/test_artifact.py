@@ -11,8 +11,9 @@ from safetensors.numpy import load_file, save_file
 
 from l2o_cli import LearnedOptimizer
 from l2o_cli.errors import BadInput, Failure
-from l2o_cli.export.artifact import load_artifact, names, resolve, save_artifact
-from l2o_cli.export.keras_config import keras_file
+from l2o_cli.export.artifact import add_to_card, load_artifact, save_artifact
+from l2o_cli.export.keras_optimizer import keras_file
+from l2o_cli.export.resolve import names, resolve
 from l2o_cli.files import write_atomically
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 
@@ -90,6 +91,10 @@ def test_resolve_finds_names_and_paths(artifact, load, tmp_path, monkeypatch):
     assert untrained.label == "tiny:untrained"
     np.testing.assert_array_equal(untrained.weights["mix"], load().optimizer.init_weights(0)["mix"])
 
+    of_a_run = resolve("runs/demo:untrained")
+    assert (of_a_run.label, of_a_run.optimizer) == ("demo:untrained", resolve("runs/demo").optimizer)
+    assert not np.array_equal(of_a_run.weights["mix"], resolve("runs/demo").weights["mix"])
+
     published = load()
     save_artifact(tmp_path / "published" / "best", published.optimizer, published.weights, {})
     assert (resolve("best").label, resolve("best").source) == ("best", "published")
@@ -100,6 +105,13 @@ def test_resolve_finds_names_and_paths(artifact, load, tmp_path, monkeypatch):
     assert (exported.label, exported.card) == ("demo", resolve("runs/demo").card)
     np.testing.assert_array_equal(exported.weights["mix"], resolve("runs/demo").weights["mix"])
     assert LearnedOptimizer.load("exported.json", seed=2).loaded.label == "demo"
+
+
+def test_a_section_of_a_card_is_set_and_the_rest_is_kept(artifact):
+    before = load_artifact(artifact)
+    add_to_card(artifact, "scores", {"rows": [{"problem": "p", "final_train_loss": np.float32(0.5)}]})
+    after = load_artifact(artifact)
+    assert after.card == {**before.card, "scores": {"rows": [{"problem": "p", "final_train_loss": 0.5}]}}
 
 
 def test_names_that_are_not_there(tmp_path, monkeypatch):
