@@ -71,7 +71,7 @@ def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) ->
 def cli(debug: bool) -> None:
     """Meta-train learned optimizers, evaluate them, compare them with tuned hand-designed ones and export them.
 
-    Try:  l2o optimizers
+    Try:  l2o evaluate --problem digits_mlp
     """
     runtime.prepare(debug)
 

@@ -6,13 +6,14 @@ Shape letters: I instances, N examples of all splits, D inputs, B minibatch.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import tensorflow as tf
 
 from problems.base import Problem
-from problems.networks import ACTIVATIONS, Activation, cross_entropy, initial_network, mlp_logits, mlp_shapes
+from problems.networks import ACTIVATIONS, Activation, cross_entropy, he_deviation, initial_network, mlp_logits, mlp_shapes
 from problems.options import require_choice, require_number, require_sizes, require_whole
 from problems.random import fold, instance_integers, instance_keys
 from problems.synthetic import cluster_data, labels_by_rank, linear_data, prototype_data, random_network
@@ -114,6 +115,7 @@ class MlpClassifier(SyntheticClassifier):
     inputs: int
     classes: int
     activation: Activation
+    initial_scale: float
 
     def __post_init__(self):
         require_sizes("hidden", self.hidden)
@@ -122,13 +124,17 @@ class MlpClassifier(SyntheticClassifier):
         require_whole("batch_size", self.batch_size)
         require_whole("samples", self.samples)
         require_choice("activation", self.activation, ACTIVATIONS)
+        require_number("initial_scale", self.initial_scale, above=0.0)
 
     @property
     def param_shapes(self):
         return mlp_shapes((self.inputs, *self.hidden, self.classes))
 
     def initial_params(self, seed, task):
-        return initial_network(seed, self.param_shapes, task["key"].shape[0])
+        def deviation(shape: Sequence[int]) -> float:
+            return self.initial_scale * he_deviation(shape)
+
+        return initial_network(seed, self.param_shapes, task["key"].shape[0], deviation)
 
     def loss(self, params, task, batch):
         return cross_entropy(mlp_logits(params, batch["inputs"], self.activation), batch["labels"])
@@ -150,6 +156,7 @@ class RandomMlp(MlpClassifier):
     batch_size: int = 64
     samples: int = 1000
     activation: Activation = "sigmoid"
+    initial_scale: float = 1.0  # of the kernels, in units of sqrt(2 / fan_in)
 
     def sample(self, seed, instances):
         inputs, scores = random_network(fold(seed, 0), (instances, self.total_samples, self.inputs))
@@ -170,6 +177,7 @@ class ClusterMlp(MlpClassifier):
     batch_size: int = 64
     samples: int = 1000
     activation: Activation = "relu"
+    initial_scale: float = 1.0  # of the kernels, in units of sqrt(2 / fan_in)
     spread: float = 1.0
 
     def __post_init__(self):

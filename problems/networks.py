@@ -15,8 +15,13 @@ import tensorflow as tf
 from problems.base import Params
 from problems.random import fold, normal
 
-Activation = Literal["relu", "tanh", "sigmoid"]
-ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {"relu": tf.nn.relu, "tanh": tf.tanh, "sigmoid": tf.sigmoid}
+Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid"]
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "relu": tf.nn.relu,
+    "leaky_relu": lambda values: tf.maximum(values, 0.1 * values),
+    "tanh": tf.tanh,
+    "sigmoid": tf.sigmoid,
+}
 
 
 def mlp_shapes(sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,12 @@ import tensorflow as tf
 from problems.random import as_seed
 from problems.registry import PROBLEMS
 
-ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+ACTIVATIONS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.1 * x),
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+}
 
 
 def negative_log_likelihood(logits, labels):
@@ -75,6 +80,7 @@ CASES = {
     "separable": (PROBLEMS["logistic_regression"](separable=True, separation=0.5), logistic_regression),
     "mlp sigmoid": (PROBLEMS["random_mlp"](hidden=(8, 5, 3), inputs=7), mlp),
     "mlp clusters": (PROBLEMS["cluster_mlp"](hidden=(5,), inputs=6, classes=4), mlp),
+    "mlp leaky": (PROBLEMS["random_mlp"](hidden=(5,), activation="leaky_relu"), mlp),
     "mlp tanh": (PROBLEMS["random_mlp"](hidden=(4, 6), classes=4, activation="tanh"), mlp),
     "mlp relu": (PROBLEMS["random_mlp"](hidden=(32, 64), activation="relu"), mlp),
     "digits": (PROBLEMS["digits_mlp"](), mlp),

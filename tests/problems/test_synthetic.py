@@ -113,3 +113,12 @@ def test_prototypes_are_standard_normal_with_their_examples_around_them():
     centers = np.stack([logits[:, start::3].mean(1) for start in range(3)])  # labels go round
     np.testing.assert_allclose(centers.std(), 1.0, rtol=0.1)
     np.testing.assert_allclose(logits[:, ::3].std(1), 0.5, rtol=0.1)
+
+
+def test_initial_scale_scales_the_kernels_alone():
+    seed = as_seed(8)
+    own, small = (RandomMlp(hidden=(3,), inputs=4, initial_scale=scale) for scale in (1.0, 0.1))
+    params, scaled = (problem.initial_params(seed, problem.sample(seed, 2)) for problem in (own, small))
+    for name, values in params.items():
+        np.testing.assert_allclose(scaled[name], 0.1 * values.numpy(), rtol=1e-6)
+    assert np.abs(params["kernel0"]).min() > 0
