@@ -42,6 +42,9 @@ class HierarchicalRNN(Optimizer):
         gradient_shortcut: add a learned linear map of the scaled gradients to the directions.
         normalize_direction: divide each direction by its RMS over the tensor, so that the learning rate alone sets step lengths.
         rate_momentum: average the log learning rate over the steps; off: the latest one is carried on.
+        rate_change_limit: bound on |delta_eta|, by which a step's log learning rate differs from the average; None: no bound
+            (the paper). Bounded, the first steps cannot be so long that they ruin a network for good, which
+            meta-gradients do not see when it is the units that die.
         multiple_scale_decays: space the decays of the second moments over the time scales too (the paper; its code: not).
         scale_by_raw_moment: scale the averaged gradients by the second moment of the raw gradients, as Adam does.
         learned_initial_state: initial hidden states are meta-trained; off: zero.
@@ -64,6 +67,7 @@ class HierarchicalRNN(Optimizer):
     gradient_shortcut: bool = True
     normalize_direction: bool = True
     rate_momentum: bool = True
+    rate_change_limit: float | None = None
     multiple_scale_decays: bool = False
     scale_by_raw_moment: bool = False
     learned_initial_state: bool = True
@@ -74,6 +78,8 @@ class HierarchicalRNN(Optimizer):
             raise ValueError(f"hidden must be one to three positive sizes, not {self.hidden}")
         if self.time_scales < 1:
             raise ValueError(f"time_scales must be at least 1, not {self.time_scales}")
+        if self.rate_change_limit is not None and self.rate_change_limit <= 0:
+            raise ValueError(f"rate_change_limit must be positive, not {self.rate_change_limit}")
         low, high = self.initial_rate
         if not 0 < low <= high:
             raise ValueError(f"initial_rate must be two positive numbers in order, not {self.initial_rate}")
@@ -172,6 +178,8 @@ class HierarchicalRNN(Optimizer):
         outputs = matmul(weights["readout"], levels["parameter"])
 
         rate_change = outputs[1:2] + weights["rate_bias"]
+        if self.rate_change_limit is not None:
+            rate_change = self.rate_change_limit * ops.tanh(rate_change / self.rate_change_limit)
         log_rate = _clip_straight_through(state["log_rate"] + rate_change)
         carried_rate = log_rate
         if self.rate_momentum:

@@ -60,7 +60,10 @@ class NumpyReference:
         x = self.inputs(m, momenta, squares)
         h = self.levels(x)
         outputs = h @ w["readout"].T
-        log_rate = np.clip(s["log_rate"] + outputs[:, 1:2] + w["rate_bias"][0], -33, 33)
+        change = outputs[:, 1:2] + w["rate_bias"][0]
+        if o.rate_change_limit is not None:
+            change = o.rate_change_limit * np.tanh(change / o.rate_change_limit)
+        log_rate = np.clip(s["log_rate"] + change, -33, 33)
         r = sigmoid(w["rate_momentum"]) if o.rate_momentum else 0.0
         carried = r * s["log_rate"] + (1 - r) * log_rate
         move = np.exp(log_rate[:, 0] + w["step_offset"]) * self.direction(outputs[:, 0], m, 0)
@@ -135,6 +138,7 @@ VARIANTS = {
     "no shortcut": {"gradient_shortcut": False},
     "no normalization": {"normalize_direction": False, "attention": True},
     "no rate momentum": {"rate_momentum": False},
+    "bounded change of rate": {"rate_change_limit": 0.3},
     "multiple scale decays": {"multiple_scale_decays": True},
     "raw second moments": {"scale_by_raw_moment": True},
     "zero initial states": {"learned_initial_state": False},
@@ -264,7 +268,8 @@ def test_compiled_update_equals_eager():
 
 
 @pytest.mark.parametrize(
-    "options", [{"hidden": ()}, {"hidden": (1, 2, 3, 4)}, {"time_scales": 0}, {"initial_rate": (1e-2, 1e-3)}]
+    "options",
+    [{"hidden": ()}, {"hidden": (1, 2, 3, 4)}, {"time_scales": 0}, {"initial_rate": (1e-2, 1e-3)}, {"rate_change_limit": 0.0}],
 )
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
