@@ -220,9 +220,8 @@ def read_meta_training(path: Path, overrides: Iterable[str] = ()) -> MetaTrainin
     except UnicodeDecodeError:
         raise BadInput(f"{path}: not a text file") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise BadInput(f"{path}{place}: not YAML: {getattr(error, 'problem', error)}") from None
+        place, fault = yaml_fault(error)
+        raise BadInput(f"{path}{place}: not YAML: {fault}") from None
     if not isinstance(content, dict):
         raise BadInput(f"{path}: expected fields at the top level, found {type(content).__name__}")
     for override in overrides:
@@ -249,6 +248,12 @@ def _check_names(spec: MetaTraining) -> None:
                 problem.make()
             except BadInput as error:
                 raise BadInput(f"{section}.{index}: {error}") from None
+
+
+def yaml_fault(error: yaml.YAMLError) -> tuple[str, str]:
+    """Where a text is not YAML (", line N", or nothing if that is not known), and why."""
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}" if mark else "", str(getattr(error, "problem", error))
 
 
 class _Loader(yaml.SafeLoader):

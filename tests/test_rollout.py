@@ -39,6 +39,7 @@ def test_compiled_equals_plain(problem, optimizer):
     for xla in (True, False):
         rollout = Rollout(problem, optimizer, maximum=10, xla=xla)
         results.append(rollout(weights_of(optimizer), rollout.start(weights_of(optimizer), 0, 3), 10)[1].numpy())
+    assert np.isfinite(results).all()  # two NaNs would count as equal
     np.testing.assert_allclose(results[0], results[1], rtol=1e-3, atol=1e-5)
 
 

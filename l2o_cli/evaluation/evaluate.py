@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from l2o_cli.environment import environment
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.plots import plot_problem
 from l2o_cli.evaluation.progress import Stages
@@ -17,7 +18,6 @@ from l2o_cli.evaluation.results import (
     Entry,
     claim,
     curve_rows,
-    environment,
     score_rows,
     write_csv,
     write_yaml,

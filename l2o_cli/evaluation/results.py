@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -159,15 +156,3 @@ def tuning_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
                 run.diverged_at,
                 int(run.trial == chosen),
             )
-
-
-def environment() -> dict[str, str | int]:
-    """Versions of what computed the results, and the machine's cores, which the timings depend on."""
-    versions: dict[str, str | int] = {"python": platform.python_version()}
-    for name in ("l2o", "tensorflow", "keras", "numpy"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed as a package"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {**versions, "cpu_cores": cores or 1}

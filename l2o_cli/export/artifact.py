@@ -23,7 +23,7 @@ from safetensors.numpy import save as save_safetensors
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import write_atomically
 from l2o_cli.optimizers.base import Optimizer
-from l2o_cli.spec import first_problem, make_optimizer
+from l2o_cli.spec import first_problem, make_optimizer, yaml_fault
 
 FORMAT = 1
 CARD, WEIGHTS = "card.yaml", "weights.safetensors"
@@ -162,9 +162,8 @@ def read_card(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise Failure(f"{path}{place}: damaged, not YAML ({getattr(error, 'problem', error)})") from None
+        place, fault = yaml_fault(error)
+        raise Failure(f"{path}{place}: damaged, not YAML ({fault})") from None
     if not isinstance(content, dict):
         raise Failure(f"{path}: damaged, expected fields at the top level, found {type(content).__name__}")
     try:

@@ -68,10 +68,11 @@ def names() -> list[str]:
 def _untrained(name: str) -> LoadedOptimizer:
     """The initial weights, seed 0, of a learned optimizer by name, or of the one that `name` resolves to, with its options."""
     plain = name in OPTIMIZERS and not (assets.checkpoints() / name / CARD).is_file()
-    optimizer = make_optimizer(name) if plain else resolve(name).optimizer
+    trained = None if plain else resolve(name)
+    optimizer = trained.optimizer if trained else make_optimizer(name)
     if not optimizer.learned:
         raise BadInput(f"optimizer {name!r} is not learned, so there is no untrained one; say {name!r}")
-    label = name if plain else resolve(name).label
+    label = trained.label if trained else name
     return LoadedOptimizer(label + UNTRAINED, optimizer, _as_float32(optimizer.init_weights(0)), None, "untrained, seed 0")
 
 

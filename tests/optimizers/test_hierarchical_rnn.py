@@ -168,6 +168,7 @@ def test_update_equals_numpy(options):
             weights, state, params, gradients, np.ones(INSTANCES, np.float32), np.full(INSTANCES, step), LAYOUT
         )
         expected = np.stack([r.update(row, g) for r, row, g in zip(references, expected, gradients, strict=True)])
+        assert np.isfinite(params).all()  # two NaNs would count as equal
         np.testing.assert_allclose(params, expected, rtol=2e-4, atol=2e-5)
         for instance, reference in enumerate(references):
             for name, leaf in state.items():
@@ -264,6 +265,7 @@ def test_compiled_update_equals_eager():
     arguments = (weights, state, params, gradients, np.ones(INSTANCES, np.float32), np.array([0, 3]))
     eager = optimizer.update(*arguments, LAYOUT)
     compiled = tf.function(lambda *a: optimizer.update(*a, LAYOUT), jit_compile=True)(*arguments)
+    assert all(np.isfinite(leaf).all() for leaf in tf.nest.flatten(compiled))
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), eager, compiled)
 
 
