@@ -13,13 +13,13 @@ import tensorflow as tf
 
 from l2o_cli.optimizers.base import Optimizer, State, Weights
 from l2o_cli.optimizers.packing import Layout, pack, unpack
-from problems.base import Problem, Split, Task
+from problems.base import Memory, Problem, Split, Task
 from problems.random import as_seed, fold
 
 RUNNING = -1  # the value of `Carry.diverged` while an instance runs
 
 # Purposes for which seeds are folded, so that no two draws share one.
-_TASK, _PARAMS, _STATE, _BATCH, _PERTURB = range(5)
+_TASK, _PARAMS, _STATE, _BATCH, _PERTURB, _DISPLACE = range(6)
 
 
 class Carry(NamedTuple):
@@ -28,11 +28,16 @@ class Carry(NamedTuple):
     params: tf.Tensor  # [I, P]
     state: State  # leaves [F, I, N]
     task: Task  # leaves [I, ...]
+    memory: Memory  # leaves [I, ...], what the problem keeps from step to step
     step: tf.Tensor  # [I] int32, updates made so far
     initial_loss: tf.Tensor  # [I], the loss before the first update
     diverged: tf.Tensor  # [I] int32, the step at which the instance was frozen, RUNNING before
     seed: tf.Tensor  # [2] int32, from which minibatches and noise are drawn
     clock: tf.Tensor  # [] int32, steps since the seed was set, shared by all instances
+
+    def without_task(self) -> Carry:
+        """What a compiled function returns: the task does not change, and copying a large one out takes time."""
+        return self._replace(task={})
 
 
 def layout_of(problem: Problem) -> Layout:
@@ -51,6 +56,11 @@ def _drawing(problem: Problem, instances: int) -> Callable[[tf.Tensor], tuple[Ta
     return tf.function(draw, autograph=False)
 
 
+def draw_task(problem: Problem, seed: int, instances: int) -> Task:
+    """The task that `start` draws with the same arguments."""
+    return _drawing(problem, instances)(as_seed(seed))[0]
+
+
 def start(problem: Problem, optimizer: Optimizer, weights: Weights, seed: int, instances: int) -> Carry:
     """Draw `instances` problems and put the optimizer at their start; a function of its arguments alone."""
     task, params, state_seed, batch_seed = _drawing(problem, instances)(as_seed(seed))
@@ -59,6 +69,7 @@ def start(problem: Problem, optimizer: Optimizer, weights: Weights, seed: int, i
         params=params,
         state={name: tf.convert_to_tensor(leaf, tf.float32) for name, leaf in state.items()},
         task=task,
+        memory=problem.initial_memory(task, unpack(params, layout_of(problem))),
         step=tf.zeros([instances], tf.int32),
         initial_loss=tf.ones([instances]),
         diverged=tf.fill([instances], RUNNING),
@@ -142,7 +153,7 @@ def rollout(
     task, seed = carry.task, carry.seed
     state = optimizer.refresh_state(weights, carry.state, carry.step == 0)
 
-    def body(index, losses, params, state, step, initial_loss, diverged):
+    def body(index, losses, params, state, memory, step, initial_loss, diverged):
         now = fold(seed, carry.clock + index)
         batch = problem.batch(fold(now, _BATCH), task, "train")
         point = optimizer.evaluation_point(weights, state, params, layout)
@@ -152,8 +163,9 @@ def rollout(
         gradients = tape.gradient(loss, point)
         if not second_derivatives:
             gradients = tf.stop_gradient(gradients)
+        new_memory = memory
         if type(problem).perturb is not Problem.perturb:
-            perturbed = problem.perturb(fold(now, _PERTURB), unpack(gradients, layout))
+            perturbed, new_memory = problem.perturb(fold(now, _PERTURB), task, unpack(gradients, layout), memory)
             gradients = pack(perturbed, layout)
         if optimizer.evaluates_elsewhere:
             loss = problem.loss(unpack(params, layout), task, batch)
@@ -164,6 +176,9 @@ def rollout(
         safe_gradients = tf.where(running[:, None], gradients, 0.0)
         safe_loss = tf.where(running, loss, 1.0)
         new_params, new_state = update(weights, state, params, safe_gradients, safe_loss, step, layout)
+        if type(problem).displace is not Problem.displace:
+            before, after = unpack(params, layout), unpack(new_params, layout)
+            new_params = pack(problem.displace(fold(now, _DISPLACE), task, before, after), layout)
 
         good = tf.math.is_finite(loss) & _all_finite(new_params)
         if divergence is not None:
@@ -172,19 +187,20 @@ def rollout(
         losses = losses.write(index, tf.where(running, loss, float("nan")))
         params = tf.where(moving[:, None], new_params, params)
         state = {name: tf.where(moving[None, :, None], new_state[name], leaf) for name, leaf in state.items()}
+        memory = {name: tf.where(_mask(moving, leaf, 0), new_memory[name], leaf) for name, leaf in memory.items()}
         diverged = tf.where(running & ~good, step, diverged)
         step += tf.cast(moving, tf.int32)
-        return index + 1, losses, params, state, step, initial_loss, diverged
+        return index + 1, losses, params, state, memory, step, initial_loss, diverged
 
     losses = tf.TensorArray(tf.float32, size=maximum, element_shape=[instances])
     steps = tf.convert_to_tensor(steps, tf.int32)
-    _, losses, params, state, step, initial_loss, diverged = tf.while_loop(
+    _, losses, params, state, memory, step, initial_loss, diverged = tf.while_loop(
         lambda index, *_: index < steps,
         body,
-        (tf.constant(0), losses, carry.params, state, carry.step, carry.initial_loss, carry.diverged),
+        (tf.constant(0), losses, carry.params, state, carry.memory, carry.step, carry.initial_loss, carry.diverged),
         maximum_iterations=maximum,
     )
-    carry = Carry(params, state, task, step, initial_loss, diverged, seed, carry.clock + steps)
+    carry = Carry(params, state, task, memory, step, initial_loss, diverged, seed, carry.clock + steps)
     return carry, losses.stack()
 
 
@@ -218,7 +234,10 @@ class Rollout:
         update = compiled_update(optimizer) if xla and not problem.xla else None
 
         def run(weights: Weights, carry: Carry, steps: tf.Tensor) -> tuple[Carry, tf.Tensor]:
-            return rollout(problem, optimizer, weights, carry, steps, maximum=maximum, divergence=divergence, update=update)
+            after, losses = rollout(
+                problem, optimizer, weights, carry, steps, maximum=maximum, divergence=divergence, update=update
+            )
+            return after.without_task(), losses
 
         def measure(carry: Carry, split: Split) -> tf.Tensor:
             batch = problem.batch(carry.seed, carry.task, split)
@@ -235,8 +254,8 @@ class Rollout:
         """`steps` (at most `maximum`) inner steps: the new carry and the losses, [steps, I]."""
         if steps > self.maximum:
             raise ValueError(f"steps is {steps}, but this rollout was compiled for at most {self.maximum}")
-        carry, losses = self._run(weights, carry, tf.constant(steps, tf.int32))
-        return carry, losses[:steps]
+        after, losses = self._run(weights, carry, tf.constant(steps, tf.int32))
+        return after._replace(task=carry.task), losses[:steps]
 
     def held_out_loss(self, carry: Carry, split: Split = "validation") -> tf.Tensor:
         """The loss of each instance on the whole of `split`, [I]."""

@@ -6,7 +6,8 @@ Shape letters: I instances, B minibatch.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Literal
 
 import tensorflow as tf
@@ -14,7 +15,17 @@ import tensorflow as tf
 Params = dict[str, tf.Tensor]
 Task = dict[str, tf.Tensor]
 Batch = dict[str, tf.Tensor]
+Memory = dict[str, tf.Tensor]
 Split = Literal["train", "validation", "test"]
+
+# Metadata of an option that `sample` and `initial_params` alone read. What the other methods need of it goes into the task.
+SAMPLED = {"sampled": True}
+
+
+def _structure(value: Any) -> Hashable:
+    if isinstance(value, Problem):
+        return value.structure
+    return tuple(map(_structure, value)) if isinstance(value, tuple) else value
 
 
 class Problem(abc.ABC):
@@ -27,7 +38,7 @@ class Problem(abc.ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     # Options come from YAML: a misspelt one must be an error.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "arbitrary_types_allowed": True}
 
     @property
     @abc.abstractmethod
@@ -53,9 +64,38 @@ class Problem(abc.ABC):
     def loss(self, params: Params, task: Task, batch: Batch) -> tf.Tensor:
         """The loss of each instance, [I]."""
 
-    def perturb(self, seed: tf.Tensor, gradients: Params) -> Params:
-        """What reaches the optimizer of the gradients {name: [I, *shape]}: noise, sparsity. The identity by default."""
-        return gradients
+    def lower_bound(self, task: Task) -> tf.Tensor:
+        """A number for each instance, [I], that its loss is never below on any batch: 0 unless overridden.
+
+        Objectives that take the logarithm of the loss take it of the distance from this bound.
+        """
+        return tf.zeros([next(iter(task.values())).shape[0]])
+
+    def initial_memory(self, task: Task, params: Params) -> Memory:
+        """What `perturb` keeps from step to step, leaves float32 [I, ...], for params {name: [I, *shape]}; {} by default."""
+        return {}
+
+    def perturb(self, seed: tf.Tensor, task: Task, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
+        """What reaches the optimizer of the gradients {name: [I, *shape]}, and the new memory: noise, sparsity, delay.
+
+        The identity by default. What an instance gets is a function of `seed` and its own task, not of its neighbors.
+        """
+        return gradients, memory
+
+    def displace(self, seed: tf.Tensor, task: Task, before: Params, after: Params) -> Params:
+        """Where the params are after a step from `before` to `after`, all {name: [I, *shape]}: `after` by default."""
+        return after
+
+    @property
+    def structure(self) -> Hashable:
+        """What the compiled inner loop depends on: the class and all options but the sampled ones (see `SAMPLED`).
+
+        A problem of equal structure gives the same loss, batches and perturbations for the same task.
+        """
+        if not dataclasses.is_dataclass(self):
+            return self
+        fields = [field for field in dataclasses.fields(self) if field.metadata != SAMPLED]  # type: ignore[arg-type]
+        return (type(self), *((field.name, _structure(getattr(self, field.name))) for field in fields))
 
     @property
     def held_out(self) -> bool:

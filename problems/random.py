@@ -33,11 +33,15 @@ def fold(seed: int | tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
     return bits(tf.stack([first, second + tf.cast(data, tf.int32)]), [2])
 
 
+def _unit(values: tf.Tensor) -> tf.Tensor:
+    """Uniform int32 -> float32 in (0, 1): 24 bits, never exactly an end."""
+    high = tf.bitwise.right_shift(tf.bitcast(values, tf.uint32), tf.constant(8, tf.uint32))
+    return (tf.cast(tf.bitcast(high, tf.int32), tf.float32) + 0.5) * 2.0**-24
+
+
 def uniform(seed: tf.Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> tf.Tensor:
     """Uniform float32 in (low, high): 24 random bits, never exactly an end of (0, 1)."""
-    high_bits = tf.bitwise.right_shift(tf.bitcast(bits(seed, shape), tf.uint32), tf.constant(8, tf.uint32))
-    unit = (tf.cast(tf.bitcast(high_bits, tf.int32), tf.float32) + 0.5) * 2.0**-24
-    return low + (high - low) * unit
+    return low + (high - low) * _unit(bits(seed, shape))
 
 
 def log_uniform(seed: tf.Tensor, shape: Sequence[int], low: float, high: float) -> tf.Tensor:
@@ -59,14 +63,34 @@ def instance_keys(seed: tf.Tensor, instances: int) -> tf.Tensor:
     return bits(seed, [instances])
 
 
-def instance_integers(seed: tf.Tensor, keys: tf.Tensor, count: int, bound: int) -> tf.Tensor:
-    """Uniform int32 in [0, bound), [I, count]: a function of `seed` and an instance's own key, not of its neighbors.
-
-    One row of shared random bits, mixed with each instance's key by the finalizer of MurmurHash3.
-    """
-    value = tf.bitcast(bits(seed, [count])[None, :] ^ keys[:, None], tf.uint32)
+def _mix(value: tf.Tensor) -> tf.Tensor:
+    """The finalizer of MurmurHash3, a bijection of uint32."""
     for multiplier, shift in ((0x85EBCA6B, 16), (0xC2B2AE35, 13)):
         value = tf.bitwise.bitwise_xor(value, tf.bitwise.right_shift(value, tf.constant(shift, tf.uint32)))
         value = value * tf.constant(multiplier, tf.uint32)
-    value = tf.bitwise.bitwise_xor(value, tf.bitwise.right_shift(value, tf.constant(16, tf.uint32)))
+    return tf.bitwise.bitwise_xor(value, tf.bitwise.right_shift(value, tf.constant(16, tf.uint32)))
+
+
+def instance_bits(seed: tf.Tensor, keys: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Uniform int32, [I, *shape]: a function of `seed` and an instance's own key [I], not of its neighbors.
+
+    Shared random bits, mixed with each instance's key.
+    """
+    own = tf.reshape(keys, [-1, *[1] * len(shape)])
+    return tf.bitcast(_mix(tf.bitcast(bits(seed, shape)[None] ^ own, tf.uint32)), tf.int32)
+
+
+def instance_integers(seed: tf.Tensor, keys: tf.Tensor, count: int, bound: int) -> tf.Tensor:
+    """Uniform int32 in [0, bound), [I, count]; see `instance_bits`."""
+    value = tf.bitcast(instance_bits(seed, keys, [count]), tf.uint32)
     return tf.bitcast(value % tf.constant(bound, tf.uint32), tf.int32)
+
+
+def instance_uniform(seed: tf.Tensor, keys: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Uniform float32 in (0, 1), [I, *shape]; see `instance_bits`."""
+    return _unit(instance_bits(seed, keys, shape))
+
+
+def instance_normal(seed: tf.Tensor, keys: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Standard normal float32, [I, *shape]; see `instance_bits`."""
+    return tf.math.ndtri(instance_uniform(seed, keys, shape))

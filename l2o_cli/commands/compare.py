@@ -12,8 +12,10 @@ SELECT = ("final_train_loss", "mean_log_train_loss", "final_validation_loss")
 
 
 def _names(values: tuple[str, ...]) -> list[str]:
-    """Repeated options, each a comma list, as one list."""
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+    """Repeated options, each a comma list, as one list; commas within brackets belong to a name."""
+    from l2o_cli.spec import split_outside
+
+    return [name for value in values for name in split_outside(value, ",")]
 
 
 @click.command(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.evaluate import Outcome, Request, described, enter, labels, make_problems
+from l2o_cli.evaluation.evaluate import Outcome, Request, described, enter, file_name, labels, make_problems
 from l2o_cli.evaluation.plots import plot_problem
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.records import Contender, Run
@@ -163,5 +163,5 @@ def compare(comparison: Comparison, stages: Stages) -> Outcome:
             write_csv(request.out / "tuning.csv", TUNING_COLUMNS, tuning_rows(entries)),
             write_yaml(request.out / "compare.yaml", {**record, "tuning": _tuning_record(entries)}),
         ]
-        plots.append(plot_problem(request.out / f"{name}.png", name, problem.source, here))
+        plots.append(plot_problem(request.out / f"{file_name(name)}.png", name, problem.source, here))
     return Outcome(entries, {name: problem.source for name, problem in problems.items()}, [*tables, *plots])

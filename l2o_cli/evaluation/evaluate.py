@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from l2o_cli.evaluation.results import (
 from l2o_cli.evaluation.scores import summarize
 from l2o_cli.evaluation.trials import Trials, hyperparameters
 from l2o_cli.rollout import layout_of
-from l2o_cli.spec import make_problem
+from l2o_cli.spec import parse_problems
 from problems.base import Problem
 
 
@@ -56,14 +57,22 @@ class Outcome:
     files: list[Path]
 
 
-def make_problems(names: Sequence[str]) -> dict[str, Problem]:
-    """{name: problem}; BadInput when there is none, or one is unknown or given twice."""
-    if not names:
+def make_problems(texts: Sequence[str]) -> dict[str, Problem]:
+    """{title: problem} of names, `name(option=value)+transformation` and ensembles; BadInput when one is wrong or given twice."""
+    problems: dict[str, Problem] = {}
+    for text in texts:
+        for family in parse_problems(text):
+            if family.title in problems:
+                raise BadInput(f"problem {family.title!r} is given twice")
+            problems[family.title] = family.make()
+    if not problems:
         raise BadInput("no problem is given")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadInput(f"problem {twice!r} is given twice")
-    return {name: make_problem(name) for name in names}
+    return problems
+
+
+def file_name(title: str) -> str:
+    """A problem's title as a part of a file name."""
+    return re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", title).strip("-")
 
 
 def labels(contenders: Sequence[Contender], taken: Sequence[str] = ()) -> list[str]:
@@ -149,5 +158,5 @@ def evaluate(request: Request, stages: Stages) -> Outcome:
             write_csv(request.out / "curves.csv", CURVE_COLUMNS, curve_rows(entries)),
             write_csv(request.out / "scores.csv", SCORE_COLUMNS, score_rows(entries)),
         ]
-        files.append(plot_problem(request.out / f"{name}.png", name, problem.source, here))
+        files.append(plot_problem(request.out / f"{file_name(name)}.png", name, problem.source, here))
     return Outcome(entries, {name: problem.source for name, problem in problems.items()}, [*tables, *files])

@@ -27,6 +27,7 @@ LEARNED_COLOURS = ("#D55E00", "#CC79A7", "#000000")
 OTHER_COLOURS = ("#0072B2", "#009E73", "#E69F00", "#56B4E9")
 DASHES = ("-", (0, (6, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 NAME_HEIGHT = 0.05  # of the axes, between names at line ends
+FORMATS = (".png", ".svg", ".pdf")
 POINTS = 50  # of a training curve, at most: means over fewer steps of noisy minibatches hide each other
 CEILING = 30  # the axis ends at this multiple of the greatest initial loss: what explodes must not flatten the rest
 
@@ -135,24 +136,24 @@ def _scale(axes: Axes, values: Sequence[np.ndarray], initial: float) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _styles(entries: Sequence[Entry]) -> list[Style]:
-    """(colour, dashes) of each, learned ones in their own colours."""
-    learned = itertools.cycle((colour, dash) for dash in DASHES for colour in LEARNED_COLOURS)
-    other = zip(itertools.cycle(OTHER_COLOURS), itertools.cycle(DASHES), strict=False)
-    return [next(learned if entry.learned else other) for entry in entries]
+def styles(learned: Sequence[bool]) -> list[Style]:
+    """(colour, dashes) of each optimizer, learned ones in their own colours."""
+    of_learned = itertools.cycle((colour, dash) for dash in DASHES for colour in LEARNED_COLOURS)
+    of_others = zip(itertools.cycle(OTHER_COLOURS), itertools.cycle(DASHES), strict=False)
+    return [next(of_learned if one else of_others) for one in learned]
 
 
 def _panel(axes: Axes, entries: Sequence[Entry], curve: Curve, title: str) -> None:
-    styles = _styles(entries)
-    for order, (entry, style) in enumerate(zip(entries, styles, strict=True)):
+    chosen = styles([entry.learned for entry in entries])
+    for order, (entry, style) in enumerate(zip(entries, chosen, strict=True)):
         _draw(axes, entry, curve, style, order)
     curves = [curve(run)[1] for entry in entries for run in entry.runs]
     initial = max((part[0] for part in curves if np.isfinite(part[0])), default=1.0)
     axes.set_xlim(0, max(entry.runs[0].steps for entry in entries))
     _scale(axes, curves, initial)
-    for entry, (colour, _) in zip(entries, styles, strict=True):
+    for entry, (colour, _) in zip(entries, chosen, strict=True):
         _mark_divergence(axes, entry, curve, colour)
-    _name_lines(axes, entries, curve, [colour for colour, _ in styles])
+    _name_lines(axes, entries, curve, [colour for colour, _ in chosen])
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel("steps")
     axes.grid(color="0.9", linewidth=0.8)
@@ -161,9 +162,18 @@ def _panel(axes: Axes, entries: Sequence[Entry], curve: Curve, title: str) -> No
         axes.spines[side].set_visible(False)
 
 
-def plot_problem(path: Path, problem: str, source: str, entries: Sequence[Entry]) -> Path:
-    """Write a PNG of training loss, and validation loss where there is any, against steps.
+def save(figure: Figure, path: Path) -> Path:
+    """Write the picture in one step, in the format that the suffix names."""
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:].lower())
+    write_atomically(path, image.getvalue())
+    return path
 
+
+def plot_problem(path: Path, problem: str, source: str, entries: Sequence[Entry]) -> Path:
+    """Write a picture of training loss, and validation loss where there is any, against steps.
+
+    The suffix of `path` is its format, one of `FORMATS`.
     Lines are medians over the seeds, bands reach from the best to the worst one; a cross ends a diverged run.
     """
     held_out = entries[0].runs[0].validation is not None
@@ -180,7 +190,4 @@ def plot_problem(path: Path, problem: str, source: str, entries: Sequence[Entry]
     figure.suptitle(f"{problem}  [{source}]: median and range of {seeds} seeds", x=0.01, ha="left", fontsize=11)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower left", ncols=1, frameon=False, fontsize=9, handlelength=3)
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    write_atomically(path, image.getvalue())
-    return path
+    return save(figure, path)

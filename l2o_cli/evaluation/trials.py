@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -38,9 +38,6 @@ def default_window(steps: int) -> int:
 
 def together(problem: Problem) -> int:
     """How many instances run at once."""
-    # Gradient noise is drawn for a whole batch, so only a run alone gets noise that depends on its seed alone.
-    if type(problem).perturb is not Problem.perturb:
-        return 1
     return max(1, min(MOST_INSTANCES, MOST_PARAMETERS // layout_of(problem).parameters))
 
 
@@ -57,6 +54,11 @@ def _check_setting(contender: Contender, setting: Mapping[str, float]) -> None:
         if name not in known:
             there = f"there are: {', '.join(known)}" if known else "it has none"
             raise BadInput(f"optimizer {contender.label!r} has no hyperparameter {name!r}; {there}")
+
+
+def started(rollout: Rollout, weights: Mapping[str, Any], seed: int) -> Carry:
+    """The one instance that `seed` means, for every optimizer and in every command, at its start."""
+    return rollout.start(dict(weights), seed, 1)._replace(seed=as_seed(_MINIBATCHES))
 
 
 class Trials:
@@ -167,5 +169,5 @@ class Trials:
         carries = []
         for job in jobs:
             weights = {**self.contender.weights, **{name: np.float32(value) for name, value in job.setting.items()}}
-            carries.append(self._rollout.start(weights, job.seed, 1))
-        return concatenate(carries)._replace(seed=as_seed(_MINIBATCHES))
+            carries.append(started(self._rollout, weights, job.seed))
+        return concatenate(carries)

@@ -63,12 +63,19 @@ def truncated_backpropagation(
                 divergence=spec.divergence,
                 update=update,
             )
-            meta_loss = truncation_objective(objective, losses, after.initial_loss, steps)
+            bound = problem.lower_bound(carry.task)
+            meta_loss = truncation_objective(objective, losses, after.initial_loss, bound, steps)
         gradient = tape.gradient(meta_loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         finite = {name: tf.math.is_finite(entry) for name, entry in gradient.items()}
         nonfinite = tf.add_n([tf.reduce_sum(tf.cast(~mask, tf.int32)) for mask in finite.values()])
         gradient = {name: tf.where(finite[name], entry, 0.0) for name, entry in gradient.items()}
         diverged = tf.reduce_sum(tf.cast(after.diverged != RUNNING, tf.int32))
-        return Estimate(gradient, after, meta_loss, global_norm(gradient), nonfinite, diverged)
+        return Estimate(gradient, after.without_task(), meta_loss, global_norm(gradient), nonfinite, diverged)
 
-    return tf.function(estimate, jit_compile=True if whole else None, autograph=False)
+    compiled = tf.function(estimate, jit_compile=True if whole else None, autograph=False)
+
+    def estimating(weights: Weights, carry: Carry, steps: tf.Tensor) -> Estimate:
+        result = compiled(weights, carry, steps)
+        return result._replace(carry=result.carry._replace(task=carry.task))
+
+    return estimating

@@ -12,29 +12,48 @@ from l2o_cli.spec import Objective
 DIVERGED = 10.0  # the objective of a step that a diverged instance did not make, e^10 times its initial loss
 
 
-def step_objectives(objective: Objective, losses: tf.Tensor, initial_loss: tf.Tensor) -> tf.Tensor:
-    """log((l_t + eps) / (l_0 + eps)), or without the logarithm; losses [K, I], initial_loss [I] -> [K, I].
+def _signed_log(loss: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """log((loss + epsilon) / epsilon), continued to negative values as an odd function: increasing everywhere."""
+    return tf.sign(loss) * tf.math.log1p(tf.abs(loss) / epsilon)
 
-    Losses below zero count as zero. Where a loss is not finite the result is NaN, and its gradient is zero.
+
+def step_objectives(objective: Objective, losses: tf.Tensor, initial_loss: tf.Tensor, bound: tf.Tensor) -> tf.Tensor:
+    """log((l_t + eps) / (l_0 + eps)), or without the logarithm (l_t + eps) / (l_0 + eps).
+
+    Here l is the distance of the loss from the problem's lower bound. Should it be negative, because that bound is not one,
+    the logarithm is continued as an odd function and the ratio is what it is. Where a loss is not finite the result is NaN
+    and its gradient zero.
+
+    Args:
+        losses: [K, I].
+        initial_loss, bound: [I].
+
+    Returns:
+        [K, I].
     """
     finite = tf.math.is_finite(losses)
-    # A second `where` under the logarithm: the gradient of the branch not taken must be finite too.
-    safe = tf.maximum(tf.where(finite, losses, 1.0), 0.0) + objective.epsilon
-    start = tf.maximum(initial_loss, 0.0) + objective.epsilon
-    values = tf.math.log(safe) - tf.math.log(start) if objective.log else safe / start
+    # A second `where`: the gradient of the branch not taken must be finite too.
+    distance = tf.where(finite, losses, 1.0 + bound) - bound
+    start = initial_loss - bound
+    if objective.log:
+        values = _signed_log(distance, objective.epsilon) - _signed_log(start, objective.epsilon)
+    else:
+        values = (distance + objective.epsilon) / (tf.abs(start) + objective.epsilon)
     return tf.where(finite, values, float("nan"))
 
 
-def truncation_objective(objective: Objective, losses: tf.Tensor, initial_loss: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+def truncation_objective(
+    objective: Objective, losses: tf.Tensor, initial_loss: tf.Tensor, bound: tf.Tensor, steps: tf.Tensor
+) -> tf.Tensor:
     """The mean over the finite steps among the first `steps`, and over the instances, []."""
-    values = step_objectives(objective, losses, initial_loss)
+    values = step_objectives(objective, losses, initial_loss, bound)
     counted = tf.math.is_finite(values) & (tf.range(losses.shape[0])[:, None] < steps)
     total = tf.reduce_sum(tf.where(counted, values, 0.0))
     return total / tf.maximum(tf.reduce_sum(tf.cast(counted, tf.float32)), 1.0)
 
 
-def run_objective(objective: Objective, losses: tf.Tensor, initial_loss: tf.Tensor) -> tf.Tensor:
+def run_objective(objective: Objective, losses: tf.Tensor, initial_loss: tf.Tensor, bound: tf.Tensor) -> tf.Tensor:
     """The mean over all steps of a whole run, [K, I] -> [I]; the steps a diverged instance did not make count as `DIVERGED`."""
-    values = step_objectives(objective, losses, initial_loss)
+    values = step_objectives(objective, losses, initial_loss, bound)
     worst = DIVERGED if objective.log else tf.exp(DIVERGED)
     return tf.reduce_mean(tf.where(tf.math.is_finite(values), tf.minimum(values, worst), worst), axis=0)

@@ -56,6 +56,20 @@ class Table:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerows(rows)
 
 
+def _read_leaves(path: str) -> dict[str, tf.Tensor]:
+    """The variables of a checkpoint by the names they were saved under."""
+    reader = tf.train.load_checkpoint(path)
+    leaves = {}
+    for key in reader.get_variable_to_shape_map():
+        name, attribute, _ = key.partition("/.ATTRIBUTES/")
+        if attribute and name.startswith("leaves/"):
+            # TensorFlow writes a slash within a name as ".S".
+            leaves[name.removeprefix("leaves/").replace(".S", "/")] = tf.convert_to_tensor(reader.get_tensor(key))
+    if not leaves:
+        raise ValueError(f"{path} holds no leaves")
+    return leaves
+
+
 class RunDirectory:
     """What one run writes; made for a new run, or taken up again."""
 
@@ -65,8 +79,6 @@ class RunDirectory:
         self.validation = Table(path / "validation.csv", VALIDATION)
         self.artifact = path / "artifact"
         self._events: Any = None
-        self._manager: tf.train.CheckpointManager | None = None
-        self._variables: dict[str, tf.Variable] = {}
 
     @classmethod
     def create(cls, path: Path, spec: MetaTraining) -> RunDirectory:
@@ -93,32 +105,24 @@ class RunDirectory:
 
     def save(self, meta_step: int, leaves: Mapping[str, tf.Tensor]) -> None:
         """A checkpoint after `meta_step`; a killed process leaves the one before."""
-        if self._manager is None:
-            self._open_checkpoints(leaves)
-        for name, leaf in leaves.items():
-            self._variables[name].assign(leaf)
-        assert self._manager is not None
-        self._manager.save(checkpoint_number=meta_step)
+        variables = {name: tf.Variable(leaf, trainable=False) for name, leaf in leaves.items()}
+        self._manager(tf.train.Checkpoint(leaves=variables)).save(checkpoint_number=meta_step)
 
-    def restore(self, leaves: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor] | None:
-        """The newest checkpoint that can be read, shaped like `leaves`; None when there is none at all."""
-        self._open_checkpoints(leaves)
-        assert self._manager is not None
-        paths = list(reversed(self._manager.checkpoints))
+    def restore(self) -> dict[str, tf.Tensor] | None:
+        """The leaves of the newest checkpoint that can be read; None when there is none at all."""
+        paths = list(reversed(self._manager(tf.train.Checkpoint()).checkpoints))
         for path in paths:
             try:
-                self._checkpoint.restore(path).assert_consumed()
-                return {name: tf.convert_to_tensor(variable) for name, variable in self._variables.items()}
+                return _read_leaves(path)
             except Exception:  # TensorFlow's reader raises whatever the damage makes it trip over
                 continue
         if paths:
             raise Failure(f"{paths[0]}: no checkpoint of this run can be read")
         return None
 
-    def _open_checkpoints(self, leaves: Mapping[str, tf.Tensor]) -> None:
-        self._variables = {name: tf.Variable(leaf, trainable=False) for name, leaf in leaves.items()}
-        self._checkpoint = tf.train.Checkpoint(leaves=self._variables)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(self.path / "checkpoints"), max_to_keep=KEPT_CHECKPOINTS)
+    def _manager(self, checkpoint: tf.train.Checkpoint) -> tf.train.CheckpointManager:
+        # Made anew each time: the leaves grow as problem families are drawn for the first time.
+        return tf.train.CheckpointManager(checkpoint, str(self.path / "checkpoints"), max_to_keep=KEPT_CHECKPOINTS)
 
     def event(self, meta_step: int, scalars: Mapping[str, float]) -> None:
         """TensorBoard scalars."""

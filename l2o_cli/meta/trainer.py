@@ -20,7 +20,6 @@ from l2o_cli.meta.population import Population, derive_seed
 from l2o_cli.meta.record import account, with_record
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.validation import Score, Validator, overall
-from l2o_cli.rollout import Carry
 from l2o_cli.spec import MetaTraining
 
 # Purposes for which seeds are derived from the run's seed.
@@ -55,21 +54,25 @@ class Trainer:
         self.weights = WeightsInTraining(spec.meta_optimizer, spec.ema, self.optimizer.init_weights(derive_seed(seed, _WEIGHTS)))
         problems = [entry.make() for entry in spec.problems]
         self.populations = [
-            Population(problem, self.optimizer, spec.horizon, spec.instances, derive_seed(seed, _POPULATION, index))
-            for index, problem in enumerate(problems)
+            Population(
+                problem, self.optimizer, spec.horizon, entry.instances or spec.instances, derive_seed(seed, _POPULATION, index)
+            )
+            for index, (entry, problem) in enumerate(zip(spec.problems, problems, strict=True))
         ]
-        self._estimates = [
-            truncated_backpropagation(problem, self.optimizer, spec.objective, spec.estimator, spec.truncation.maximum, xla)
+        # Families of equal structure share a compilation.
+        estimates = {
+            problem.structure: truncated_backpropagation(
+                problem, self.optimizer, spec.objective, spec.estimator, spec.truncation.maximum, xla
+            )
             for problem in problems
-        ]
+        }
+        self._estimates = [estimates[problem.structure] for problem in problems]
         self._validator = Validator(spec.validation, spec.objective, self.optimizer, derive_seed(seed, _VALIDATION), xla)
         self.meta_step = 0  # updates made
         self.inner_steps = 0
         self.seconds = 0.0
         self.best_score = np.inf
         self.best = self.weights.average
-        for population in self.populations:
-            population.begin(self.weights.current)
 
     @classmethod
     def open(cls, spec: MetaTraining | None, out: Path, *, resume: bool = False, xla: bool = True) -> Trainer:
@@ -84,7 +87,7 @@ class Trainer:
             return cls(spec, RunDirectory.create(out, spec), xla)
         directory, spec = RunDirectory.reopen(out, spec)
         trainer = cls(spec, directory, xla)
-        leaves = directory.restore(trainer._snapshot())
+        leaves = directory.restore()
         if leaves is not None:
             trainer._restore(leaves)
         return trainer
@@ -124,8 +127,7 @@ class Trainer:
 
         # The families are independent: they keep both cores busy, and are combined in the order they were drawn.
         def estimate(index: int, length: int) -> Estimate:
-            carry = self.populations[index].carry
-            assert carry is not None
+            carry = self.populations[index].carry(weights, self.meta_step)
             return self._estimates[index](weights, carry, tf.constant(length))
 
         estimates = list(pool.map(estimate, drawn, lengths))
@@ -134,11 +136,11 @@ class Trainer:
         self.meta_step += 1
         replaced = []
         for index, result in zip(drawn, estimates, strict=True):
-            self.populations[index].carry = result.carry
-            replaced.append(self.populations[index].replace_finished(self.weights.current, self.meta_step))
+            replaced.append(self.populations[index].advance(result.carry, self.weights.current, self.meta_step))
 
         seconds = time.perf_counter() - began
-        inner_steps = sum(lengths) * spec.instances
+        made = [length * self.populations[index].instances for index, length in zip(drawn, lengths, strict=True)]
+        inner_steps = sum(made)
         self.inner_steps += inner_steps
         rows: list[dict[str, Any]] = [
             {
@@ -152,10 +154,10 @@ class Trainer:
                 "replaced": resets,
                 "mean_norm": mean_norm,
                 "learning_rate": rate,
-                "inner_steps": length * spec.instances,
+                "inner_steps": own_steps,
                 "seconds": round(seconds, 4),
             }
-            for index, length, result, resets in zip(drawn, lengths, estimates, replaced, strict=True)
+            for index, length, result, resets, own_steps in zip(drawn, lengths, estimates, replaced, made, strict=True)
         ]
         self.directory.metrics.append(rows)
         self.directory.event(
@@ -193,10 +195,7 @@ class Trainer:
         leaves |= {f"best/{name}": value for name, value in self.best.items()}
         leaves["progress"] = tf.constant([self.meta_step, self.inner_steps, self.seconds, self.best_score], tf.float64)
         for index, population in enumerate(self.populations):
-            assert population.carry is not None
-            leaves[f"population/{index}/horizon"] = tf.constant(population.horizon)
-            for path, leaf in _named_leaves(population.carry).items():
-                leaves[f"population/{index}/{path}"] = leaf
+            leaves |= {f"population/{index}/{path}": leaf for path, leaf in population.snapshot().items()}
         return leaves
 
     def _restore(self, leaves: dict[str, tf.Tensor]) -> None:
@@ -205,11 +204,8 @@ class Trainer:
         meta_step, inner_steps, self.seconds, self.best_score = (float(value) for value in leaves["progress"])
         self.meta_step, self.inner_steps = int(meta_step), int(inner_steps)
         for index, population in enumerate(self.populations):
-            assert population.carry is not None
-            population.horizon = leaves[f"population/{index}/horizon"].numpy()
-            paths = _named_leaves(population.carry)
-            flat = [leaves[f"population/{index}/{path}"] for path in paths]
-            population.carry = tf.nest.pack_sequence_as(population.carry, flat)
+            prefix = f"population/{index}/"
+            population.restore({path.removeprefix(prefix): leaf for path, leaf in leaves.items() if path.startswith(prefix)})
 
     def describe(self) -> str:
         """What is trained on what, in one line."""
@@ -236,15 +232,3 @@ class Trainer:
         if self.spec.validation.problems:
             rows["best_validation_objective"] = round(self.best_score, 4)
         return rows
-
-
-def _named_leaves(carry: Carry) -> dict[str, tf.Tensor]:
-    """The leaves of a carry by path, in the order in which `tf.nest` flattens it."""
-    leaves: dict[str, tf.Tensor] = {}
-    for field in Carry._fields:
-        value = getattr(carry, field)
-        if isinstance(value, dict):
-            leaves |= {f"{field}/{key}": value[key] for key in sorted(value)}
-        else:
-            leaves[field] = value
-    return leaves

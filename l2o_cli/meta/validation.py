@@ -42,7 +42,8 @@ class Validator:
 
     def _score(self, title, rollout, carry, weights) -> Score:
         after, losses = rollout(weights, carry, self._spec.steps)
-        objectives = run_objective(self._objective, losses, after.initial_loss).numpy()
+        bound = rollout.problem.lower_bound(carry.task)
+        objectives = run_objective(self._objective, losses, after.initial_loss, bound).numpy()
         ratios = losses[-1].numpy() / after.initial_loss.numpy()
         ratios = np.where(np.isfinite(ratios), ratios, np.inf)
         diverged = int((after.diverged.numpy() != RUNNING).sum())

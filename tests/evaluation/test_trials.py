@@ -6,14 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.trials import Trials
 from l2o_cli.rollout import layout_of
 from l2o_cli.spec import make_optimizer, make_problem
-from problems.base import Problem
-from problems.random import normal
+from problems.quadratics import Quadratic
+from problems.transforms import DelayedGradients, GradientNoise, ParameterNoise, SparseGradients
 
 
 def contender(name: str, **options):
@@ -104,30 +103,12 @@ def test_validation_is_measured_on_the_whole_split():
     assert np.isnan(last.validation[:-1]).all() and last.validation[-1] == pytest.approx(run.validation[-1])
 
 
-class NoisyBowl(Problem):
-    name, summary = "noisy_bowl", "for tests"
-
-    @property
-    def param_shapes(self):
-        return {"x": (3,)}
-
-    def sample(self, seed, instances):
-        return {"centre": normal(seed, [instances, 3])}
-
-    def initial_params(self, seed, task):
-        return {"x": normal(seed, task["centre"].shape)}
-
-    def loss(self, params, task, batch):
-        return tf.reduce_sum(tf.square(params["x"] - task["centre"]), axis=-1)
-
-    def perturb(self, seed, gradients):
-        return {"x": gradients["x"] + normal(seed, gradients["x"].shape)}
-
-
-def test_gradient_noise_does_not_depend_on_the_company():
-    one = Trials("noisy_bowl", NoisyBowl(), contender("sgd"), steps=10, every=5)
+def test_noise_does_not_depend_on_the_company():
+    problem = ParameterNoise(DelayedGradients(SparseGradients(GradientNoise(Quadratic(3)), probability=0.5)))
+    one = Trials("noisy", problem, contender("sgd"), steps=10, every=5)
     together, [alone] = one.run(rates(0.1, 0.01), [1, 2]), one.run(rates(0.01), [2])
-    np.testing.assert_array_equal(together[3].losses, alone.losses)
+    # To rounding: a product of matrices need not have the same bits in another batch.
+    np.testing.assert_allclose(together[3].losses, alone.losses, rtol=1e-5)
 
 
 def test_unknown_hyperparameter_is_named():

@@ -1,0 +1,117 @@
+"""From names and options to optimizers and problems; what is wrong with them, in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pydantic
+
+from l2o_cli.errors import BadInput
+from l2o_cli.optimizers import OPTIMIZERS
+from l2o_cli.optimizers.base import Optimizer
+from problems.base import Problem
+from problems.from_file import is_file_name, problem_in_file
+from problems.registry import PROBLEMS, TRANSFORMS
+from problems.transforms import SumOfProblems
+
+
+class Misplaced(ValueError):
+    """What is wrong with a part of a field, and where in it."""
+
+    def __init__(self, place: str, fault: str):
+        super().__init__(fault)
+        self.place = place
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> BadInput:
+    """The error for a name that is not there, with the nearest one that is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+    return BadInput(f"unknown {kind} {name!r}; {hint}")
+
+
+def first_problem(error: pydantic.ValidationError, section: str = "") -> str:
+    """The first complaint of a validation, as `section.field.path: what is wrong (got value)`."""
+    complaint = error.errors()[0]
+    path = [*([section] if section else []), *(str(part) for part in complaint["loc"])]
+    message = complaint["msg"]
+    if complaint["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        message = "unknown field"
+    elif complaint["type"] == "value_error":  # our own checks: their message names the field
+        fault = complaint["ctx"]["error"]
+        message = str(fault)
+        if isinstance(fault, Misplaced):
+            path.append(fault.place)
+    elif complaint["type"] != "missing":
+        message += f" (got {complaint['input']!r})"
+    return f"{'.'.join(path)}: {message}" if path else message
+
+
+def _build(kind: str, classes: Mapping[str, Callable[..., Any]], name: str, options: Mapping[str, Any]) -> Any:
+    if name not in classes:
+        raise unknown(kind, name, classes)
+    return _made(f"{kind} {name!r}", classes[name], options)
+
+
+def _made(title: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """`factory` called with the options, validated by its annotations if it is a dataclass."""
+    if isinstance(factory, functools.partial):
+        factory, options = factory.func, {**factory.keywords, **options}
+    try:
+        if isinstance(factory, type) and dataclasses.is_dataclass(factory):
+            return pydantic.TypeAdapter(factory).validate_python(dict(options))
+        return factory(**options)
+    except pydantic.ValidationError as error:
+        raise BadInput(f"{title}: {first_problem(error, 'options')}") from None
+    except (TypeError, ValueError) as error:
+        reason = str(error).split("() got an ")[-1]
+        raise BadInput(f"{title}: {reason}") from None
+
+
+def make_optimizer(name: str, options: Mapping[str, Any] | None = None) -> Optimizer:
+    """The optimizer `name` with its options; BadInput when either is wrong."""
+    return _build("optimizer", OPTIMIZERS, name, options or {})
+
+
+def make_problem(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Problem:
+    """The problem `name` with its options, inside each transformation in turn; BadInput when any of them is wrong.
+
+    Args:
+        name: of a problem, or `FILE.py:NAME` of one in a file.
+        options: those of `sum` have problems, each a mapping with the arguments of this function.
+        transforms: mappings with `name` and `options`; the first is the innermost.
+    """
+    options = dict(options or {})
+    if PROBLEMS.get(name) is SumOfProblems and "problems" in options:
+        options["problems"] = tuple(_part(index, entry) for index, entry in enumerate(options["problems"]))
+    if is_file_name(name):
+        try:
+            problem = _made(f"problem {name!r}", problem_in_file(name), options)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"problem {name!r}: {error}") from None
+        if not isinstance(problem, Problem):
+            raise BadInput(f"problem {name!r}: expected a problem, found {type(problem).__name__}")
+    else:
+        problem = _build("problem", PROBLEMS, name, options)
+    for transform in transforms:
+        if transform["name"] not in TRANSFORMS:
+            raise unknown("transformation", transform["name"], TRANSFORMS)
+        wrapped = functools.partial(TRANSFORMS[transform["name"]], inner=problem)
+        problem = _made(f"transformation {transform['name']!r}", wrapped, transform.get("options", {}))
+    return problem
+
+
+def _part(index: int, entry: Any) -> Problem:
+    if isinstance(entry, Problem):
+        return entry
+    if not isinstance(entry, Mapping) or "name" not in entry or not {"name", "options", "transforms"} >= entry.keys():
+        raise BadInput(f"problem 'sum': options.problems.{index}: expected name, options and transforms, found {entry!r}")
+    try:
+        return make_problem(**entry)
+    except BadInput as error:
+        raise BadInput(f"problem 'sum': options.problems.{index}: {error}") from None

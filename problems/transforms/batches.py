@@ -1,0 +1,35 @@
+"""Transformations of the minibatches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from problems.options import require_whole
+from problems.transforms.base import Transform
+
+
+@dataclass(frozen=True)
+class SmallerBatches(Transform):
+    """The first `batch_size` examples of each training minibatch; the held-out splits stay whole."""
+
+    name: ClassVar[str] = "smaller_batches"
+    summary: ClassVar[str] = "training minibatches cut to fewer examples"
+
+    batch_size: int = 8
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_whole("batch_size", self.batch_size)
+        innermost = self.inner
+        while isinstance(innermost, Transform) and not hasattr(innermost, "batch_size"):
+            innermost = innermost.inner
+        whole = getattr(innermost, "batch_size", None)
+        if whole is None:
+            raise ValueError(f"batch_size: {innermost.name} has no minibatches to make smaller")
+        if self.batch_size > whole:
+            raise ValueError(f"batch_size must be at most the {whole} of {innermost.name}, but is {self.batch_size}")
+
+    def batch(self, seed, task, split):
+        batch = super().batch(seed, task, split)
+        return {name: leaf[:, : self.batch_size] for name, leaf in batch.items()} if split == "train" else batch
