@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import tensorflow as tf
 
-from problems.base import Problem
+from problems.base import SAMPLED, Problem
 from problems.networks import ACTIVATIONS, Activation, cross_entropy, he_deviation, initial_network, mlp_logits, mlp_shapes
 from problems.options import require_choice, require_number, require_sizes, require_whole
 from problems.random import fold, instance_integers, instance_keys
@@ -64,11 +64,12 @@ class LogisticRegression(SyntheticClassifier):
 
     features: int = 10
     batch_size: int = 100
-    separation: float = 2.0
+    separation: float = field(default=2.0, metadata=SAMPLED)
     samples: int = 1000
     l2: float = 1e-3
-    separable: bool = False
-    label_noise: float = 0.01  # probability that a label is drawn anew; none if separable
+    separable: bool = field(default=False, metadata=SAMPLED)
+    # Probability that a label is drawn anew; none if separable.
+    label_noise: float = field(default=0.01, metadata=SAMPLED)
 
     def __post_init__(self):
         require_whole("features", self.features, least=2)
@@ -109,7 +110,7 @@ class LogisticRegression(SyntheticClassifier):
 
 
 class MlpClassifier(SyntheticClassifier):
-    """An MLP on such data; subclasses have the fields of its shape."""
+    """An MLP on such data; subclasses have the fields of its shape. Without hidden layers it is softmax regression."""
 
     hidden: tuple[int, ...]
     inputs: int
@@ -118,7 +119,8 @@ class MlpClassifier(SyntheticClassifier):
     initial_scale: float
 
     def __post_init__(self):
-        require_sizes("hidden", self.hidden)
+        if self.hidden != ():
+            require_sizes("hidden", self.hidden)
         require_whole("inputs", self.inputs)
         require_whole("classes", self.classes, least=2)
         require_whole("batch_size", self.batch_size)
@@ -156,7 +158,7 @@ class RandomMlp(MlpClassifier):
     batch_size: int = 64
     samples: int = 1000
     activation: Activation = "sigmoid"
-    initial_scale: float = 1.0  # of the kernels, in units of sqrt(2 / fan_in)
+    initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
 
     def sample(self, seed, instances):
         inputs, scores = random_network(fold(seed, 0), (instances, self.total_samples, self.inputs))
@@ -177,8 +179,8 @@ class ClusterMlp(MlpClassifier):
     batch_size: int = 64
     samples: int = 1000
     activation: Activation = "relu"
-    initial_scale: float = 1.0  # of the kernels, in units of sqrt(2 / fan_in)
-    spread: float = 1.0
+    initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
+    spread: float = field(default=1.0, metadata=SAMPLED)
 
     def __post_init__(self):
         super().__post_init__()

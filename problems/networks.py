@@ -53,12 +53,16 @@ def initial_network(
     }
 
 
-def affine(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """inputs [I or 1, B, in], kernel [I, in, out], bias [I, out] -> [I, B, out]."""
+def product(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """inputs [I or 1, B, in], kernel [I, in, out] -> [I, B, out]."""
     # One product for all instances: broadcasting would copy shared inputs (a whole split) for each of them.
     shared = inputs.shape[0] == 1 and kernel.shape[0] != 1
-    product = tf.einsum("bn,inm->ibm", inputs[0], kernel) if shared else tf.matmul(inputs, kernel)
-    return product + bias[:, None, :]
+    return tf.einsum("bn,inm->ibm", inputs[0], kernel) if shared else tf.matmul(inputs, kernel)
+
+
+def affine(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """inputs [I or 1, B, in], kernel [I, in, out], bias [I, out] -> [I, B, out]."""
+    return product(inputs, kernel) + bias[:, None, :]
 
 
 def mlp_logits(params: Params, inputs: tf.Tensor, activation: str) -> tf.Tensor:

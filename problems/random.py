@@ -36,7 +36,8 @@ def fold(seed: int | tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
 def _unit(values: tf.Tensor) -> tf.Tensor:
     """Uniform int32 -> float32 in (0, 1): 24 bits, never exactly an end."""
     high = tf.bitwise.right_shift(tf.bitcast(values, tf.uint32), tf.constant(8, tf.uint32))
-    return (tf.cast(tf.bitcast(high, tf.int32), tf.float32) + 0.5) * 2.0**-24
+    # The sum rounds to even: of the greatest integer it would give exactly 1.
+    return tf.minimum((tf.cast(tf.bitcast(high, tf.int32), tf.float32) + 0.5) * 2.0**-24, 1 - 2.0**-24)
 
 
 def uniform(seed: tf.Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> tf.Tensor:

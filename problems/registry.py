@@ -1,14 +1,93 @@
 """Problems and transformations by name."""
 
-from problems.base import Problem
-from problems.classifiers import ClusterMlp, LogisticRegression, RandomMlp
-from problems.images import DigitsMlp, MnistConv, MnistMlp
-from problems.quadratics import Quadratic
-from problems.test_functions import Ackley, Rosenbrock
-from problems.transforms import GradientNoise, Rescale, Transform
+from collections.abc import Callable
+from functools import partial
 
-_TEST_FUNCTIONS = (Quadratic, Rosenbrock, Ackley)
-_CLASSIFIERS = (LogisticRegression, RandomMlp, ClusterMlp)
-_IMAGES = (DigitsMlp, MnistMlp, MnistConv)
-PROBLEMS: dict[str, type[Problem]] = {cls.name: cls for cls in (*_TEST_FUNCTIONS, *_CLASSIFIERS, *_IMAGES)}
-TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (Rescale, GradientNoise)}
+from problems.autoencoders import ImageAutoencoder
+from problems.base import Problem
+from problems.chains import DependencyChain, MinMaxWell, OutwardSnake
+from problems.classifiers import ClusterMlp, LogisticRegression, RandomMlp
+from problems.convolutions import ImageConv, ImageResnet
+from problems.images import ImageMlp
+from problems.matmul import MatrixMultiplication
+from problems.norms import Norm
+from problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
+from problems.sparse_softmax import SparseSoftmax
+from problems.test_functions import (
+    Ackley,
+    Beale,
+    Booth,
+    Branin,
+    LogSumExp,
+    Matyas,
+    Michalewicz,
+    Rosenbrock,
+    Saddle,
+    StyblinskiTang,
+)
+from problems.transforms import (
+    DelayedGradients,
+    GradientNoise,
+    LossTransform,
+    NormalizedGradients,
+    ParameterNoise,
+    RandomSubspace,
+    ReducedPrecision,
+    Rescale,
+    SmallerBatches,
+    SparseGradients,
+    SumOfProblems,
+    Transform,
+)
+
+_QUADRATICS = (Quadratic, Bowl, Norm, ProjectionQuadratic, SumOfQuadratics)
+_TEST_FUNCTIONS = (
+    *(Rosenbrock, Ackley, Beale, Booth, Branin, LogSumExp),
+    *(Matyas, Michalewicz, StyblinskiTang, Saddle),
+)
+_CHAINS = (DependencyChain, OutwardSnake, MinMaxWell, MatrixMultiplication)
+_CLASSIFIERS = (LogisticRegression, RandomMlp, ClusterMlp, SparseSoftmax)
+_IMAGES = (ImageMlp, ImageConv, ImageResnet, ImageAutoencoder)
+
+# name: (summary, family with the options that make it)
+_NAMED: dict[str, tuple[str, Callable[..., Problem]]] = {
+    "digits_mlp": ("MLP on 8x8 handwritten digits", partial(ImageMlp, data="digits", hidden=(32,))),
+    "digits_autoencoder": ("autoencoder of 8x8 handwritten digits", partial(ImageAutoencoder, data="digits", hidden=(32, 8, 32))),
+    "mnist_mlp": ("MLP on MNIST", partial(ImageMlp, data="mnist", hidden=(64,))),
+    "mnist_deep": (
+        "MLP of six layers on MNIST, batch normalization",
+        partial(ImageMlp, data="mnist", hidden=(64,) * 5, normalization="batch"),
+    ),
+    "mnist_deep_layer_norm": (
+        "MLP of six layers on MNIST, layer normalization",
+        partial(ImageMlp, data="mnist", hidden=(64,) * 5, normalization="layer"),
+    ),
+    "mnist_conv": ("small convolutional network on MNIST", partial(ImageConv, data="mnist")),
+    "mnist_resnet": ("small residual network on MNIST", partial(ImageResnet, data="mnist")),
+    "mnist_autoencoder": ("autoencoder of MNIST", partial(ImageAutoencoder, data="mnist")),
+    "fashion_mlp": ("MLP on Fashion-MNIST", partial(ImageMlp, data="fashion_mnist", hidden=(64,))),
+    "fashion_conv": ("small convolutional network on Fashion-MNIST", partial(ImageConv, data="fashion_mnist")),
+    "cifar10_mlp": ("MLP on CIFAR-10", partial(ImageMlp, data="cifar10", hidden=(128,))),
+    "cifar10_conv": ("small convolutional network on CIFAR-10", partial(ImageConv, data="cifar10")),
+    "cifar10_resnet": ("small residual network on CIFAR-10", partial(ImageResnet, data="cifar10")),
+    "cifar100_resnet": ("small residual network on CIFAR-100", partial(ImageResnet, data="cifar100")),
+    "svhn_conv": ("small convolutional network on SVHN", partial(ImageConv, data="svhn")),
+    "svhn_resnet": ("small residual network on SVHN", partial(ImageResnet, data="svhn")),
+    "imagenet16_resnet": ("small residual network on ImageNet of 16x16 pixels", partial(ImageResnet, data="imagenet16")),
+    "imagenet32_resnet": ("small residual network on ImageNet of 32x32 pixels", partial(ImageResnet, data="imagenet32")),
+}
+
+PROBLEMS: dict[str, Callable[..., Problem]] = {
+    cls.name: cls for cls in (*_QUADRATICS, *_TEST_FUNCTIONS, *_CHAINS, *_CLASSIFIERS, *_IMAGES)
+}
+PROBLEMS[SumOfProblems.name] = SumOfProblems
+PROBLEMS |= {name: make for name, (_, make) in _NAMED.items()}
+
+_OF_PARAMS = (Rescale, RandomSubspace, ParameterNoise, ReducedPrecision)
+_OF_GRADIENTS = (GradientNoise, SparseGradients, NormalizedGradients, DelayedGradients)
+TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (*_OF_PARAMS, *_OF_GRADIENTS, LossTransform, SmallerBatches)}
+
+
+def summary_of(name: str) -> str:
+    """What the problem `name` is, in one line."""
+    return _NAMED[name][0] if name in _NAMED else PROBLEMS[name].summary  # type: ignore[attr-defined]

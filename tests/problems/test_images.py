@@ -1,15 +1,23 @@
-"""Image classifiers: what a batch holds, and the two ways to evaluate a convolutional network."""
+"""Problems on images: what a batch holds, whole splits, what is known without the data."""
+
+import itertools
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from problems import data
-from problems.images import DigitsMlp, MnistConv, MnistMlp
+from problems import autoencoders, convolutions, data, images
+from problems.autoencoders import ImageAutoencoder
+from problems.convolutions import ImageConv, ImageResnet
+from problems.images import ImageMlp
 from problems.random import as_seed
+from problems.registry import PROBLEMS, summary_of
+
+DIGITS_MLP, MNIST_MLP, MNIST_CONV = (PROBLEMS[name] for name in ("digits_mlp", "mnist_mlp", "mnist_conv"))
 
 
-@pytest.mark.parametrize(("problem", "name"), [(DigitsMlp(), "digits"), (MnistMlp(), "mnist")])
+@pytest.mark.parametrize(("problem", "name"), [(DIGITS_MLP(), "digits"), (MNIST_MLP(), "mnist")])
 def test_batches_are_pixels_in_zero_to_one_with_their_labels(problem, name):
     loaded = data.load(name)
     task = problem.sample(as_seed(1), 3)
@@ -28,63 +36,199 @@ def test_batches_are_pixels_in_zero_to_one_with_their_labels(problem, name):
 
 
 def test_minibatches_reach_every_training_image():
-    problem = DigitsMlp(batch_size=1000)
-    labels = problem.batch(as_seed(3), problem.sample(as_seed(1), 20), "train")["inputs"].numpy()
-    assert len(np.unique(labels.reshape(20000, -1), axis=0)) == 1437
+    problem = DIGITS_MLP(batch_size=1000)
+    inputs = problem.batch(as_seed(3), problem.sample(as_seed(1), 20), "train")["inputs"].numpy()
+    assert len(np.unique(inputs.reshape(20000, -1), axis=0)) == 1437
 
 
-@pytest.mark.parametrize("problem", [DigitsMlp(), MnistMlp(), MnistConv()])
-def test_shared_images_give_the_loss_that_own_images_give(problem):
-    task = problem.sample(as_seed(1), 3)
+def values_and_gradients(problem, params, task, batch):
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        loss = problem.loss(params, task, batch)
+    return tf.nest.flatten((loss, tape.gradient(loss, params)))
+
+
+SMALL = [
+    DIGITS_MLP(),
+    ImageMlp(data="digits", hidden=(8, 6), normalization="batch"),
+    ImageMlp(data="digits", hidden=(8, 6), normalization="layer"),
+    MNIST_MLP(),
+    MNIST_CONV(),
+    ImageConv(data="digits", channels=(3,), kernels=(3,), strides=(2,)),
+    ImageResnet(data="digits", widths=(3, 4)),
+    ImageResnet(data="digits", widths=(3, 4), normalization="batch"),
+    ImageAutoencoder(data="digits", hidden=(6,)),
+    ImageAutoencoder(data="digits", hidden=(6,), criterion="cross_entropy"),
+]
+
+
+def drawn(problem, instances=3):
+    task = problem.sample(as_seed(1), instances)
     params = problem.initial_params(as_seed(2), task)
-    params = {name: values + 0.02 for name, values in params.items()}
+    return task, {name: values + 0.02 for name, values in params.items()}
+
+
+@pytest.mark.parametrize("problem", SMALL, ids=repr)
+def test_shared_images_give_the_loss_that_own_images_give(problem):
+    task, params = drawn(problem)
     shared = {name: leaf[:, :50] for name, leaf in problem.batch(as_seed(0), task, "validation").items()}
     own = {name: tf.repeat(leaf, 3, axis=0) for name, leaf in shared.items()}
-
-    def values(batch):
-        with tf.GradientTape() as tape:
-            tape.watch(params)
-            loss = problem.loss(params, task, batch)
-        return loss, tape.gradient(loss, params)
-
-    for one, two in zip(*(tf.nest.flatten(tf.function(values)(batch)) for batch in (shared, own)), strict=True):
+    for one, two in zip(*(values_and_gradients(problem, params, task, batch) for batch in (shared, own)), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5 * max(1.0, np.abs(two).max()))
 
 
+@pytest.mark.parametrize(
+    "problem", [problem for problem in SMALL if getattr(problem, "normalization", "none") != "batch"], ids=repr
+)
+def test_the_loss_on_a_whole_split_is_the_mean_over_its_images(problem):
+    task, params = drawn(problem)
+    whole = problem.batch(as_seed(0), task, "test")
+    count = whole["labels"].shape[1]
+    ends = [0, 50, count // 2, count]
+    means = [
+        problem.loss(params, task, {name: leaf[:, begin:end] for name, leaf in whole.items()}).numpy() * (end - begin)
+        for begin, end in itertools.pairwise(ends)
+    ]
+    np.testing.assert_allclose(problem.loss(params, task, whole), sum(means) / count, rtol=1e-5)
+
+
+IN_PARTS = [problem for problem in SMALL if problem.data == "digits" and not isinstance(problem, ImageMlp)]
+
+
+@pytest.mark.parametrize("problem", IN_PARTS, ids=repr)
+@pytest.mark.parametrize(("instances", "split"), [(1, "validation"), (3, "validation"), (3, "train")])
+def test_images_taken_in_parts_give_the_same_loss_and_gradient(problem, instances, split, monkeypatch):
+    task, params = drawn(problem, instances)
+    batch = {name: leaf[:, :50] for name, leaf in problem.batch(as_seed(0), task, split).items()}
+    in_one_go = values_and_gradients(problem, params, task, batch)
+    for size in (20, 25):  # with and without a rest
+        for module in (autoencoders, convolutions):
+            monkeypatch.setattr(module, "PART", size)
+        for one, two in zip(in_one_go, values_and_gradients(problem, params, task, batch), strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5 * max(1.0, np.abs(two).max()))
+
+
+@pytest.mark.parametrize("problem", IN_PARTS, ids=repr)
+def test_images_are_taken_in_parts_in_graphs_too(problem, monkeypatch):
+    task, params = drawn(problem)
+    batch = problem.batch(as_seed(0), task, "validation")
+    expected = problem.loss(params, task, batch)
+    for module in (autoencoders, convolutions):
+        monkeypatch.setattr(module, "PART", 50)
+    compiled = tf.function(problem.loss, jit_compile=True if problem.xla else None, autograph=False)
+    np.testing.assert_allclose(compiled(params, task, batch), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("problem", SMALL[1:], ids=repr)
+def test_second_derivatives(problem):
+    """Hessian times a direction against the difference of gradients, compiled as the inner loop would be."""
+    problem = type(problem)(**{**vars(problem), "activation": "tanh", "batch_size": 8})
+    task, params = drawn(problem, 1)
+    batch = problem.batch(as_seed(3), task, "train")
+    generator = np.random.default_rng(0)
+    direction = {name: tf.constant(generator.normal(size=values.shape), tf.float32) for name, values in params.items()}
+    size = np.sqrt(sum(np.sum(np.square(values)) for values in direction.values()))
+    direction = {name: values / size for name, values in direction.items()}
+
+    def gradient(params):
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            loss = problem.loss(params, task, batch)
+        return tape.gradient(loss, params)
+
+    @tf.function(jit_compile=True if problem.xla else None, autograph=False)
+    def product(params):
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            slope = sum(tf.reduce_sum(values * direction[name]) for name, values in gradient(params).items())
+        return tape.gradient(slope, params)
+
+    width = 1e-2
+    plus, minus = (gradient({name: params[name] + sign * width * direction[name] for name in params}) for sign in (1, -1))
+    exact = product(params)
+    difference = {name: (plus[name] - minus[name]) / (2 * width) for name in params}
+    error, size = (
+        np.sqrt(sum(np.sum(np.square(values)) for values in parts))
+        for parts in ([exact[name] - difference[name] for name in params], difference.values())
+    )
+    assert size > 0 and error < 0.02 * size, error / size
+
+
 def test_initial_parameters_have_the_deviations_of_the_paper():
-    mlp = MnistMlp().initial_params(as_seed(1), MnistMlp().sample(as_seed(0), 8))
+    mlp = MNIST_MLP().initial_params(as_seed(1), MNIST_MLP().sample(as_seed(0), 8))
     np.testing.assert_allclose(np.std(mlp["kernel0"]), np.sqrt(2 / 784), rtol=0.01)
     np.testing.assert_allclose(np.std(mlp["kernel1"]), np.sqrt(2 / 64), rtol=0.05)
-    conv = MnistConv().initial_params(as_seed(1), MnistConv().sample(as_seed(0), 8))
+    conv = MNIST_CONV().initial_params(as_seed(1), MNIST_CONV().sample(as_seed(0), 8))
     for params in (mlp, conv):
         assert not any(np.any(values) for name, values in params.items() if name.startswith("bias"))
     for name in ("kernel0", "kernel1", "kernel_out"):
         np.testing.assert_allclose(np.std(conv[name]), 0.01, rtol=0.1)
-    assert {name: shape for name, shape in MnistConv().param_shapes.items() if name.startswith("kernel")} == {
+    assert {name: shape for name, shape in MNIST_CONV().param_shapes.items() if name.startswith("kernel")} == {
         "kernel0": (3, 3, 1, 8),
         "kernel1": (5, 5, 8, 8),
         "kernel_out": (6272, 10),
     }
 
 
-def test_missing_data_are_reported_when_a_batch_is_drawn(monkeypatch, tmp_path):
-    from problems import images
-    from problems.data import embedded
+@pytest.mark.parametrize("problem", [ImageResnet(), PROBLEMS["mnist_deep"](), PROBLEMS["mnist_deep_layer_norm"]()])
+def test_normalized_networks_start_with_scales_of_one_and_kernels_of_he(problem):
+    params = problem.initial_params(as_seed(1), problem.sample(as_seed(0), 30))
+    for name, values in params.items():
+        if name.startswith(("kernel", "shortcut")):
+            deviation = np.sqrt(2 / np.prod(problem.param_shapes[name][:-1]))
+            np.testing.assert_allclose(np.std(values), deviation, rtol=4 / np.sqrt(2 * tf.size(values)))
+        else:
+            assert np.all(values.numpy() == name.startswith("scale")), name
+
+
+def test_shapes_of_colour_images_are_known_without_them():
+    assert ImageMlp(data="cifar100").param_shapes["kernel0"] == (3072, 64)
+    assert ImageMlp(data="cifar100").param_shapes["kernel1"] == (64, 100)
+    shapes = ImageConv(data="imagenet16", strides=(2, 3)).param_shapes
+    assert shapes["kernel0"] == (3, 3, 3, 8) and shapes["kernel_out"] == (3 * 3 * 8, 1000)
+    resnet = ImageResnet(data="imagenet32", widths=(4, 6), blocks=2).param_shapes
+    assert resnet["kernel_in"] == (3, 3, 3, 4) and resnet["kernel_out"] == (6, 1000)
+    assert {name for name in resnet if name.startswith("shortcut")} == {"shortcut2"}
+
+
+@pytest.fixture
+def _nowhere(monkeypatch, tmp_path):
+    from problems.data import embedded, idx
 
     monkeypatch.setattr(data, "_loaded", {})
     monkeypatch.setattr(embedded, "FOLDER", tmp_path)
+    monkeypatch.setattr(idx, "FOLDER", tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     images._constants.cache_clear()
-    problem = DigitsMlp()
+
+
+@pytest.mark.usefixtures("_nowhere")
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if "_" in name and hasattr(PROBLEMS[name](), "data")])
+def test_missing_data_are_reported_when_a_batch_is_drawn_or_the_source_is_asked_for(name):
+    problem = PROBLEMS[name]()
+    assert problem.param_shapes and summary_of(name)
     task = problem.sample(as_seed(0), 1)
-    with pytest.raises(data.DataMissing, match=r"digits\.npz: cannot read the embedded data"):
-        problem.batch(as_seed(0), task, "train")
+    problem.initial_params(as_seed(0), task)
+    for ask in (lambda: problem.batch(as_seed(0), task, "train"), lambda: problem.source):
+        begin = time.monotonic()
+        with pytest.raises(data.DataMissing, match=rf"^{data.DATA_SETS[problem.data].title}: .*"):
+            ask()
+        assert time.monotonic() - begin < 1
+
+
+def test_named_problems_are_families_with_options_that_can_be_changed():
+    assert MNIST_MLP() == ImageMlp(data="mnist", hidden=(64,))
+    assert MNIST_MLP(hidden=(3,)) == ImageMlp(data="mnist", hidden=(3,))
+    assert MNIST_CONV() == ImageConv() and MNIST_CONV().structure == ImageConv().structure
+    assert PROBLEMS["cifar10_resnet"]().structure != PROBLEMS["svhn_resnet"]().structure
+    assert summary_of("mnist_conv") == "small convolutional network on MNIST"
+    assert summary_of("image_conv") == ImageConv.summary
+    assert all(summary_of(name) and "\n" not in summary_of(name) for name in PROBLEMS)
 
 
 def test_constants_made_while_a_graph_is_traced_serve_other_graphs_too():
-    from problems import images
-
     images._constants.cache_clear()
-    problem = DigitsMlp()
+    problem = DIGITS_MLP()
     task = problem.sample(as_seed(1), 2)
 
     def loss():

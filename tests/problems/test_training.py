@@ -11,18 +11,40 @@ from problems.registry import PROBLEMS
 # learning rate, steps, and the share of the initial loss that must be left at most
 TRAINED = {
     "quadratic": (0.03, 200, 0.1),
+    "bowl": (0.03, 200, 0.1),
+    "norm": (0.03, 200, 0.5),
+    "projection_quadratic": (0.03, 200, 0.1),
+    "sum_of_quadratics": (0.03, 200, 0.1),
     "rosenbrock": (0.03, 400, 0.05),
     "ackley": (0.01, 400, 0.99),
+    "beale": (0.03, 400, 0.5),
+    "booth": (0.1, 400, 0.1),
+    "branin": (0.1, 400, 0.5),
+    "log_sum_exp": (0.03, 200, 0.9),
+    "matyas": (0.1, 400, 0.5),
+    "michalewicz": (0.01, 200, 0.999),
+    "styblinski_tang": (0.03, 400, 0.9),
+    "saddle": (0.03, 200, 0.0),
+    "dependency_chain": (0.01, 200, 0.1),
+    "outward_snake": (0.03, 200, 0.1),
+    "min_max_well": (0.03, 200, 0.5),
+    "matrix_multiplication": (0.03, 200, 0.5),
     "logistic_regression": (0.01, 200, 0.5),
     "random_mlp": (0.01, 200, 0.8),
     "cluster_mlp": (0.01, 200, 0.5),
+    "sparse_softmax": (0.03, 200, 0.9),
     "digits_mlp": (0.01, 100, 0.15),
     "mnist_mlp": (0.003, 60, 0.4),
     "mnist_conv": (0.01, 30, 0.8),
+    "mnist_deep": (0.003, 60, 0.4),
+    "mnist_deep_layer_norm": (0.003, 60, 0.4),
+    "mnist_resnet": (0.03, 30, 0.8),
+    "digits_autoencoder": (0.003, 200, 0.6),
+    "mnist_autoencoder": (0.003, 40, 0.6),
 }
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_adam_learns(name):
     rate, steps, share = TRAINED[name]
     problem, optimizer = PROBLEMS[name](), Adam(learning_rate=rate)
@@ -41,6 +63,7 @@ def test_adam_learns(name):
 SMOOTH = {
     "quadratic": {},
     "rosenbrock": {},
+    "matrix_multiplication": {},
     "logistic_regression": {"samples": 100, "batch_size": 20},
     "random_mlp": {"samples": 100, "batch_size": 20, "hidden": (8,)},
 }

@@ -211,7 +211,9 @@ def test_reduced_precision_rounds_params_and_gradients_to_nearest_even(mantissa,
         fraction, exponent = np.frexp(np.asarray(values, np.float64))
         return np.ldexp(np.round(fraction * 2 ** (mantissa + 1)) / 2 ** (mantissa + 1), exponent)
 
-    inner_loss, inner_gradients = gradients_at(inner, {"x": tf.constant(rounded(params["x"]), tf.float32)}, problem.inner_task(task), {})
+    inner_loss, inner_gradients = gradients_at(
+        inner, {"x": tf.constant(rounded(params["x"]), tf.float32)}, problem.inner_task(task), {}
+    )
     np.testing.assert_allclose(loss, inner_loss, rtol=1e-5)
     np.testing.assert_allclose(gradients["x"], rounded(inner_gradients["x"]), rtol=2**-22 if mantissa == 22 else 1e-6)
 
