@@ -24,6 +24,7 @@ from problems.test_functions import (
     Rosenbrock,
     Saddle,
     StyblinskiTang,
+    Valley,
 )
 from problems.transforms import (
     DelayedGradients,
@@ -43,7 +44,7 @@ from problems.transforms import (
 _QUADRATICS = (Quadratic, Bowl, Norm, ProjectionQuadratic, SumOfQuadratics)
 _TEST_FUNCTIONS = (
     *(Rosenbrock, Ackley, Beale, Booth, Branin, LogSumExp),
-    *(Matyas, Michalewicz, StyblinskiTang, Saddle),
+    *(Matyas, Michalewicz, StyblinskiTang, Valley, Saddle),
 )
 _CHAINS = (DependencyChain, OutwardSnake, MinMaxWell, MatrixMultiplication)
 _CLASSIFIERS = (LogisticRegression, RandomMlp, ClusterMlp, SparseSoftmax)

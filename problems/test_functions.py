@@ -205,6 +205,23 @@ class StyblinskiTang(TestFunction):
 
 
 @dataclass(frozen=True)
+class Valley(TestFunction):
+    """0.5 (x - y)^2, least on the whole line x = y.
+
+    Which of its points an optimizer finds is its implicit bias: gradient descent ends in the one nearest to the start.
+    """
+
+    name: ClassVar[str] = "valley"
+    summary: ClassVar[str] = "0.5 (x - y)^2, least on a line, started standard normal"
+    start_ranges: ClassVar = None
+    minimizer: ClassVar = (0.0, 0.0)
+
+    def loss(self, params, task, batch):
+        x, y = tf.unstack(params["x"], axis=-1)
+        return 0.5 * tf.square(x - y)
+
+
+@dataclass(frozen=True)
 class Saddle(TestFunction):
     """x^2 - y^2, for tests: unbounded below.
 

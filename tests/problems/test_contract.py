@@ -29,6 +29,7 @@ CASES = {
     "matyas": PROBLEMS["matyas"](),
     "michalewicz": PROBLEMS["michalewicz"](),
     "styblinski_tang": PROBLEMS["styblinski_tang"](),
+    "valley": PROBLEMS["valley"](),
     "saddle": PROBLEMS["saddle"](),
     "dependency_chain": PROBLEMS["dependency_chain"](dimension=5),
     "outward_snake": PROBLEMS["outward_snake"](dimension=5, samples=40, batch_size=10),
@@ -48,11 +49,20 @@ CASES = {
     "image_mlp_batch": PROBLEMS["image_mlp"](data="digits", hidden=(6, 5), normalization="batch", batch_size=8),
     "image_mlp_layer": PROBLEMS["image_mlp"](data="digits", hidden=(6, 5), normalization="layer", batch_size=8),
     "image_conv": PROBLEMS["image_conv"](data="digits", channels=(3,), kernels=(3,), strides=(2,), batch_size=4),
-    "image_resnet": PROBLEMS["image_resnet"](data="digits", widths=(3, 4), batch_size=4),
+    "image_resnet": PROBLEMS["image_resnet"](data="digits", widths=(3,), batch_size=4),
     "image_autoencoder": PROBLEMS["image_autoencoder"](data="digits", hidden=(6,), batch_size=8),
     "image_autoencoder_entropy": PROBLEMS["image_autoencoder"](data="digits", hidden=(6,), criterion="cross_entropy"),
     "rescaled": RESCALE(PROBLEMS["random_mlp"](samples=50, batch_size=10), per="tensor"),
     "noisy": NOISE(RESCALE(RESCALE(PROBLEMS["quadratic"](dimension=4)), per="parameter"), deviation=0.5),
+    "subspace": TRANSFORMS["random_subspace"](PROBLEMS["random_mlp"](hidden=(4,), samples=50, batch_size=10), dimension=3),
+    "displaced": TRANSFORMS["parameter_noise"](PROBLEMS["random_mlp"](hidden=(4,), samples=50, batch_size=10), scale=0.3),
+    "rounded": TRANSFORMS["reduced_precision"](PROBLEMS["norm"](dimension=4)),
+    "sparse": TRANSFORMS["sparse_gradients"](PROBLEMS["quadratic"](dimension=20), probability=0.5),
+    "normalized": TRANSFORMS["normalized_gradients"](NOISE(PROBLEMS["quadratic"](dimension=4)), per="tensor"),
+    "delayed": TRANSFORMS["delayed_gradients"](TRANSFORMS["delayed_gradients"](NOISE(PROBLEMS["norm"](dimension=4))), delay=3),
+    "smaller": TRANSFORMS["smaller_batches"](PROBLEMS["random_mlp"](samples=50, batch_size=10), batch_size=4),
+    "logarithm": TRANSFORMS["loss_transform"](PROBLEMS["sum_of_quadratics"](dimension=5, samples=40, batch_size=10)),
+    "sum": PROBLEMS["sum"]((PROBLEMS["ackley"](), NOISE(PROBLEMS["quadratic"](dimension=3)), PROBLEMS["random_mlp"](samples=50))),
 }
 
 
@@ -181,6 +191,24 @@ def test_a_minibatch_does_not_depend_on_the_neighbors(problem):
     alone = problem.batch(as_seed(9), second, "train")
     for name, leaf in alone.items():
         np.testing.assert_array_equal(together[name][2:], leaf)
+
+
+def test_perturbations_do_not_depend_on_the_neighbors(problem):
+    draws = [draw(problem, seed, 1)[:2] for seed in (1, 2)]
+    task, params = (joined(*parts) for parts in zip(*draws, strict=True))
+    gradients = {name: 1.0 + values for name, values in params.items()}
+
+    def perturbed(task, params, gradients):
+        memory = problem.initial_memory(task, params)
+        for step in range(3):
+            gradients, memory = problem.perturb(as_seed(step), task, gradients, memory)
+        return gradients, memory, problem.displace(as_seed(7), task, params, gradients)
+
+    together = perturbed(task, params, gradients)
+    own = {name: leaf[1:] for name, leaf in gradients.items()}
+    alone = perturbed(*draws[1], own)
+    for one, two in zip(tf.nest.flatten(together), tf.nest.flatten(alone), strict=True):
+        np.testing.assert_allclose(one[1:], two, rtol=1e-6)
 
 
 def test_minibatches_change_with_the_seed_and_differ_between_instances(problem):

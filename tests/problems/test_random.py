@@ -61,3 +61,23 @@ def test_instance_integers_depend_on_the_own_key_alone():
     keys = random.instance_keys(random.as_seed(2), 6)
     everyone = random.instance_integers(random.as_seed(1), keys, 30, 100)
     np.testing.assert_array_equal(random.instance_integers(random.as_seed(1), keys[4:5], 30, 100)[0], everyone[4])
+
+
+def test_the_ends_of_the_unit_interval_are_never_reached():
+    ends = random._unit(tf.constant([0, -1, -256, -257, 255], tf.int32)).numpy()
+    assert (ends > 0).all() and (ends < 1).all() and ends[1] == ends[2] > ends[3]
+    assert np.isfinite(tf.math.ndtri(ends)).all()
+
+
+def test_instance_draws_follow_the_seed_and_the_own_key_alone():
+    keys = random.instance_keys(random.as_seed(3), 50)
+    for draw in (random.instance_bits, random.instance_uniform, random.instance_normal):
+        values = draw(random.as_seed(4), keys, [30, 20]).numpy()
+        np.testing.assert_array_equal(draw(random.as_seed(4), keys[7:9], [30, 20]), values[7:9])
+        assert not np.array_equal(draw(random.as_seed(5), keys, [30, 20]), values)
+        assert len(np.unique(values[:4])) > 0.999 * values[:4].size
+    normal = random.instance_normal(random.as_seed(4), keys, [4000]).numpy()
+    np.testing.assert_allclose([normal.mean(), normal.var()], [0, 1], atol=0.01)
+    assert np.abs(np.corrcoef(normal) - np.eye(50)).max() < 0.08
+    uniform = random.instance_uniform(random.as_seed(4), keys, [4000]).numpy()
+    np.testing.assert_allclose(np.histogram(uniform, bins=10, range=(0, 1))[0] / uniform.size, 0.1, rtol=0.02)

@@ -18,6 +18,7 @@ from problems.test_functions import (
     Rosenbrock,
     Saddle,
     StyblinskiTang,
+    Valley,
 )
 
 # The functions in float64, as they stand in the literature, on numbers and arrays alike.
@@ -38,6 +39,7 @@ DEFINITIONS = {
     Matyas(): lambda x, y: 0.26 * (x**2 + y**2) - 0.48 * x * y,
     Michalewicz(): lambda x, y: 2 - sum(np.sin(v) * np.sin(i * v**2 / np.pi) ** 10 for i, v in enumerate((x, y), start=1)),
     StyblinskiTang(): lambda x, y: 80 + sum(v**4 - 16 * v**2 + 5 * v for v in (x, y)) / 2,
+    Valley(): lambda x, y: (x - y) ** 2 / 2,
     Saddle(): lambda x, y: x**2 - y**2,
 }
 RANGES = {
@@ -96,7 +98,7 @@ def test_least_value_in_float64(problem):
         width, point = (width / 2, point) if np.array_equal(closest, point) else (width, closest)
     np.testing.assert_allclose(function(*point), LEAST[problem], rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(function(*problem.minimizer), LEAST[problem], rtol=1e-12, atol=1e-14)
-    if problem != Branin():
+    if problem not in (Branin(), Valley()):
         np.testing.assert_allclose(point, problem.minimizer, atol=1e-6)
 
 
@@ -148,6 +150,11 @@ def test_others_start_standard_normal(problem):
 def test_all_functions_are_tested():
     assert {type(problem) for problem in BOUNDED} == {type(problem) for problem in DEFINITIONS} - {Saddle}
     assert Saddle().minimum is None and loss_at(Saddle(), [[0, 0], [0, 100]]).tolist() == [0, -10000]
+
+
+def test_the_valley_is_least_on_a_line():
+    points = np.random.default_rng(0).normal(size=(100, 1)).repeat(2, axis=1)
+    assert not loss_at(Valley(), points).any() and loss_at(Valley(), points + [0, 0.1]).min() > 0.004
 
 
 def test_log_sum_exp_does_not_overflow():

@@ -38,16 +38,18 @@ TRAINED = {
     "mnist_conv": (0.01, 30, 0.8),
     "mnist_deep": (0.003, 60, 0.4),
     "mnist_deep_layer_norm": (0.003, 60, 0.4),
-    "mnist_resnet": (0.03, 30, 0.8),
+    "image_resnet": (0.01, 100, 0.5),
     "digits_autoencoder": (0.003, 200, 0.6),
     "mnist_autoencoder": (0.003, 40, 0.6),
 }
+
+SMALLER = {"image_resnet": {"data": "digits", "widths": (4, 8)}}
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_adam_learns(name):
     rate, steps, share = TRAINED[name]
-    problem, optimizer = PROBLEMS[name](), Adam(learning_rate=rate)
+    problem, optimizer = PROBLEMS[name](**SMALLER.get(name, {})), Adam(learning_rate=rate)
     loop = Rollout(problem, optimizer, maximum=steps)
     weights = optimizer.init_weights(0)
     carry = loop.start(weights, 1, 3)

@@ -44,6 +44,50 @@ def perturbed(problem, gradients, seed, task=None, memory=None):
     return problem.perturb(as_seed(seed), task, gradients, memory)
 
 
+def quadratic(prefix, x, task):
+    return 0.5 * np.linalg.norm(task[f"{prefix}w"] @ x - task[f"{prefix}y"]) ** 2
+
+
+# A problem, and its loss in numpy.
+GRADIENTS = {
+    "rescale": (
+        Rescale(Rescale(Quadratic(5), per="parameter")),
+        lambda params, task: quadratic("inner/inner/", params["x"] / task["scale/x"] / task["inner/scale/x"], task),
+    ),
+    "subspace": (
+        RandomSubspace(Quadratic(9), dimension=4),
+        lambda params, task: quadratic("inner/", task["start/x"] + params["z"] @ task["directions"], task),
+    ),
+    "log": (
+        LossTransform(Quadratic(5)),
+        lambda params, task: np.log(quadratic("inner/", params["x"], task) + 1e-6) - np.log(1e-6),
+    ),
+    "square_root": (
+        LossTransform(Quadratic(5), function="square_root", epsilon=0.1),
+        lambda params, task: np.sqrt(quadratic("inner/", params["x"], task) + 0.1) - np.sqrt(0.1),
+    ),
+    "square": (
+        LossTransform(Quadratic(5), function="square"),
+        lambda params, task: quadratic("inner/", params["x"], task) ** 2,
+    ),
+    "saturated": (
+        LossTransform(Rescale(Quadratic(5), low=4.0, high=4.0), function="saturated"),
+        lambda params, task: 1 - 1 / (1 + quadratic("inner/inner/", params["x"] / 4, task)),
+    ),
+    "sum": (
+        SumOfProblems((Quadratic(3), LossTransform(Quadratic(4), function="square"))),
+        lambda params, task: quadratic("0/", params["0/x"], task) + quadratic("1/inner/", params["1/x"], task) ** 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_losses_and_gradients_against_numpy(name, check_loss, check_gradient):
+    problem, loss = GRADIENTS[name]
+    for check in (check_loss, check_gradient):
+        check(problem, lambda problem, params, task, batch: loss(params, task))
+
+
 @pytest.mark.parametrize("per", ["global", "tensor", "parameter"])
 def test_rescale_changes_the_coordinates_and_nothing_else(per):
     problem = Rescale(MLP, low=0.01, high=100.0, per=per)
@@ -184,19 +228,17 @@ def test_parameter_noise_is_in_proportion_to_the_step():
 
 
 def test_parameter_noise_reaches_the_rollout():
-    problem, calm = ParameterNoise(Quadratic(3), scale=0.5), ParameterNoise(Quadratic(3), scale=0.0)
     weights = Sgd(learning_rate=0.01).init_weights(0)
-    ends = []
-    for one in (problem, calm, Quadratic(3)):
-        rollout = Rollout(one, Sgd(), maximum=5)
-        carry = rollout.start(weights, 1, 2)
-        carry = carry._replace(params=tf.ones([2, 3]))
-        if one == Quadratic(3):
-            carry = carry._replace(task=calm.inner_task(other.task))
-        other = carry
-        ends.append(rollout(weights, carry, 5)[0].params.numpy())
-    assert not np.array_equal(ends[0], ends[1])
-    np.testing.assert_allclose(ends[1], ends[2], rtol=1e-6)
+
+    def end(problem, task):
+        rollout = Rollout(problem, Sgd(), maximum=5)
+        carry = rollout.start(weights, 1, 2)._replace(params=tf.ones([2, 3]))
+        return rollout(weights, carry._replace(task=task), 5)[0].params.numpy()
+
+    noisy, calm = ParameterNoise(Quadratic(3), scale=0.5), ParameterNoise(Quadratic(3), scale=0.0)
+    task = calm.sample(as_seed(1), 2)
+    assert not np.allclose(end(noisy, noisy.sample(as_seed(1), 2)), end(calm, task))
+    np.testing.assert_allclose(end(calm, task), end(Quadratic(3), calm.inner_task(task)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("xla", [True, False])
