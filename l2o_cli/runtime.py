@@ -19,6 +19,10 @@ _CACHE_DAMAGE = re.compile(
     r"|xla_compile_cache_|Read less bytes than requested"
 )
 
+# Without its new fusion emitters XLA compiles for a CPU in two thirds of the time and memory, and what it makes is as fast.
+XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
+XLA_FLAGS_KNOWN_TO = ("2.21.",)
+
 
 def prepare(debug: bool = False) -> None:
     """Make TensorFlow, once imported, compile into the cache and keep quiet; everything as it comes when `debug`."""
@@ -35,6 +39,9 @@ def set_environment(debug: bool = False) -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # XLA aborts on a flag that it does not know, so this is for the releases it was tried with.
+    if _release("tensorflow").startswith(XLA_FLAGS_KNOWN_TO):
+        os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
     folder = cache_folder()
     if folder is not None and "TF_XLA_FLAGS" not in os.environ:
         try:

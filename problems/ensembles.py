@@ -217,6 +217,18 @@ TEST = (
     *(_family("mnist_conv", activation=activation, instances=4) for activation in ("sigmoid", "relu")),
 )
 
+# None of them is among the above.
+REAL_DATA = (
+    _family("digits_mlp"),
+    _family("digits_autoencoder"),
+    _family("mnist_autoencoder"),
+    _family("mnist_deep"),
+    _family("mnist_deep_layer_norm"),
+    _family("mnist_resnet", instances=2),
+    *(_family("char_rnn", cell=cell, instances=4) for cell in ("vanilla", "gru", "lstm")),
+    _family("transformer", instances=4),
+)
+
 ENSEMBLES: dict[str, Ensemble] = {
     "wichrowska2017": Ensemble(
         "meta-training problems of the paper's text: every family and transformation, no neural network",
@@ -235,8 +247,7 @@ ENSEMBLES: dict[str, Ensemble] = {
         "meta-training problems that the released code switches on by default: with small networks on random data",
         (*_SHARED, *NETWORKS, *_WRAPPERS, *SPARSE_NETWORKS),
     ),
-    "wichrowska2017-validation": Ensemble(
-        "meta-validation: other sizes, scales, noises and networks than above", VALIDATION
-    ),
+    "wichrowska2017-validation": Ensemble("meta-validation: other sizes, scales, noises and networks than above", VALIDATION),
     "wichrowska2017-test": Ensemble("meta-test: the held-out problems of the released code, MNIST networks among them", TEST),
+    "real-data": Ensemble("meta-test: networks on the embedded images and text", REAL_DATA),
 }

@@ -26,6 +26,8 @@ from problems.test_functions import (
     StyblinskiTang,
     Valley,
 )
+from problems.text import CharRnn
+from problems.transformer import TransformerLm
 from problems.transforms import (
     DelayedGradients,
     GradientNoise,
@@ -49,6 +51,7 @@ _TEST_FUNCTIONS = (
 _CHAINS = (DependencyChain, OutwardSnake, MinMaxWell, MatrixMultiplication)
 _CLASSIFIERS = (LogisticRegression, RandomMlp, ClusterMlp, SparseSoftmax)
 _IMAGES = (ImageMlp, ImageConv, ImageResnet, ImageAutoencoder)
+_TEXT = (CharRnn, TransformerLm)
 
 # name: (summary, family with the options that make it)
 _NAMED: dict[str, tuple[str, Callable[..., Problem]]] = {
@@ -79,7 +82,7 @@ _NAMED: dict[str, tuple[str, Callable[..., Problem]]] = {
 }
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
-    cls.name: cls for cls in (*_QUADRATICS, *_TEST_FUNCTIONS, *_CHAINS, *_CLASSIFIERS, *_IMAGES)
+    cls.name: cls for cls in (*_QUADRATICS, *_TEST_FUNCTIONS, *_CHAINS, *_CLASSIFIERS, *_IMAGES, *_TEXT)
 }
 PROBLEMS[SumOfProblems.name] = SumOfProblems
 PROBLEMS |= {name: make for name, (_, make) in _NAMED.items()}

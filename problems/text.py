@@ -167,7 +167,7 @@ class CharRnn(LanguageModel):
     """
 
     name: ClassVar[str] = "char_rnn"
-    summary: ClassVar[str] = "recurrent network (GRU, LSTM, vanilla) that predicts the next character of English text"
+    summary: ClassVar[str] = "GRU, LSTM or vanilla RNN that predicts the next character"
 
     cell: Literal["gru", "lstm", "vanilla"] = "gru"
     hidden: int = 64

@@ -171,7 +171,7 @@ def test_tensorflow_is_quiet_and_its_cache_serves_the_next_process(tmp_path, mon
 
 
 def test_environment(tmp_path, monkeypatch):
-    for name in ("TF_XLA_FLAGS", "L2O_CACHE", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND"):
+    for name in ("TF_XLA_FLAGS", "L2O_CACHE", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND", "XLA_FLAGS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runtime.set_environment()
@@ -179,14 +179,24 @@ def test_environment(tmp_path, monkeypatch):
     assert runtime.cache_folder().is_dir()
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"]) == ("tensorflow", "2")
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    assert os.environ["XLA_FLAGS"] == runtime.XLA_FLAGS
+
+
+def test_flags_of_xla_are_for_the_releases_that_know_them(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setattr(runtime, "_release", lambda package: "2.99.0")
+    runtime.set_environment()
+    assert "XLA_FLAGS" not in os.environ
 
 
 def test_what_the_user_set_stands(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_XLA_FLAGS", "--mine")
+    monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("KERAS_BACKEND", "numpy")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     runtime.set_environment()
     assert [os.environ[name] for name in ("TF_XLA_FLAGS", "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")] == ["--mine", "numpy", "0"]
+    assert os.environ["XLA_FLAGS"] == ""
 
 
 @pytest.mark.parametrize("chosen", ["off", "/proc/nowhere"])

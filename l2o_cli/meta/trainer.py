@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +103,7 @@ class Trainer:
         spec = self.spec
         self.directory.metrics.cut(self.meta_step)
         self.directory.validation.cut(self.meta_step)
-        with ThreadPoolExecutor(spec.families_per_step) as pool:
+        with ThreadPoolExecutor(min(spec.families_per_step, os.cpu_count() or 1)) as pool:
             while self.meta_step < spec.meta_steps:
                 watch(self._step(pool))
                 last = self.meta_step == spec.meta_steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pydantic
@@ -52,13 +52,13 @@ def first_problem(error: pydantic.ValidationError, section: str = "") -> str:
     return f"{'.'.join(path)}: {message}" if path else message
 
 
-def _build(kind: str, classes: Mapping[str, Callable[..., Any]], name: str, options: Mapping[str, Any]) -> Any:
+def _build(kind: str, classes: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> Any:
     if name not in classes:
         raise unknown(kind, name, classes)
     return _made(f"{kind} {name!r}", classes[name], options)
 
 
-def _made(title: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+def _made(title: str, factory: Any, options: Mapping[str, Any]) -> Any:
     """`factory` called with the options, validated by its annotations if it is a dataclass."""
     if isinstance(factory, functools.partial):
         factory, options = factory.func, {**factory.keywords, **options}

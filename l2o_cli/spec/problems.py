@@ -153,6 +153,9 @@ def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
     families: list[ProblemSpec] = []
     for index, entry in enumerate(entries):
         try:
+            if isinstance(entry, str):
+                families += parse_problems(entry, context.get("folder", Path()))
+                continue
             if isinstance(entry, Mapping) and "ensemble" in entry:
                 families += EnsembleSpec.model_validate(entry).families()
                 continue
@@ -161,8 +164,8 @@ def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
                 spec = spec.model_copy(update={"name": located(spec.name, context["folder"])})
             families += _families(spec, np.random.default_rng([context.get("seed", 0), index]))
         except pydantic.ValidationError as error:
-            place, _, fault = first_problem(error).partition(": ")
-            raise Misplaced(f"{index}.{place}", fault) from None
+            place, separator, fault = first_problem(error).partition(": ")
+            raise Misplaced(f"{index}.{place}", fault) if separator else Misplaced(str(index), place) from None
         except BadInput as error:
             raise Misplaced(str(index), str(error)) from None
     seen: dict[str, int] = {}
@@ -206,10 +209,15 @@ def _parse_part(text: str) -> dict[str, Any]:
     return {"name": match[1], "options": options}
 
 
-def parse_problems(text: str) -> list[ProblemSpec]:
-    """The problem families of a text: an ensemble's name, or `name(option=value, ...)+transformation(...)+...`."""
+def parse_problems(text: str, folder: Path = Path()) -> list[ProblemSpec]:
+    """The problem families of a text: an ensemble's name, or `name(option=value, ...)+transformation(...)+...`.
+
+    A relative `FILE.py:NAME` is relative to `folder`.
+    """
+    if not text.strip():
+        raise BadInput("no problem is given")
     if text in ENSEMBLES:
         return EnsembleSpec(ensemble=text).families()
     name, *transforms = (_parse_part(part) for part in split_outside(text, "+"))
-    name["name"] = located(name["name"], Path())
+    name["name"] = located(name["name"], folder)
     return [ProblemSpec.model_validate({**name, "transforms": transforms, "label": text})]

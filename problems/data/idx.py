@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -50,7 +49,7 @@ def _labels(path: Path, part: str) -> Path:
     return path / f"{part}-labels-idx1-ubyte.gz"
 
 
-def _shape(stream: IO[bytes]) -> tuple[int, ...]:
+def _shape(stream: gzip.GzipFile) -> tuple[int, ...]:
     """Reads the header of an idx file of bytes."""
     header = stream.read(4)
     if len(header) < 4 or header[:3] != b"\0\0\x08":

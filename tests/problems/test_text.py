@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import platform
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.rollout import Rollout, rollout, start
+from problems import text as text_problems
 from problems.data import DataMissing, embedded
 from problems.data.repack import paragraphs_once, repack_topics
 from problems.data.text import TEXTS, load_text
@@ -133,17 +135,20 @@ def test_a_prediction_depends_on_every_character_up_to_it_and_on_none_after_it(c
         assert changed[:, :, time:].any(-1).all()
 
 
-def test_the_embedded_text_is_what_repack_makes(tmp_path, monkeypatch):
+def test_the_embedded_text_is_what_repack_makes(tmp_path):
     text = load_text("topics")
     whole = text.decode(text.codes)
     assert hashlib.sha256(whole.encode()).hexdigest() == DIGEST
     assert "".join(sorted(set(whole))) == text.vocabulary
-    monkeypatch.setattr(embedded, "FOLDER", tmp_path)
     with np.load(repack_topics(tmp_path)) as made:
-        # Another Python has other topics, but most paragraphs have stood there for years.
-        anew = {"".join(map(chr, made["vocabulary"][part])) for part in np.split(made["codes"], np.cumsum(made["sizes"])[:2])}
-    known = set(whole.split("\n\n"))
-    assert len(known & set("".join(anew).split("\n\n"))) > 0.8 * len(known)
+        again = "".join(map(chr, made["vocabulary"][made["codes"]]))
+        sizes = made["sizes"]
+    assert sum(sizes) == len(again) and abs(sizes[0] / len(again) - 0.9) < 0.01 and abs(sizes[2] / len(again) - 0.05) < 0.01
+    if platform.python_version() == "3.11.7":
+        assert again == whole and tuple(sizes) == TEXTS["topics"].sizes
+    else:  # other topics, but most paragraphs have stood there for years
+        known = set(whole.split("\n\n"))
+        assert len(known & set(again.split("\n\n"))) > 0.5 * len(known)
 
 
 def test_splits_follow_one_another_and_share_no_paragraph():
@@ -193,17 +198,20 @@ def test_batches_are_windows_of_the_text():
         np.testing.assert_array_equal(whole["labels"].numpy().ravel(), codes[1 : count + 1])
 
 
-def test_windows_reach_the_whole_of_train():
-    problem = CharRnn(length=1, batch_size=4000)
-    begin, end = (load_text("topics").split("train")[part] for part in (slice(400), slice(-400, None)))
-    labels = problem.batch(as_seed(3), problem.sample(as_seed(1), 100), "train")["labels"].numpy()
-    counts = np.bincount(labels.ravel(), minlength=103) / labels.size
-    expected = np.bincount(load_text("topics").split("train"), minlength=103) / 335864
-    np.testing.assert_allclose(counts, expected, atol=0.002)
-    assert len(begin) == len(end) == 400
-    # The longest window there can be begins at the first character and ends at the last.
-    widest = CharRnn(length=18521, batch_size=1)
-    assert widest.batch(as_seed(0), widest.sample(as_seed(0), 1), "test")["labels"].shape == (1, 1, 18521)
+def test_windows_begin_everywhere_where_they_fit(monkeypatch):
+    monkeypatch.setattr(text_problems, "_constant", lambda name, split: tf.range(9))
+    problem = CharRnn(length=5, batch_size=60)
+    inputs = problem.batch(as_seed(3), problem.sample(as_seed(1), 1), "train")["inputs"]
+    assert set(inputs[0, :, 0].numpy()) == {0, 1, 2, 3}
+    # Whole splits: 1 to 5 are labels, what is left is less than a window.
+    np.testing.assert_array_equal(problem.batch(as_seed(0), {}, "test")["labels"], [[[1, 2, 3, 4, 5]]])
+
+
+def test_the_longest_window_is_the_shortest_split():
+    problem = CharRnn(length=18521, batch_size=1)
+    assert problem.batch(as_seed(0), problem.sample(as_seed(0), 1), "test")["labels"].shape == (1, 1, 18521)
+    with pytest.raises(ValueError, match="length must be less than the characters of a split, 18522, but is 18522"):
+        CharRnn(length=18522)
 
 
 def test_the_whole_split_gives_each_instance_the_loss_and_gradient_of_its_own(case):
@@ -263,7 +271,7 @@ def test_adam_learns_more_than_how_frequent_characters_are(name):
     assert (loop.held_out_loss(carry).numpy() < unigram - 0.3).all()
 
 
-@pytest.mark.parametrize("name", ["gru", "transformer"])
+@pytest.mark.parametrize("name", ["gru", "transformer of three heads"])
 def test_second_order_meta_gradient_under_xla_is_the_slope_of_the_meta_loss(name):
     problem, optimizer, steps = CASES[name][0], Adam(learning_rate=0.01), 5
     weights = {key: tf.constant(value) for key, value in optimizer.init_weights(0).items()}
@@ -277,6 +285,6 @@ def test_second_order_meta_gradient_under_xla_is_the_slope_of_the_meta_loss(name
             value = tf.reduce_mean(tf.math.log(losses + 1e-6))
         return value, tape.gradient(value, rate)
 
-    rate, width = 0.01, 1e-3
+    rate, width = 0.01, 5e-4
     slope = (meta(tf.constant(rate + width))[0] - meta(tf.constant(rate - width))[0]) / (2 * width)
     np.testing.assert_allclose(meta(tf.constant(rate))[1], slope, rtol=0.01)
