@@ -24,7 +24,8 @@ COMMANDS = {
     "compare": "Compare a learned optimizer with tuned hand-designed ones.",
     "export": "Write a learned optimizer for Keras, or as safetensors.",
     "bench": "Measure the speed of the inner loop, in training and evaluation.",
-    "problems": "List the problems.",
+    "problems": "List the problems, transformations and ensembles; describe or draw a problem.",
+    "calibrate": "Measure how far Adam gets on problems, its learning rate tuned.",
     "optimizers": "List the optimizers and the published checkpoints.",
 }
 

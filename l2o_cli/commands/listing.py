@@ -11,7 +11,7 @@ import click
 
 
 def print_listing(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    """Print rows of the same keys; in the table a list is joined by commas, and None and an empty list are "-"."""
+    """Print rows of the same keys; in the table floats have six digits, a list is joined by commas, None and [] are "-"."""
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -29,6 +29,8 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 

@@ -25,7 +25,7 @@ from l2o_cli.evaluation.results import (
 )
 from l2o_cli.evaluation.scores import CRITERIA, median, score, summarize
 from l2o_cli.evaluation.trials import Trials, hyperparameters
-from l2o_cli.evaluation.tuning import grid, tune
+from l2o_cli.evaluation.tuning import Tuning, grid, tune
 from problems.base import Problem
 
 TUNING_SEEDS_FROM = 1_000_000  # beyond every reporting seed, so that no rate is chosen on what it is reported on
@@ -61,15 +61,14 @@ def check(comparison: Comparison, problems: dict[str, Problem]) -> None:
             raise BadInput(f"--select final_validation_loss: problem {name!r} has no held-out data")
 
 
-def enter_tuned(comparison: Comparison, name: str, problem: Problem, baseline: Contender, stages: Stages) -> Entry:
-    """A baseline with the learning rate that was best on the tuning seeds, on the reporting seeds."""
-    request = comparison.request
-    trials = Trials(name, problem, baseline, steps=request.steps, every=request.every, xla=request.xla)
+def sweep(comparison: Comparison, trials: Trials, stages: Stages) -> tuple[Tuning, list[Run]]:
+    """The learning rate that is best on the tuning seeds, and all runs on them."""
+    name, label, seeds = trials.problem_name, trials.label, comparison.tuning_seeds
     tuning_runs: list[Run] = []
 
     def scores_of(rates: list[float], first_trial: int) -> list[float]:
         kind = "tuning" if first_trial == 0 else "best at the edge, extending"
-        text = f"{name}: {baseline.label}, {kind}: {len(rates)} rates x {comparison.tuning_seeds} seeds of {request.steps} steps"
+        text = f"{name}: {label}, {kind}: {len(rates)} rates x {seeds} seeds of {trials.steps} steps"
         with stages.stage(text) as advance:
             runs = trials.run(
                 [{"learning_rate": rate} for rate in rates],
@@ -79,12 +78,20 @@ def enter_tuned(comparison: Comparison, name: str, problem: Problem, baseline: C
                 advance=advance,
             )
         tuning_runs.extend(runs)
-        by_rate = [runs[index : index + comparison.tuning_seeds] for index in range(0, len(runs), comparison.tuning_seeds)]
+        by_rate = [runs[index : index + seeds] for index in range(0, len(runs), seeds)]
         return [median([getattr(score(run), comparison.select) for run in of_rate]) for of_rate in by_rate]
 
-    tuning = tune(scores_of, grid(comparison.trials, hyperparameters(baseline)["learning_rate"]))
+    tuning = tune(scores_of, grid(comparison.trials, hyperparameters(trials.contender)["learning_rate"]))
     if tuning.edge:
-        stages.warn(f"{name}: the best learning rate of {baseline.label}, {tuning.rate:.3g}, is at the {tuning.edge} edge")
+        stages.warn(f"{name}: the best learning rate of {label}, {tuning.rate:.3g}, is at the {tuning.edge} edge")
+    return tuning, tuning_runs
+
+
+def enter_tuned(comparison: Comparison, name: str, problem: Problem, baseline: Contender, stages: Stages) -> Entry:
+    """A baseline with the learning rate that was best on the tuning seeds, on the reporting seeds."""
+    request = comparison.request
+    trials = Trials(name, problem, baseline, steps=request.steps, every=request.every, xla=request.xla)
+    tuning, tuning_runs = sweep(comparison, trials, stages)
     with stages.stage(
         f"{name}: {baseline.label} with rate {tuning.rate:.3g}, {request.seeds} seeds of {request.steps} steps"
     ) as advance:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ OTHER_COLOURS = ("#0072B2", "#009E73", "#E69F00", "#56B4E9")
 DASHES = ("-", (0, (6, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 NAME_HEIGHT = 0.05  # of the axes, between names at line ends
 FORMATS = (".png", ".svg", ".pdf")
+CHARACTERS = 11.5  # of a title in an inch
 POINTS = 50  # of a training curve, at most: means over fewer steps of noisy minibatches hide each other
 CEILING = 30  # the axis ends at this multiple of the greatest initial loss: what explodes must not flatten the rest
 
@@ -162,6 +164,11 @@ def _panel(axes: Axes, entries: Sequence[Entry], curve: Curve, title: str) -> No
         axes.spines[side].set_visible(False)
 
 
+def heading(figure: Figure, text: str) -> None:
+    """A title above everything, in as many lines as it takes."""
+    figure.suptitle(textwrap.fill(text, int(CHARACTERS * figure.get_figwidth())), x=0.01, ha="left", fontsize=11)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write the picture in one step, in the format that the suffix names."""
     image = io.BytesIO()
@@ -187,7 +194,7 @@ def plot_problem(path: Path, problem: str, source: str, entries: Sequence[Entry]
     panels[0].set_ylabel("loss")
     if held_out:
         _panel(panels[1], entries, _validation, "validation loss (whole split)")
-    figure.suptitle(f"{problem}  [{source}]: median and range of {seeds} seeds", x=0.01, ha="left", fontsize=11)
+    heading(figure, f"{problem}  [{source}]: median and range of {seeds} seeds")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower left", ncols=1, frameon=False, fontsize=9, handlelength=3)
     return save(figure, path)

@@ -1,0 +1,197 @@
+"""What is said of problems, transformations and ensembles: rows for listings, and the description of one problem."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from l2o_cli.spec import ProblemSpec, parse_problems
+from problems.adam_table import adam_row
+from problems.base import Problem
+from problems.data import DataMissing
+from problems.ensembles import ENSEMBLES
+from problems.registry import PROBLEMS, TRANSFORMS, summary_of
+from problems.transforms import Transform
+
+Row = dict[str, Any]
+
+
+def _parameters(problem: Problem) -> int:
+    return sum(math.prod(shape) for shape in problem.param_shapes.values())
+
+
+def problem_rows() -> list[Row]:
+    """One for each registered problem, as it is by default."""
+    made = {name: PROBLEMS[name]() for name in sorted(PROBLEMS)}
+    return [
+        {
+            "name": name,
+            "parameters": _parameters(problem),
+            "tensors": len(problem.param_shapes),
+            "minimum": problem.minimum,
+            "source": _source(problem),
+            "summary": summary_of(name),
+        }
+        for name, problem in made.items()
+    ]
+
+
+def _source(problem: Problem) -> str:
+    """Where the data come from, or which data are missing."""
+    try:
+        return problem.source
+    except DataMissing as error:
+        return f"missing: {str(error).partition(':')[0]}"
+
+
+def transform_rows() -> list[Row]:
+    return [
+        {
+            "name": name,
+            "options": [f"{option}={_plain(value)}" for option, value in _defaults(TRANSFORMS[name]).items()],
+            "summary": TRANSFORMS[name].summary,
+        }
+        for name in sorted(TRANSFORMS)
+    ]
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """The options of a class of problems with their defaults; without the problem inside a transformation."""
+    return {field.name: field.default for field in dataclasses.fields(cls) if field.name != "inner"}
+
+
+def ensemble_rows() -> list[Row]:
+    return [
+        {"name": name, "families": len(ensemble.families), "summary": ensemble.summary} for name, ensemble in ENSEMBLES.items()
+    ]
+
+
+def family_rows(ensemble: str) -> list[Row]:
+    """One for each family: `weight` is its share of the draws, `instances` how many run together, None the run's choice."""
+    return [
+        {
+            "label": family.title,
+            "parameters": _parameters(family.make()),
+            "weight": float(f"{family.weight:.4g}"),
+            "instances": family.instances,
+        }
+        for family in parse_problems(ensemble)
+    ]
+
+
+def is_ensemble(name: str) -> bool:
+    return name in ENSEMBLES
+
+
+def family_of(text: str) -> ProblemSpec:
+    """The problem that `text` means; BadInput for an unknown name or a wrong option."""
+    (family,) = parse_problems(text)
+    return family
+
+
+def describe(family: ProblemSpec) -> Row:
+    """All that is known of one problem, for JSON; `text_of` says the same to people."""
+    *transforms, problem = _layers(family.make())
+    whole = transforms[0] if transforms else problem
+    row = adam_row(family.title) or adam_row(family.model_copy(update={"label": None}).title)
+    registered = PROBLEMS[family.name]() if family.name in PROBLEMS else None
+    return {
+        "problem": family.title,
+        "summary": summary_of(family.name) if registered else problem.summary,
+        "description": _description(problem),
+        "options": _options(problem),
+        "defaults": _options(registered) if registered else {},
+        "transforms": [
+            {"name": transform.name, "description": _description(transform), "options": _options(transform)}
+            for transform in reversed(transforms)
+        ],
+        "parameters": _parameters(whole),
+        "tensors": {name: list(shape) for name, shape in whole.param_shapes.items()},
+        "minimum": whole.minimum,
+        "source": _source_or_remedy(whole),
+        "held_out": whole.held_out,
+        "adam": dataclasses.asdict(row) if row else None,
+    }
+
+
+def _layers(problem: Problem) -> Iterator[Problem]:
+    """The transformations from the outermost on, then the problem inside them."""
+    while isinstance(problem, Transform):
+        yield problem
+        problem = problem.inner
+    yield problem
+
+
+def _source_or_remedy(problem: Problem) -> str:
+    try:
+        return problem.source
+    except DataMissing as error:
+        return f"missing: {error}"
+
+
+def _description(problem: Problem) -> str:
+    """The docstring of its class; the summary where it has none of its own."""
+    written = type(problem).__doc__ or ""
+    made_by_dataclass = written.startswith(f"{type(problem).__name__}(")
+    return problem.summary if made_by_dataclass or not written else inspect.cleandoc(written)
+
+
+def _options(problem: Problem) -> dict[str, Any]:
+    """Values are those of JSON; a problem among them is its text."""
+    if not dataclasses.is_dataclass(problem):
+        return {}
+    return {name: _json(getattr(problem, name)) for name in _defaults(type(problem))}
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_json(part) for part in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_plain, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def text_of(description: Mapping[str, Any]) -> str:
+    """The description as a text of several blocks."""
+    options = {name: _plain(value) for name, value in description["options"].items()}
+    for name, default in description["defaults"].items():
+        if _plain(default) != options[name]:
+            options[name] += f" (default {_plain(default)})"
+    minimum = description["minimum"]
+    facts = {
+        "parameters": f"{description['parameters']:,}",
+        "minimum": "not known" if minimum is None else _plain(minimum),
+        "data": description["source"],
+        "held-out data": "yes" if description["held_out"] else "no",
+    }
+    tensors = {name: " x ".join(map(str, shape)) or "scalar" for name, shape in description["tensors"].items()}
+    blocks = [f"{description['problem']}: {description['summary']}", description["description"]]
+    blocks += [_table("options", options)] if options else []
+    for transform in description["transforms"]:
+        own = {name: _plain(value) for name, value in transform["options"].items()}
+        blocks += [f"{transform['name']}: {transform['description']}", *([_table("options", own)] if own else [])]
+    blocks += [_table("tensors", tensors), _table("facts", facts)]
+    if description["adam"]:
+        blocks.append(_adam(description["adam"]))
+    return "\n\n".join(blocks)
+
+
+def _adam(row: Mapping[str, Any]) -> str:
+    edge = f", at the {row['edge']} edge of those tried" if row["edge"] else ""
+    title = f"Adam with its best learning rate, {row['steps']:,} steps (medians of {row['seeds']} seeds, see l2o calibrate)"
+    names = ("initial_loss", "best_loss", "final_loss", "step_milliseconds")
+    facts = {name.replace("_", " "): f"{row[name]:.4g}" for name in names}
+    diverged = {"diverged": f"{row['diverged']} of {row['seeds']}"} if row["diverged"] else {}
+    return _table(title, {"learning rate": f"{row['learning_rate']:.3g}{edge}", **facts, **diverged})
+
+
+def _table(title: str, rows: Mapping[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join([title, *(f"  {name.ljust(width)}  {value}" for name, value in rows.items())])

@@ -1,0 +1,67 @@
+"""`l2o calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    short_help="Measure how far tuned Adam gets on problems.",
+    epilog="""\b
+Examples:
+  l2o calibrate --problem mnist_mlp --problem rosenbrock
+  l2o calibrate --problem wichrowska2017 --steps 500 --out wichrowska.csv
+  l2o calibrate --out adam.csv --resume
+""",
+)
+@click.option(
+    "--problem",
+    "problems",
+    multiple=True,
+    metavar="NAME",
+    help="Repeatable: as in `l2o evaluate`, or an ensemble.  [default: all problems and ensembles whose data are here]",
+)
+@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of a run.")
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Runs that are reported.")
+@click.option("--out", type=click.Path(path_type=Path), default="adam.csv", show_default=True, metavar="FILE", help="The table.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE.")
+@click.option("--resume", is_flag=True, help="Go on with FILE: problems that are in it are not run again.")
+@click.option("--xla/--no-xla", default=True, help="Compile with XLA, or run an ordinary TensorFlow graph.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def calibrate(problems, steps, seeds, out, overwrite, resume, xla, quiet):
+    """Measure how far Adam gets on problems with its best learning rate.
+
+    The rate is chosen by the final loss on one tuning seed, among 15 half a decade apart from 1e-6 to 1e1. While the best is the
+    least or greatest of them, 3 more are tried beyond it, at most 3 times. Then it runs on other seeds, one alone at a time.
+    All problems and ensembles take hours; --resume goes on with what was interrupted.
+
+    \b
+    Written to --out, complete after each problem; medians over the seeds:
+      problem            as it is named in other commands
+      parameters         their number
+      learning_rate      the best
+      edge               low or high, where it is still the least or greatest of those that were tried
+      initial_loss       the minibatch loss before the first update
+      best_loss          the least mean loss over a window of a hundredth of the steps
+      final_loss         mean loss over the last 5 % of the steps, inf for a run that diverged
+      step_milliseconds  wall-clock of the compiled loop per step of one instance that runs alone
+      diverged           how many of the seeds diverged
+      steps, seeds       as asked for
+
+    `l2o problems NAME` shows the row of the table that comes with l2o.
+    """
+    from l2o_cli.errors import BadInput
+    from l2o_cli.evaluation.calibrate import Calibration
+    from l2o_cli.evaluation.calibrate import calibrate as run
+    from l2o_cli.evaluation.progress import Stages
+    from l2o_cli.export.resolve import resolve
+
+    if overwrite and resume:
+        raise BadInput("--overwrite and --resume exclude each other")
+    rows = run(
+        Calibration(resolve("adam"), out, steps, seeds, problems=problems, overwrite=overwrite, resume=resume, xla=xla),
+        Stages(quiet),
+    )
+    click.echo(f"wrote {out}: {len(rows)} problems")
