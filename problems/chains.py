@@ -6,12 +6,12 @@ Shape letters: I instances, N examples of an instance, B minibatch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import tensorflow as tf
 
-from problems.base import Problem
+from problems.base import SAMPLED, Problem
 from problems.minibatches import MinibatchProblem
 from problems.options import require_whole
 from problems.random import fold, instance_keys, integers, normal
@@ -65,8 +65,8 @@ class OutwardSnake(MinibatchProblem):
     summary: ClassVar[str] = "a winding valley whose minimum is at infinity"
 
     dimension: int = 20
-    samples: int = 1000
-    batch_size: int = 100
+    samples: int = field(default=1000, metadata=SAMPLED)
+    batch_size: int = field(default=100, metadata=SAMPLED)
 
     def __post_init__(self):
         super().__post_init__()
@@ -78,7 +78,7 @@ class OutwardSnake(MinibatchProblem):
 
     def sample(self, seed, instances):
         binary = integers(fold(seed, 0), [instances, self.samples, self.dimension], 2)
-        return self.with_keys(fold(seed, 1), inputs=tf.cast(binary, tf.float32))
+        return self.with_minibatches(fold(seed, 1), inputs=tf.cast(binary, tf.float32))
 
     def initial_params(self, seed, task):
         return {"x": normal(seed, [task["key"].shape[0], self.dimension])}
@@ -86,7 +86,7 @@ class OutwardSnake(MinibatchProblem):
     def loss(self, params, task, batch):
         x = params["x"]
         # 0 and 1 are their own squares: counts of the ones are all that the loss needs of the minibatch.
-        counts = tf.reduce_sum(batch["inputs"], axis=1)
+        counts = tf.reduce_sum(batch["weights"][:, :, None] * batch["inputs"], axis=1)
         square = tf.reduce_sum(tf.square(x), axis=1)
         # The root has no derivative at 0; zero is taken there.
         away = square > 0

@@ -66,7 +66,7 @@ class LogisticRegression(SyntheticClassifier):
     batch_size: int = 100
     separation: float = field(default=2.0, metadata=SAMPLED)
     samples: int = 1000
-    l2: float = 1e-3
+    l2: float = field(default=1e-3, metadata=SAMPLED)
     separable: bool = field(default=False, metadata=SAMPLED)
     # Probability that a label is drawn anew; none if separable.
     label_noise: float = field(default=0.01, metadata=SAMPLED)
@@ -91,7 +91,8 @@ class LogisticRegression(SyntheticClassifier):
             inputs, labels = linear_data(fold(seed, 0), shape, self.separation)
         else:
             inputs, labels = cluster_data(fold(seed, 0), shape, self.separation, self.label_noise)
-        return {"inputs": inputs, "labels": labels, "key": instance_keys(fold(seed, 1), instances)}
+        keys = instance_keys(fold(seed, 1), instances)
+        return {"inputs": inputs, "labels": labels, "key": keys, "l2": tf.fill([instances], float(self.l2))}
 
     def initial_params(self, seed, task):
         deviation = 1.2 / math.sqrt(self.features)
@@ -100,7 +101,7 @@ class LogisticRegression(SyntheticClassifier):
     def loss(self, params, task, batch):
         logits = tf.matmul(batch["inputs"], params["kernel"])[..., 0] + params["bias"]
         against = tf.where(batch["labels"] == 1, -logits, logits)
-        penalty = self.l2 * tf.reduce_mean(tf.square(params["kernel"]), axis=(1, 2))
+        penalty = task["l2"] * tf.reduce_mean(tf.square(params["kernel"]), axis=(1, 2))
         return tf.reduce_mean(tf.nn.softplus(against), axis=-1) + penalty
 
     @property

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from problems.base import Batch, Params, Problem
+from problems.nests import Arrays, as_leaves, examples, packed
 from problems.options import require_number, require_whole
 from problems.random import bits, fold, instance_bits, instance_integers, instance_keys, integers
 
-Arrays = Any  # an array [N, ...], or a list, tuple or dict of such
 Loss = Callable[[Any, Any], tf.Tensor]  # (targets, predictions) -> one loss per example, or their mean
-Model = keras.Model
 
 _NOISE = "noise"  # the leaf of a training minibatch that seeds dropout and the like
 
@@ -52,7 +52,8 @@ class KerasProblem(Problem):
         batch_size: B, drawn with replacement.
         starts: initial values drawn for each tensor, if `model` is a function. They are kept in memory.
         lower_bound: a number that the loss is never below on any batch, for losses that can be negative.
-        xla: whether it is compiled with XLA; by default if no layer is a convolution, which are slow under XLA on a CPU.
+        xla: whether it is compiled with XLA; by default unless a layer is a convolution (slow under XLA on a CPU) or one of the
+            recurrent, `EinsumDense`, attention and `TimeDistributed` layers (XLA may fail to compile their second derivatives).
         name: what the problem is called in records.
 
     Raises:
@@ -64,7 +65,7 @@ class KerasProblem(Problem):
 
     def __init__(
         self,
-        model: Model | Callable[[], Model],
+        model: keras.Model | Callable[[], keras.Model],
         loss: str | keras.losses.Loss | Loss,
         train: tuple[Arrays, Arrays],
         *,
@@ -80,25 +81,29 @@ class KerasProblem(Problem):
         require_whole("starts", starts)
         require_number("lower_bound", lower_bound)
         if (validation is None) != (test is None):
-            raise ValueError("validation and test: give both, or neither")
+            raise ValueError("validation and test must be given both, or neither")
         self.name = name  # type: ignore[misc]
         self.batch_size, self._lower_bound, self._held_out = batch_size, lower_bound, validation is not None
         self._criterion = _criterion(loss)
-        self._nests = dict(zip(("inputs", "targets"), _pair("train", train), strict=True))
         with tf.init_scope():
-            splits = {"train": train, "validation": validation or train, "test": test or train}
-            self._splits = {split: self._leaves(split, data) for split, data in splits.items()}
+            leaves = _leaves("train", train, train)
+            self._splits = {"train": leaves, "validation": leaves, "test": leaves}
+            if validation is not None and test is not None:
+                self._splits["validation"] = _leaves("validation", train, validation)
+                self._splits["test"] = _leaves("test", train, test)
+            self._nests = tuple(tf.nest.map_structure(lambda _: 0, nest) for nest in train)
             models = self._models(model, starts)
             self._model = models[0]
-            self._starts = [tf.stack(values) for values in zip(*([v.value for v in m.trainable_variables] for m in models))]
+            values = [[variable.value for variable in made.trainable_variables] for made in models]
+            self._starts = [tf.stack(one) for one in zip(*values, strict=True)]
             self._others = [tf.identity(variable.value) for variable in self._model.non_trainable_variables]
         layers = self._model._flatten_layers()
         self._names = [f"{index}/{variable.name}" for index, variable in enumerate(self._model.trainable_variables)]
         self._random = [i for i, v in enumerate(self._model.non_trainable_variables) if v.name == "seed_generator_state"]
-        self._statistics = dict(_moving_statistics(self._model, layers))
+        self._momenta = dict(_moving_averages(self._model, layers))
         self._takes_training = "training" in inspect.signature(self._model.call).parameters
-        self._xla = not any("Conv" in type(layer).__name__ for layer in layers) if xla is None else xla
-        self._try_one()
+        self._xla = not any(map(_better_without_xla, layers)) if xla is None else xla
+        self._fresh = self._try_one()
 
     @property
     def param_shapes(self):
@@ -119,7 +124,7 @@ class KerasProblem(Problem):
         leaves = self._splits[split]
         if split != "train":
             return {name: leaf[None] for name, leaf in leaves.items()}
-        index = instance_integers(fold(seed, 0), task["key"], self.batch_size, _examples(leaves))
+        index = instance_integers(fold(seed, 0), task["key"], self.batch_size, examples(leaves))
         noise = instance_bits(fold(seed, 1), task["key"], [1])
         return {**{name: tf.gather(leaf, index) for name, leaf in leaves.items()}, _NOISE: noise}
 
@@ -150,22 +155,20 @@ class KerasProblem(Problem):
 
     @property
     def source(self):
-        return f"Keras model {self.name}, {_examples(self._splits['train'])} training examples"
+        return f"Keras model {self.name}, {examples(self._splits['train'])} training examples"
 
     def _loss(self, params: Params, batch: Batch) -> tf.Tensor:
         """The loss of one instance, []; no leaf has an instance axis."""
         values, training = [params[name] for name in self._names], _NOISE in batch
-        inputs, targets = (_packed(part, nest, batch) for part, nest in self._nests.items())
+        inputs, targets = self._packed(batch)
         others = list(self._others)
         if training:
             for index in self._random:
                 others[index] = tf.cast(bits(tf.stack([batch[_NOISE][0], index]), [2]), others[index].dtype)
-        elif self._statistics:
-            # Moving averages that begin at 0 are 1 - momentum times the statistics of the one batch they have seen.
-            zeroed = [tf.zeros_like(v) if index in self._statistics else v for index, v in enumerate(others)]
-            _, moved, _ = self._call(values, zeroed, inputs, training=True)
-            for index, momentum in self._statistics.items():
-                others[index] = moved[index] / (1 - momentum)
+        elif self._momenta:
+            moved = self._moved(values, inputs, 0.0)
+            for index, fresh in self._fresh.items():
+                others[index] = moved[index] / fresh
         predictions, _, penalties = self._call(values, others, inputs, training)
         return tf.add_n([tf.reduce_mean(self._criterion(targets, predictions)), *penalties])
 
@@ -173,34 +176,28 @@ class KerasProblem(Problem):
         options = {"training": training} if self._takes_training else {}
         return self._model.stateless_call(values, others, inputs, return_losses=True, **options)
 
-    def _leaves(self, split: str, data: tuple[Arrays, Arrays]) -> Batch:
-        """The arrays of a split under the names of the leaves of a batch, [N, ...] each."""
-        leaves = {}
-        for (part, nest), arrays in zip(self._nests.items(), _pair(split, data), strict=True):
-            try:
-                tf.nest.assert_same_structure(nest, arrays)
-            except (TypeError, ValueError):
-                raise ValueError(f"{split}: {part} are not structured as those of train") from None
-            for name, array in zip(_leaf_names(part, nest), tf.nest.flatten(arrays), strict=True):
-                array = np.asarray(array)
-                if array.ndim == 0 or array.dtype.kind not in "biuf":
-                    raise ValueError(f"{split}: {name} must be an array of numbers, but is {array.dtype} of shape {array.shape}")
-                leaves[name] = tf.constant(array, tf.float32 if array.dtype.kind == "f" else None)
-        sizes = {name: leaf.shape[0] for name, leaf in leaves.items()}
-        if len(set(sizes.values())) > 1 or 0 in sizes.values():
-            raise ValueError(f"{split}: all arrays must have the same number of examples, at least one, but have {sizes}")
-        return leaves
+    def _moved(self, values: Sequence[tf.Tensor], inputs: Any, start: float) -> dict[int, tf.Tensor]:
+        """The moving averages of batch normalization, by index, if they were all `start` before they saw `inputs`."""
+        others = [tf.fill(v.shape, start) if index in self._momenta else v for index, v in enumerate(self._others)]
+        _, others, _ = self._call(values, others, inputs, training=True)
+        return {index: others[index] for index in self._momenta}
 
-    def _models(self, model: Model | Callable[[], Model], starts: int) -> list[Model]:
+    def _packed(self, leaves: Batch) -> tuple[Any, Any]:
+        """(inputs, targets) as the model and the loss take them."""
+        inputs, targets = self._nests
+        return packed("inputs", inputs, leaves), packed("targets", targets, leaves)
+
+    def _models(self, model: keras.Model | Callable[[], keras.Model], starts: int) -> list[keras.Model]:
         """The built models, whose trainable variables have the same shapes."""
         models = []
-        for seed in range(1 if isinstance(model, Model) else starts):
+        for seed in range(1 if isinstance(model, keras.Model) else starts):
             with _seeded(seed):
-                made = model if isinstance(model, Model) else model()
-                if not isinstance(made, Model):
+                made = model() if callable(model) and not isinstance(model, keras.Model) else model
+                if not isinstance(made, keras.Model):
                     raise ValueError(f"model must be a Keras model or a function that returns one, but is {made!r}")
                 if not made.built:
-                    made(_packed("inputs", self._nests["inputs"], self._splits["train"], slice(0, 1)))
+                    with _going_through("model"):
+                        made(self._packed({name: leaf[:1] for name, leaf in self._splits["train"].items()})[0])
             models.append(made)
         shapes = [[(variable.shape, variable.dtype) for variable in made.trainable_variables] for made in models]
         if not shapes[0] or any(dtype != "float32" for _, dtype in shapes[0]):
@@ -209,17 +206,35 @@ class KerasProblem(Problem):
             raise ValueError("model: its trainable variables have other shapes every time the function is called")
         return models
 
-    def _try_one(self) -> None:
-        """Raises ValueError if the first example does not go through model and loss."""
+    def _try_one(self) -> dict[int, float]:
+        """How much of each moving average of batch normalization is new after a batch, by index: 1 - momentum if called once.
+
+        Raises:
+            ValueError: the first example does not go through model and loss.
+        """
         batch = {name: leaf[:1] for name, leaf in self._splits["train"].items()}
         params = {name: values[0] for name, values in zip(self._names, self._starts, strict=True)}
-        try:
+        with _going_through("model and loss"):
             value = self._loss(params, {**batch, _NOISE: tf.zeros([1], tf.int32)})
-        except Exception as error:  # whatever a layer or a loss of one's own may raise
-            message = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ValueError(f"one example does not go through model and loss: {message}") from error
         if value.dtype != tf.float32:
             raise ValueError(f"loss must be float32, but is {value.dtype.name}")
+        # What is left of a start at 1 is momentum^calls.
+        zero, one = (self._moved(list(params.values()), self._packed(batch)[0], start) for start in (0.0, 1.0))
+        kept = {index: float(tf.reduce_mean(one[index] - zero[index])) for index in self._momenta}
+        calls = {i: round(math.log(kept[i]) / math.log(momentum)) for i, momentum in self._momenta.items() if 0 < kept[i] < 1}
+        return {index: 1 - momentum ** calls.get(index, 1) for index, momentum in self._momenta.items()}
+
+
+def _leaves(split: str, train: tuple[Arrays, Arrays], data: tuple[Arrays, Arrays]) -> Batch:
+    """The inputs and targets of a split, nested as those of train, as leaves [N, ...]."""
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise ValueError(f"{split} must be a pair (inputs, targets)")
+    try:
+        leaves = {**as_leaves("inputs", train[0], data[0]), **as_leaves("targets", train[1], data[1])}
+        examples(leaves)
+    except ValueError as error:
+        raise ValueError(f"{split}: {error}") from None
+    return leaves
 
 
 @contextlib.contextmanager
@@ -233,6 +248,19 @@ def _seeded(seed: int) -> Iterator[None]:
         random.setstate(state)
 
 
+@contextlib.contextmanager
+def _going_through(what: str) -> Iterator[None]:
+    """Whatever is raised within becomes a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:  # layers and losses of one's own may raise anything
+        text = str(error) or type(error).__name__
+        # Keras puts the reason in bold, between where it was and the arguments.
+        reason = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
+        line = " ".join((reason[1] if reason else text).split())
+        raise ValueError(f"one example does not go through {what}: {line}") from error
+
+
 def _criterion(loss: str | keras.losses.Loss | Loss) -> Loss:
     if not isinstance(loss, str):
         if not callable(loss):
@@ -241,13 +269,19 @@ def _criterion(loss: str | keras.losses.Loss | Loss) -> Loss:
     classes = {name.lower(): item for name, item in vars(keras.losses).items() if isinstance(item, type)}
     try:
         found = keras.losses.get(loss)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ValueError(f"loss: Keras has no loss {loss!r}") from None
     # The classes bring targets and predictions to one shape, as `Model.compile` does.
     return found if isinstance(found, keras.losses.Loss) else classes[found.__name__.replace("_", "")]()
 
 
-def _moving_statistics(model: Model, layers: Sequence[Any]) -> Iterator[tuple[int, float]]:
+def _better_without_xla(layer: Any) -> bool:
+    # Attention has layers of EinsumDense.
+    fails = (keras.layers.RNN, keras.layers.EinsumDense, keras.layers.TimeDistributed)
+    return "Conv" in type(layer).__name__ or isinstance(layer, fails)
+
+
+def _moving_averages(model: keras.Model, layers: Sequence[Any]) -> Iterator[tuple[int, float]]:
     """(index among the variables that are not trainable, momentum) of each moving average of batch normalization."""
     indices = {id(variable): index for index, variable in enumerate(model.non_trainable_variables)}
     for layer in layers:
@@ -256,22 +290,3 @@ def _moving_statistics(model: Model, layers: Sequence[Any]) -> Iterator[tuple[in
                 raise ValueError(f"model: layer {layer.name!r} renormalizes by moving averages, which there are none of")
             for variable in (layer.moving_mean, layer.moving_variance):
                 yield indices[id(variable)], layer.momentum
-
-
-def _pair(split: str, data: Any) -> tuple[Arrays, Arrays]:
-    if not isinstance(data, tuple) or len(data) != 2:
-        raise ValueError(f"{split} must be (inputs, targets)")
-    return data
-
-
-def _leaf_names(part: str, nest: Any) -> list[str]:
-    return [f"{part}/{index}" for index in range(len(tf.nest.flatten(nest)))] if tf.nest.is_nested(nest) else [part]
-
-
-def _packed(part: str, nest: Any, leaves: Batch, rows: slice = slice(None)) -> Any:
-    """The leaves of inputs or targets as the model takes them."""
-    return tf.nest.pack_sequence_as(nest, [leaves[name][rows] for name in _leaf_names(part, nest)])
-
-
-def _examples(leaves: Batch) -> int:
-    return next(iter(leaves.values())).shape[0]

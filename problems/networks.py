@@ -75,10 +75,13 @@ def mlp_logits(params: Params, inputs: tf.Tensor, activation: str) -> tf.Tensor:
     return inputs
 
 
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Mean negative log likelihood in nats: logits [I, B, C], labels int [I or 1, B] -> [I].
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
+    """Mean negative log likelihood in nats: logits [I, B, C], labels int [I or 1, B] -> [I]; weighted by `weights` [I, B].
 
     Written with log_softmax, because TensorFlow's fused cross-entropies have no second derivative under XLA.
     """
     targets = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    return -tf.reduce_mean(tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1), axis=-1)
+    losses = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
+    if weights is None:
+        return tf.reduce_mean(losses, axis=-1)
+    return tf.reduce_sum(weights * losses, axis=-1) / tf.reduce_sum(weights, axis=-1)

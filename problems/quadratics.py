@@ -103,7 +103,7 @@ class SymmetricData(MinibatchProblem):
 
     def sample(self, seed, instances):
         half = normal(fold(seed, 0), [instances, self.samples // 2, self.dimension])
-        return self.with_keys(fold(seed, 1), inputs=tf.concat([half, -half], axis=1))
+        return self.with_minibatches(fold(seed, 1), inputs=tf.concat([half, -half], axis=1))
 
     def initial_params(self, seed, task):
         return {"x": normal(seed, [task["key"].shape[0], self.dimension])}
@@ -121,11 +121,12 @@ class ProjectionQuadratic(SymmetricData):
     summary: ClassVar[str] = "sum of (x_j a_j)^2 over minibatches of random directions a"
 
     dimension: int = 20
-    samples: int = 1000
-    batch_size: int = 100
+    samples: int = field(default=1000, metadata=SAMPLED)
+    batch_size: int = field(default=100, metadata=SAMPLED)
 
     def loss(self, params, task, batch):
-        return tf.reduce_sum(tf.square(params["x"][:, None] * batch["inputs"]), axis=(1, 2))
+        squares = tf.reduce_sum(tf.square(params["x"][:, None] * batch["inputs"]), axis=2)
+        return tf.reduce_sum(batch["weights"] * squares, axis=1)
 
     @property
     def minimum(self):
@@ -143,14 +144,16 @@ class SumOfQuadratics(SymmetricData):
     summary: ClassVar[str] = "sum of ||x - a||^2 - ||a||^2 over minibatches of random centers a"
 
     dimension: int = 20
-    samples: int = 1000
-    batch_size: int = 100
+    samples: int = field(default=1000, metadata=SAMPLED)
+    batch_size: int = field(default=100, metadata=SAMPLED)
 
     def loss(self, params, task, batch):
         # x (x - 2a): the difference of the two squares would lose the digits of a small x.
         x = params["x"][:, None]
-        return tf.reduce_sum(x * (x - 2 * batch["inputs"]), axis=(1, 2))
+        differences = tf.reduce_sum(x * (x - 2 * batch["inputs"]), axis=2)
+        return tf.reduce_sum(batch["weights"] * differences, axis=1)
 
     def lower_bound(self, task):
         """-B max ||a||^2: what a minibatch reaches that is B times the longest a, with x = a."""
-        return -self.batch_size * tf.reduce_max(tf.reduce_sum(tf.square(task["inputs"]), axis=2), axis=1)
+        longest = tf.reduce_max(tf.reduce_sum(tf.square(task["inputs"]), axis=2), axis=1)
+        return -tf.reduce_sum(task["weights"], axis=1) * longest

@@ -13,19 +13,7 @@ from problems.matmul import MatrixMultiplication
 from problems.norms import Norm
 from problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
 from problems.sparse_softmax import SparseSoftmax
-from problems.test_functions import (
-    Ackley,
-    Beale,
-    Booth,
-    Branin,
-    LogSumExp,
-    Matyas,
-    Michalewicz,
-    Rosenbrock,
-    Saddle,
-    StyblinskiTang,
-    Valley,
-)
+from problems.test_functions import FUNCTIONS
 from problems.text import CharRnn
 from problems.transformer import TransformerLm
 from problems.transforms import (
@@ -44,10 +32,6 @@ from problems.transforms import (
 )
 
 _QUADRATICS = (Quadratic, Bowl, Norm, ProjectionQuadratic, SumOfQuadratics)
-_TEST_FUNCTIONS = (
-    *(Rosenbrock, Ackley, Beale, Booth, Branin, LogSumExp),
-    *(Matyas, Michalewicz, StyblinskiTang, Valley, Saddle),
-)
 _CHAINS = (DependencyChain, OutwardSnake, MinMaxWell, MatrixMultiplication)
 _CLASSIFIERS = (LogisticRegression, RandomMlp, ClusterMlp, SparseSoftmax)
 _IMAGES = (ImageMlp, ImageConv, ImageResnet, ImageAutoencoder)
@@ -82,7 +66,7 @@ _NAMED: dict[str, tuple[str, Callable[..., Problem]]] = {
 }
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
-    cls.name: cls for cls in (*_QUADRATICS, *_TEST_FUNCTIONS, *_CHAINS, *_CLASSIFIERS, *_IMAGES, *_TEXT)
+    cls.name: cls for cls in (*_QUADRATICS, *FUNCTIONS, *_CHAINS, *_CLASSIFIERS, *_IMAGES, *_TEXT)
 }
 PROBLEMS[SumOfProblems.name] = SumOfProblems
 PROBLEMS |= {name: make for name, (_, make) in _NAMED.items()}

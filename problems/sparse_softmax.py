@@ -37,8 +37,8 @@ class SparseSoftmax(MinibatchProblem):
     features: int = 5
     classes: int = 2
     context: int = 5
-    samples: int = 23
-    batch_size: int = 23
+    samples: int = field(default=23, metadata=SAMPLED)
+    batch_size: int = field(default=23, metadata=SAMPLED)
     l2: float = 1e-3
     one_hot: bool = False
     label_noise: float = field(default=0.25, metadata=SAMPLED)
@@ -65,7 +65,7 @@ class SparseSoftmax(MinibatchProblem):
         ids = integers(fold(seed, 0), [instances, self.samples, self.context], self.classes)
         noise = uniform(fold(seed, 1), [instances, self.samples]) < self.label_noise
         labels = (tf.reduce_sum(ids, axis=2) + tf.cast(noise, tf.int32)) % self.classes
-        return self.with_keys(fold(seed, 2), inputs=ids, labels=labels)
+        return self.with_minibatches(fold(seed, 2), inputs=ids, labels=labels)
 
     def initial_params(self, seed, task):
         instances = task["key"].shape[0]
@@ -84,4 +84,5 @@ class SparseSoftmax(MinibatchProblem):
             embedded = tf.reduce_sum(tf.gather(tf.reshape(table, [-1, self.features]), first + ids), axis=2)
         squares = [tf.reduce_sum(tf.square(values), axis=list(range(1, len(values.shape)))) for values in params.values()]
         penalty = self.l2 * tf.reduce_mean(tf.stack(squares), axis=0)
-        return cross_entropy(affine(embedded, params["kernel"], params["bias"]), batch["labels"]) + penalty
+        logits = affine(embedded, params["kernel"], params["bias"])
+        return cross_entropy(logits, batch["labels"], batch["weights"]) + penalty

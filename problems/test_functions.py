@@ -2,11 +2,14 @@
 
 Start ranges are those of the code released with the paper.
 
+All of them share one compilation: a loss is that of the function whose number the task holds.
+
 Shape letter: I instances. An instance differs from another by its start only.
 """
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,8 +36,17 @@ class TestFunction(Problem):
     def param_shapes(self):
         return {"x": (2,)}
 
+    @staticmethod
+    @abc.abstractmethod
+    def value(points: tf.Tensor) -> tf.Tensor:
+        """The function at points [I, 2], as [I]."""
+
+    @property
+    def structure(self):
+        return TestFunction
+
     def sample(self, seed, instances):
-        return {"key": instance_keys(seed, instances)}
+        return {"key": instance_keys(seed, instances), "function": tf.fill([instances], FUNCTIONS.index(type(self)))}
 
     def initial_params(self, seed, task):
         shape = [task["key"].shape[0], 2]
@@ -42,6 +54,15 @@ class TestFunction(Problem):
             return {"x": normal(seed, shape)}
         low, high = (tf.constant(ends) for ends in zip(*self.start_ranges, strict=True))
         return {"x": low + (high - low) * uniform(seed, shape)}
+
+    def loss(self, params, task, batch):
+        losses = []
+        for number, function in enumerate(FUNCTIONS):
+            own = task["function"] == number
+            # The others are taken at a point where they and their derivatives are finite.
+            points = tf.where(own[:, None], params["x"], 0.5)
+            losses.append(tf.where(own, function.value(points), 0.0))
+        return tf.add_n(losses)
 
     @property
     def minimum(self):
@@ -57,8 +78,9 @@ class Rosenbrock(TestFunction):
     start_ranges: ClassVar = ((-5.0, 10.0),) * 2
     minimizer: ClassVar = (1.0, 1.0)
 
-    def loss(self, params, task, batch):
-        x, y = tf.unstack(params["x"], axis=-1)
+    @staticmethod
+    def value(points):
+        x, y = tf.unstack(points, axis=-1)
         return tf.square(1 - x) + 100 * tf.square(y - tf.square(x))
 
 
@@ -71,13 +93,14 @@ class Ackley(TestFunction):
     start_ranges: ClassVar = ((-32.768, 32.768),) * 2
     minimizer: ClassVar = (0.0, 0.0)
 
-    def loss(self, params, task, batch):
-        mean_square = tf.reduce_mean(tf.square(params["x"]), axis=-1)
+    @staticmethod
+    def value(points):
+        mean_square = tf.reduce_mean(tf.square(points), axis=-1)
         # The root has no derivative at the minimum; zero is taken there.
         away = mean_square > 0
         radius = tf.where(away, tf.sqrt(tf.where(away, mean_square, 1.0)), 0.0)
         # With cos 2a = 1 - 2 sin^2 a both terms vanish exactly at the minimum and rounding makes neither negative.
-        ripple = tf.reduce_sum(tf.square(tf.sin(math.pi * params["x"])), axis=-1)
+        ripple = tf.reduce_sum(tf.square(tf.sin(math.pi * points)), axis=-1)
         return -20 * tf.math.expm1(-0.2 * radius) - math.e * tf.math.expm1(-ripple)
 
 
@@ -90,8 +113,9 @@ class Beale(TestFunction):
     start_ranges: ClassVar = ((-4.5, 4.5),) * 2
     minimizer: ClassVar = (3.0, 0.5)
 
-    def loss(self, params, task, batch):
-        x, y = tf.unstack(params["x"], axis=-1)
+    @staticmethod
+    def value(points):
+        x, y = tf.unstack(points, axis=-1)
         powers = (y, tf.square(y), tf.square(y) * y)
         return tf.add_n([tf.square(c - x + x * power) for c, power in zip((1.5, 2.25, 2.625), powers, strict=True)])
 
@@ -105,8 +129,9 @@ class Booth(TestFunction):
     start_ranges: ClassVar = ((-10.0, 10.0),) * 2
     minimizer: ClassVar = (1.0, 3.0)
 
-    def loss(self, params, task, batch):
-        x, y = tf.unstack(params["x"], axis=-1)
+    @staticmethod
+    def value(points):
+        x, y = tf.unstack(points, axis=-1)
         return tf.square(x + 2 * y - 7) + tf.square(2 * x + y - 5)
 
 
@@ -122,8 +147,9 @@ class Branin(TestFunction):
     start_ranges: ClassVar = ((-5.0, 10.0), (0.0, 15.0))
     minimizer: ClassVar = (math.pi, 2.275)
 
-    def loss(self, params, task, batch):
-        x, y = tf.unstack(params["x"], axis=-1)
+    @staticmethod
+    def value(points):
+        x, y = tf.unstack(points, axis=-1)
         parabola = y - 5.1 / (4 * math.pi**2) * tf.square(x) + 5 / math.pi * x - 6
         return tf.square(parabola) + 10 * (1 - 1 / (8 * math.pi)) * tf.cos(x) + 10
 
@@ -141,8 +167,9 @@ class LogSumExp(TestFunction):
     start_ranges: ClassVar = None
     minimizer: ClassVar = (-math.log(2) / 2, 0.0)
 
-    def loss(self, params, task, batch):
-        x, y = tf.unstack(params["x"], axis=-1)
+    @staticmethod
+    def value(points):
+        x, y = tf.unstack(points, axis=-1)
         return tf.reduce_logsumexp(tf.stack([x + 3 * y - 0.1, x - 3 * y - 0.1, -x - 0.1, tf.zeros_like(x)]), axis=0)
 
     @property
@@ -159,8 +186,9 @@ class Matyas(TestFunction):
     start_ranges: ClassVar = ((-10.0, 10.0),) * 2
     minimizer: ClassVar = (0.0, 0.0)
 
-    def loss(self, params, task, batch):
-        x, y = tf.unstack(params["x"], axis=-1)
+    @staticmethod
+    def value(points):
+        x, y = tf.unstack(points, axis=-1)
         return 0.26 * (tf.square(x) + tf.square(y)) - 0.48 * x * y
 
 
@@ -177,10 +205,11 @@ class Michalewicz(TestFunction):
     start_ranges: ClassVar = ((0.0, math.pi),) * 2
     minimizer: ClassVar = (2.185311961840168, math.pi / 2)
 
-    def loss(self, params, task, batch):
-        ridges = tf.square(tf.sin(tf.square(params["x"]) * tf.constant([1 / math.pi, 2 / math.pi])))
+    @staticmethod
+    def value(points):
+        ridges = tf.square(tf.sin(tf.square(points) * tf.constant([1 / math.pi, 2 / math.pi])))
         tenth_power = tf.square(tf.square(ridges)) * ridges
-        return 2 - tf.reduce_sum(tf.sin(params["x"]) * tenth_power, axis=-1)
+        return 2 - tf.reduce_sum(tf.sin(points) * tenth_power, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -195,9 +224,10 @@ class StyblinskiTang(TestFunction):
     start_ranges: ClassVar = ((-5.0, 5.0),) * 2
     minimizer: ClassVar = (-2.9035340277711772,) * 2
 
-    def loss(self, params, task, batch):
-        square = tf.square(params["x"])
-        return tf.reduce_sum(0.5 * (square * (square - 16) + 5 * params["x"]) + 40, axis=-1)
+    @staticmethod
+    def value(points):
+        square = tf.square(points)
+        return tf.reduce_sum(0.5 * (square * (square - 16) + 5 * points) + 40, axis=-1)
 
     @property
     def minimum(self):
@@ -216,8 +246,9 @@ class Valley(TestFunction):
     start_ranges: ClassVar = None
     minimizer: ClassVar = (0.0, 0.0)
 
-    def loss(self, params, task, batch):
-        x, y = tf.unstack(params["x"], axis=-1)
+    @staticmethod
+    def value(points):
+        x, y = tf.unstack(points, axis=-1)
         return 0.5 * tf.square(x - y)
 
 
@@ -233,10 +264,17 @@ class Saddle(TestFunction):
     start_ranges: ClassVar = None
     minimizer: ClassVar = None
 
-    def loss(self, params, task, batch):
-        x, y = tf.unstack(params["x"], axis=-1)
+    @staticmethod
+    def value(points):
+        x, y = tf.unstack(points, axis=-1)
         return tf.square(x) - tf.square(y)
 
     @property
     def minimum(self):
         return None
+
+
+FUNCTIONS: tuple[type[TestFunction], ...] = (
+    *(Rosenbrock, Ackley, Beale, Booth, Branin, LogSumExp),
+    *(Matyas, Michalewicz, StyblinskiTang, Valley, Saddle),
+)

@@ -22,6 +22,7 @@ from l2o_cli.meta.record import account, with_record
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.validation import Score, Validator, overall
 from l2o_cli.spec import MetaTraining
+from problems.transforms import alike
 
 # Purposes for which seeds are derived from the run's seed.
 _WEIGHTS, _POPULATION, _DRAW, _VALIDATION = range(4)
@@ -53,7 +54,7 @@ class Trainer:
         self.optimizer = spec.optimizer.make()
         seed = spec.seed
         self.weights = WeightsInTraining(spec.meta_optimizer, spec.ema, self.optimizer.init_weights(derive_seed(seed, _WEIGHTS)))
-        problems = [entry.make() for entry in spec.problems]
+        problems = alike([entry.make() for entry in spec.problems])
         self.populations = [
             Population(
                 problem, self.optimizer, spec.horizon, entry.instances or spec.instances, derive_seed(seed, _POPULATION, index)

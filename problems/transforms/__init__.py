@@ -5,6 +5,7 @@ from problems.transforms.batches import SmallerBatches
 from problems.transforms.gradients import DelayedGradients, GradientNoise, NormalizedGradients, SparseGradients
 from problems.transforms.losses import LossTransform
 from problems.transforms.params import ParameterNoise, RandomSubspace, ReducedPrecision, Rescale
+from problems.transforms.sharing import alike
 from problems.transforms.sum import SumOfProblems
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "SparseGradients",
     "SumOfProblems",
     "Transform",
+    "alike",
 ]

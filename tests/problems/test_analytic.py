@@ -26,12 +26,19 @@ def norm(problem, params, task, batch):
     return np.sum(residual**problem.power) ** (1 / problem.power)
 
 
+def rows_of(problem, batch):
+    """The examples of a minibatch without the padding: `batch_size` of them, or all of the data."""
+    count = int(batch["weights"].sum())
+    assert set(batch["weights"][:count]) == {1} and count in (problem.batch_size, len(batch["weights"]))
+    return batch["inputs"][:count]
+
+
 def projection_quadratic(problem, params, task, batch):
-    return sum((x * a) ** 2 for row in batch["inputs"] for x, a in zip(params["x"], row, strict=True))
+    return sum((x * a) ** 2 for row in rows_of(problem, batch) for x, a in zip(params["x"], row, strict=True))
 
 
 def sum_of_quadratics(problem, params, task, batch):
-    return sum(np.sum((params["x"] - a) ** 2) - np.sum(a**2) for a in batch["inputs"])
+    return sum(np.sum((params["x"] - a) ** 2) - np.sum(a**2) for a in rows_of(problem, batch))
 
 
 def dependency_chain(problem, params, task, batch):
@@ -41,7 +48,7 @@ def dependency_chain(problem, params, task, batch):
 
 def outward_snake(problem, params, task, batch):
     x, total = params["x"], 0.0
-    for b in batch["inputs"]:
+    for b in rows_of(problem, batch):
         total += b[0] / (np.linalg.norm(x) + 1e-6)
         total += sum(((x[i] - np.pi * np.cos(x[i - 1])) * b[i]) ** 2 for i in range(1, len(x)))
     return total
@@ -62,11 +69,12 @@ def matrix_multiplication(problem, params, task, batch):
 
 
 def sparse_softmax(problem, params, task, batch):
-    total = 0.0
-    for ids, label in zip(batch["inputs"], batch["labels"], strict=True):
+    total, examples = 0.0, rows_of(problem, batch)
+    labels = batch["labels"][: len(examples)]
+    for ids, label in zip(examples, labels, strict=True):
         logits = sum(params["embedding"][identity] for identity in ids) @ params["kernel"] + params["bias"]
         total += np.log(np.sum(np.exp(logits))) - logits[label]
-    return total / len(batch["labels"]) + problem.l2 * np.mean([np.sum(values**2) for values in params.values()])
+    return total / len(labels) + problem.l2 * np.mean([np.sum(values**2) for values in params.values()])
 
 
 CASES = {
@@ -198,7 +206,7 @@ def test_the_lower_bound_of_a_sum_of_quadratics_is_reached_and_never_passed():
     bound = problem.lower_bound(task).numpy()
     data = task["inputs"].numpy()
     longest = data[np.arange(200), np.sum(data**2, 2).argmax(1)]
-    worst = {"inputs": tf.repeat(longest[:, None], 8, axis=1)}
+    worst = {"inputs": tf.repeat(longest[:, None], 8, axis=1), "weights": task["weights"]}
     np.testing.assert_allclose(problem.loss({"x": tf.constant(longest)}, task, worst), bound, rtol=1e-5)
     below_zero = 0
     for seed in range(20):
@@ -208,6 +216,16 @@ def test_the_lower_bound_of_a_sum_of_quadratics_is_reached_and_never_passed():
         assert (loss >= bound).all()
         below_zero += (loss < 0).sum()
     assert below_zero == 20 * 200
+
+
+def test_minibatches_are_padded_to_a_power_of_two_and_the_padding_counts_for_nothing():
+    problem, other = ProjectionQuadratic(3, 50, 5), ProjectionQuadratic(3, 50, 8)
+    task = problem.sample(as_seed(1), 4)
+    assert {name: leaf.shape for name, leaf in task.items()} == {n: v.shape for n, v in other.sample(as_seed(1), 4).items()}
+    batch, params = problem.batch(as_seed(2), task, "train"), problem.initial_params(as_seed(3), task)
+    changed = tf.concat([batch["inputs"][:, :5], 7 + batch["inputs"][:, 5:]], axis=1)
+    np.testing.assert_array_equal(problem.loss(params, task, batch), problem.loss(params, task, {**batch, "inputs": changed}))
+    np.testing.assert_array_equal(tf.reduce_sum(batch["weights"], 1), 5)
 
 
 def test_a_dependency_chain_is_least_at_the_origin_and_steep_beside_it():

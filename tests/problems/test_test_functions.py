@@ -66,7 +66,7 @@ def defined(problem, params, task, batch):
 
 
 def loss_at(problem, points):
-    return problem.loss({"x": tf.constant(points, tf.float32)}, {}, {}).numpy()
+    return problem.loss({"x": tf.constant(points, tf.float32)}, problem.sample(as_seed(0), len(points)), {}).numpy()
 
 
 @pytest.mark.parametrize("problem", DEFINITIONS, ids=name_of)
@@ -107,7 +107,7 @@ def test_least_value_has_no_slope(problem):
     params = {"x": tf.constant([problem.minimizer, problem.minimizer], tf.float32)}
     with tf.GradientTape() as tape:
         tape.watch(params)
-        loss = problem.loss(params, {}, {})
+        loss = problem.loss(params, problem.sample(as_seed(0), 2), {})
     exact = LEAST[problem] == 0
     np.testing.assert_allclose(loss, LEAST[problem], rtol=0 if exact else 1e-5)
     np.testing.assert_allclose(tape.gradient(loss, params)["x"], 0, atol=0 if exact else 1e-4)
@@ -154,9 +154,20 @@ def test_all_functions_are_tested():
 
 def test_the_valley_is_least_on_a_line():
     points = np.random.default_rng(0).normal(size=(100, 1)).repeat(2, axis=1)
-    assert not loss_at(Valley(), points).any() and loss_at(Valley(), points + [0, 0.1]).min() > 0.004
+    assert not loss_at(Valley(), points).any() and loss_at(Valley(), points + np.array([0, 0.1])).min() > 0.004
 
 
 def test_log_sum_exp_does_not_overflow():
     np.testing.assert_allclose(loss_at(LogSumExp(), [[0, 1000], [-500, 0]]), [2999.9, 499.9], rtol=1e-6)
     assert math.isclose(LogSumExp().minimum, 1.2695545395615329)
+
+
+def test_functions_share_a_structure_and_stay_apart():
+    functions = list(DEFINITIONS)
+    tasks = [function.sample(as_seed(index), 1) for index, function in enumerate(functions)]
+    points = [function.initial_params(as_seed(1), task)["x"] for function, task in zip(functions, tasks, strict=True)]
+    together = {name: tf.concat([task[name] for task in tasks], 0) for name in tasks[0]}
+    assert len({function.structure for function in functions}) == 1
+    losses = functions[0].loss({"x": tf.concat(points, 0)}, together, {})
+    expected = [loss_at(function, point)[0] for function, point in zip(functions, points, strict=True)]
+    np.testing.assert_array_equal(losses, expected)

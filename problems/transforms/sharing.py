@@ -1,0 +1,65 @@
+"""Fewer compilations for many families: transformations that do nothing, where they make two families alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from problems.base import SAMPLED, Problem
+from problems.transforms.base import Transform
+from problems.transforms.gradients import GradientNoise, SparseGradients
+from problems.transforms.params import Rescale
+
+# What can be added without effect, the innermost first, and the options with which it does nothing.
+NEUTRAL: dict[type[Transform], dict[str, float]] = {
+    Rescale: {"low": 1.0, "high": 1.0},
+    GradientNoise: {"deviation": 0.0},
+    SparseGradients: {"probability": 0.0},
+}
+
+Layers = dict[type[Transform], dict[str, Any]]
+
+
+def _layers(problem: Problem) -> tuple[Problem, Layers] | None:
+    """The problem within all transformations, and their options; None if they are not some of `NEUTRAL` in their order."""
+    layers: Layers = {}
+    while isinstance(problem, Transform):
+        options = {f.name: getattr(problem, f.name) for f in dataclasses.fields(problem) if f.name != "inner"}
+        if type(problem) not in NEUTRAL or type(problem) in layers:
+            return None
+        layers = {type(problem): options, **layers}
+        problem = problem.inner
+    return (problem, layers) if list(layers) == [kind for kind in NEUTRAL if kind in layers] else None
+
+
+def _shapes(kind: type[Transform], options: dict[str, Any]) -> dict[str, Any]:
+    """The options that are not sampled."""
+    return {f.name: options[f.name] for f in dataclasses.fields(kind) if f.name in options and f.metadata != SAMPLED}
+
+
+def alike(problems: Sequence[Problem]) -> list[Problem]:
+    """The same problems, some within transformations that do nothing, so that fewer structures are among them.
+
+    A family with gradient noise and its twin without, say, share a compilation when the twin has noise of deviation 0.
+    """
+    groups: dict[Hashable, list[tuple[int, Problem, Layers]]] = {}
+    for index, problem in enumerate(problems):
+        taken_apart = _layers(problem)
+        if taken_apart is not None:
+            base, layers = taken_apart
+            groups.setdefault(base.structure, []).append((index, base, layers))
+    shared = list(problems)
+    for group in groups.values():
+        fixed: dict[type[Transform], list[dict[str, Any]]] = {
+            kind: [_shapes(kind, layers[kind]) for _, _, layers in group if kind in layers] for kind in NEUTRAL
+        }
+        if any(options != others[0] for others in fixed.values() for options in others):
+            continue  # of two shapes of one transformation none is the right one to add
+        for index, base, layers in group:
+            made = base
+            for kind in NEUTRAL:
+                if fixed[kind]:
+                    made = kind(made, **layers.get(kind, {**fixed[kind][0], **NEUTRAL[kind]}))
+            shared[index] = made
+    return shared
