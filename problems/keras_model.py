@@ -1,7 +1,7 @@
 """A Keras model and one's own data as a problem.
 
 It needs arguments that no spec can hold, so a function in a file makes it, which specs and the command line name as
-`FILE.py:FUNCTION` (see `docs/problems.md`).
+`FILE.py:FUNCTION` (see `docs/own_problems.md`).
 
 Shape letters: I instances, B minibatch, N examples.
 """

@@ -14,7 +14,7 @@ from problems.from_file import problem_in_file
 from problems.random import as_seed
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGE = (DOCS / "problems.md").read_text()
+PAGE = (DOCS / "own_problems.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 SMALL = {
     "evaluate": ["--steps", "4", "--seeds", "1", "--out", "results", "--no-xla"],

@@ -20,7 +20,7 @@ from l2o_cli.spec.names import Misplaced, first_problem, make_problem, unknown
 from l2o_cli.spec.text import parse_yaml
 from problems.base import Problem
 from problems.ensembles import ENSEMBLES
-from problems.from_file import located
+from problems.from_file import is_file_name, located
 
 # {distribution: [arguments]} where an option stands; (generator, arguments) -> value.
 DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, Sequence[Any]], Any]] = {
@@ -160,8 +160,9 @@ def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
                 families += EnsembleSpec.model_validate(entry).families()
                 continue
             spec = ProblemSpec.model_validate(entry)
-            if "folder" in context:
-                spec = spec.model_copy(update={"name": located(spec.name, context["folder"])})
+            if "folder" in context and is_file_name(spec.name):
+                # Results name it as it was written.
+                spec = spec.model_copy(update={"name": located(spec.name, context["folder"]), "label": spec.title})
             families += _families(spec, np.random.default_rng([context.get("seed", 0), index]))
         except pydantic.ValidationError as error:
             place, separator, fault = first_problem(error).partition(": ")
