@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
 import logging
@@ -100,3 +102,9 @@ def quieten_python() -> None:
     """Silence the Python warnings of TensorFlow and Keras, which are about their insides."""
     warnings.filterwarnings("ignore", module=r"(tensorflow|keras|google\.protobuf|tensorflow_datasets)\b")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system, where the C library is glibc: it keeps what a compilation used and freed."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

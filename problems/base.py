@@ -94,7 +94,7 @@ class Problem(abc.ABC):
         """
         if not dataclasses.is_dataclass(self):
             return self
-        fields = [field for field in dataclasses.fields(self) if field.metadata != SAMPLED]  # type: ignore[arg-type]
+        fields = [field for field in dataclasses.fields(self) if field.metadata != SAMPLED]
         return (type(self), *((field.name, _structure(getattr(self, field.name))) for field in fields))
 
     @property

@@ -50,15 +50,15 @@ QUADRATICS = (
     _family("quadratic", _noise(1.0), dimension=50),
     _family("quadratic", _noise(2.0), dimension=100),
 )
-# The matrix of one instance takes up to 16 MB, so few run together.
-LARGE_QUADRATICS = tuple(_family("quadratic", dimension=size, instances=4) for size in (784, 1024, 2048))
+# The matrix of one instance takes up to 16 MB, and each step passes through it several times: few run together.
+LARGE_QUADRATICS = tuple(_family("quadratic", dimension=size, instances=2) for size in (784, 1024, 2048))
 
 _CALM_BOWLS = (
     *(_family("bowl", condition=condition) for condition in (0.1, 1.0, 5.0)),
     _family("bowl", condition=5.0, angle=math.pi / 4, label="bowl(condition=5.0,angle=pi/4)"),
 )
 _NOISY_BOWLS = tuple(
-    _noisy(family, 0.1) | ({"label": f"{family['label']}+gradient_noise(deviation=0.1)"} if "label" in family else {})
+    {**_noisy(family, 0.1), **({"label": f"{family['label']}+gradient_noise(deviation=0.1)"} if "label" in family else {})}
     for family in _CALM_BOWLS
 )
 BOWLS = _CALM_BOWLS + _NOISY_BOWLS
@@ -117,24 +117,28 @@ OUTWARD_SNAKES = tuple(
 )
 MIN_MAX_WELLS = tuple(_family("min_max_well", dimension=dimension) for dimension in (20, 12, 56, 64, 13))
 
-_WRAPPED = (
+_WRAPPED: tuple[tuple[str, dict[str, Any]], ...] = (
     *(("quadratic", {"dimension": size}) for size in (20, 50, 100)),
     *(("bowl", {"condition": condition}) for condition in (0.1, 1.0, 5.0)),
 )
 LOGARITHMS = tuple(_family(name, _transform("loss_transform", function="log"), **options) for name, options in _WRAPPED)
 SPARSE_GRADIENTS = tuple(_family(name, _transform("sparse_gradients", probability=0.99), **options) for name, options in _WRAPPED)
-RESCALED = tuple(
-    _family(name, _transform("rescale", low=scale, high=scale), label=f"{name}({size}){power}+rescale({scale:g})", **options)
-    for name, size, power, options, scale in (
-        *(
-            ("norm", 18, f"^{power:g}", {"dimension": 18, "power": power}, scale)
-            for power, scale in ((2.5, 0.123), (1.5, 8.0), (2.0, 50.0), (3.0, 200.0), (1.0, 1000.0))
-        ),
-        *(
-            ("quadratic", size, "", {"dimension": size}, scale)
-            for size, scale in ((20, 0.1), (25, 10.0), (50, 350.0), (100, 132.0))
-        ),
-    )
+
+
+def _rescaled(scale: float, name: str, **options: Any) -> Family:
+    return _family(name, _transform("rescale", low=scale, high=scale), **options)
+
+
+# With power and scale, with dimension and scale.
+RESCALED = (
+    *(
+        _rescaled(scale, "norm", dimension=18, power=power)
+        for power, scale in ((2.5, 0.123), (1.5, 8.0), (2.0, 50.0), (3.0, 200.0), (1.0, 1000.0))
+    ),
+    *(
+        _rescaled(scale, "quadratic", dimension=dimension)
+        for dimension, scale in ((20, 0.1), (25, 10.0), (50, 350.0), (100, 132.0))
+    ),
 )
 
 

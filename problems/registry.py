@@ -65,10 +65,11 @@ _NAMED: dict[str, tuple[str, Callable[..., Problem]]] = {
     "imagenet32_resnet": ("small residual network on ImageNet of 32x32 pixels", partial(ImageResnet, data="imagenet32")),
 }
 
-PROBLEMS: dict[str, Callable[..., Problem]] = {
-    cls.name: cls for cls in (*_QUADRATICS, *FUNCTIONS, *_CHAINS, *_CLASSIFIERS, *_IMAGES, *_TEXT)
-}
-PROBLEMS[SumOfProblems.name] = SumOfProblems
+_GROUPS: tuple[tuple[type[Problem], ...], ...] = (
+    *(_QUADRATICS, FUNCTIONS, _CHAINS, _CLASSIFIERS),
+    *(_IMAGES, _TEXT, (SumOfProblems,)),
+)
+PROBLEMS: dict[str, Callable[..., Problem]] = {family.name: family for group in _GROUPS for family in group}
 PROBLEMS |= {name: make for name, (_, make) in _NAMED.items()}
 
 _OF_PARAMS = (Rescale, RandomSubspace, ParameterNoise, ReducedPrecision)

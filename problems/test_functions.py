@@ -2,8 +2,6 @@
 
 Start ranges are those of the code released with the paper.
 
-All of them share one compilation: a loss is that of the function whose number the task holds.
-
 Shape letter: I instances. An instance differs from another by its start only.
 """
 
@@ -11,12 +9,12 @@ from __future__ import annotations
 
 import abc
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import tensorflow as tf
 
-from problems.base import Problem
+from problems.base import SAMPLED, Problem
 from problems.random import instance_keys, normal, uniform
 
 Pair = tuple[float, float]
@@ -41,12 +39,8 @@ class TestFunction(Problem):
     def value(points: tf.Tensor) -> tf.Tensor:
         """The function at points [I, 2], as [I]."""
 
-    @property
-    def structure(self):
-        return TestFunction
-
     def sample(self, seed, instances):
-        return {"key": instance_keys(seed, instances), "function": tf.fill([instances], FUNCTIONS.index(type(self)))}
+        return {"key": instance_keys(seed, instances)}
 
     def initial_params(self, seed, task):
         shape = [task["key"].shape[0], 2]
@@ -56,13 +50,7 @@ class TestFunction(Problem):
         return {"x": low + (high - low) * uniform(seed, shape)}
 
     def loss(self, params, task, batch):
-        losses = []
-        for number, function in enumerate(FUNCTIONS):
-            own = task["function"] == number
-            # The others are taken at a point where they and their derivatives are finite.
-            points = tf.where(own[:, None], params["x"], 0.5)
-            losses.append(tf.where(own, function.value(points), 0.0))
-        return tf.add_n(losses)
+        return self.value(params["x"])
 
     @property
     def minimum(self):
@@ -278,3 +266,40 @@ FUNCTIONS: tuple[type[TestFunction], ...] = (
     *(Rosenbrock, Ackley, Beale, Booth, Branin, LogSumExp),
     *(Matyas, Michalewicz, StyblinskiTang, Valley, Saddle),
 )
+
+
+@dataclass(frozen=True)
+class AnyTestFunction(Problem):
+    """One of `FUNCTIONS`, whose number is data: in an ensemble all share one compilation (see `problems.transforms.alike`)."""
+
+    name: ClassVar[str] = "any_test_function"
+    summary: ClassVar[str] = "one of the two-dimensional test functions"
+
+    number: int = field(default=0, metadata=SAMPLED)
+
+    @property
+    def function(self) -> TestFunction:
+        return FUNCTIONS[self.number]()
+
+    @property
+    def param_shapes(self):
+        return {"x": (2,)}
+
+    def sample(self, seed, instances):
+        return {**self.function.sample(seed, instances), "number": tf.fill([instances], self.number)}
+
+    def initial_params(self, seed, task):
+        return self.function.initial_params(seed, task)
+
+    def loss(self, params, task, batch):
+        losses = []
+        for number, function in enumerate(FUNCTIONS):
+            own = task["number"] == number
+            # The others are taken at a point where they and their derivatives are finite.
+            points = tf.where(own[:, None], params["x"], 0.5)
+            losses.append(tf.where(own, function.value(points), 0.0))
+        return tf.add_n(losses)
+
+    @property
+    def minimum(self):
+        return self.function.minimum

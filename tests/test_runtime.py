@@ -217,3 +217,7 @@ def test_other_code_has_another_folder(monkeypatch):
     monkeypatch.setattr(runtime, "_release", lambda package: "9.9")
     folders.add(runtime.cache_folder())
     assert len(folders) == 4 and all(folder.parent == Path("/somewhere") for folder in folders)
+
+
+def test_memory_is_given_back_or_left():
+    runtime.give_memory_back()

@@ -39,7 +39,7 @@ def test_an_ensemble_is_named_filtered_weighted_and_wrapped(read):
         "ackley+rescale",
     ]
     assert [entry.weight for entry in spec.problems] == pytest.approx([2, 0.75, 0.75, 0.75, 0.75])
-    assert [entry.instances for entry in spec.problems] == [None, None, 4, 4, None]
+    assert [entry.instances for entry in spec.problems] == [None, None, 2, 2, None]
     assert spec.problems[1].make() == Rescale(Quadratic(25), low=0.5)
 
 

@@ -21,6 +21,7 @@ from l2o_cli.meta.population import Population, derive_seed
 from l2o_cli.meta.record import account, with_record
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.validation import Score, Validator, overall
+from l2o_cli.runtime import give_memory_back
 from l2o_cli.spec import MetaTraining
 from problems.transforms import alike
 
@@ -70,6 +71,7 @@ class Trainer:
         }
         self._estimates = [estimates[problem.structure] for problem in problems]
         self._validator = Validator(spec.validation, spec.objective, self.optimizer, derive_seed(seed, _VALIDATION), xla)
+        self._seen: set[int] = set()  # families that were estimated in this process
         self.meta_step = 0  # updates made
         self.inner_steps = 0
         self.seconds = 0.0
@@ -130,7 +132,12 @@ class Trainer:
         # The families are independent: they keep both cores busy, and are combined in the order they were drawn.
         def estimate(index: int, length: int) -> Estimate:
             carry = self.populations[index].carry(weights, self.meta_step)
-            return self._estimates[index](weights, carry, tf.constant(length))
+            result = self._estimates[index](weights, carry, tf.constant(length))
+            if index not in self._seen:
+                # The first call compiles; of over a hundred families the garbage adds up to gigabytes.
+                self._seen.add(index)
+                give_memory_back()
+            return result
 
         estimates = list(pool.map(estimate, drawn, lengths))
         rate = learning_rate(spec.meta_optimizer, self.meta_step, spec.meta_steps)

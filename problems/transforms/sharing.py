@@ -1,4 +1,4 @@
-"""Fewer compilations for many families: transformations that do nothing, where they make two families alike."""
+"""Fewer compilations for many families: what makes two of them alike and changes neither."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from problems.base import SAMPLED, Problem
+from problems.test_functions import FUNCTIONS, AnyTestFunction, TestFunction
 from problems.transforms.base import Transform
 from problems.transforms.gradients import GradientNoise, SparseGradients
 from problems.transforms.params import Rescale
@@ -39,15 +40,20 @@ def _shapes(kind: type[Transform], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def alike(problems: Sequence[Problem]) -> list[Problem]:
-    """The same problems, some within transformations that do nothing, so that fewer structures are among them.
+    """The same problems, some written otherwise, so that fewer structures are among them.
 
-    A family with gradient noise and its twin without, say, share a compilation when the twin has noise of deviation 0.
+    Of several test functions each becomes one whose number is data. And a family with gradient noise and its twin without,
+    say, share a compilation when the twin gets noise of deviation 0.
     """
+    bases = [taken_apart[0] for taken_apart in map(_layers, problems) if taken_apart]
+    several = len({type(base) for base in bases if isinstance(base, TestFunction)}) > 1
     groups: dict[Hashable, list[tuple[int, Problem, Layers]]] = {}
     for index, problem in enumerate(problems):
         taken_apart = _layers(problem)
         if taken_apart is not None:
             base, layers = taken_apart
+            if several and isinstance(base, TestFunction):
+                base = AnyTestFunction(FUNCTIONS.index(type(base)))
             groups.setdefault(base.structure, []).append((index, base, layers))
     shared = list(problems)
     for group in groups.values():

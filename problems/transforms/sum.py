@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import tensorflow as tf
 
-from problems.base import Batch, Problem, Task
+from problems.base import Problem
 from problems.quadratics import Quadratic
 from problems.random import fold
 from problems.transforms.base import under, within
@@ -59,28 +59,7 @@ class SumOfProblems(Problem):
         return {name: leaf for part in parts for name, leaf in part.items()}
 
     def loss(self, params, task, batch):
-        losses = []
-        for group in self._alike(task, batch):
-            own = [(within(str(index), params), within(str(index), task), within(str(index), batch)) for index in group]
-            joined = [
-                {name: tf.concat([leaves[name] for leaves in nest], axis=0) for name in nest[0]}
-                for nest in zip(*own, strict=True)
-            ]
-            together = self.problems[group[0]].loss(*joined)
-            losses.append(tf.reduce_sum(tf.reshape(together, [len(group), -1]), axis=0))
-        return tf.add_n(losses)
-
-    def _alike(self, task: Task, batch: Batch) -> list[list[int]]:
-        """The problems that can be evaluated together as more instances of one, by their indices.
-
-        Those are problems of equal structure and shapes, without minibatches, which instances may share: nine test functions
-        are one computation, and not nine.
-        """
-        groups: dict[Hashable, list[int]] = {}
-        for index, problem, own, minibatch in self._each(task, batch):
-            shapes = tuple((name, tuple(leaf.shape)) for name, leaf in own.items())
-            groups.setdefault(index if minibatch else (problem.structure, shapes), []).append(index)
-        return list(groups.values())
+        return tf.add_n([problem.loss(*own) for _, problem, *own in self._each(params, task, batch)])
 
     def lower_bound(self, task):
         return tf.add_n([problem.lower_bound(own) for _, problem, own in self._each(task)])

@@ -10,6 +10,7 @@ import tensorflow as tf
 from problems.base import SAMPLED, Problem
 from problems.random import as_seed, fold
 from problems.registry import PROBLEMS, TRANSFORMS
+from problems.test_functions import AnyTestFunction
 
 RESCALE, NOISE = TRANSFORMS["rescale"], TRANSFORMS["gradient_noise"]
 
@@ -31,6 +32,7 @@ CASES = {
     "styblinski_tang": PROBLEMS["styblinski_tang"](),
     "valley": PROBLEMS["valley"](),
     "saddle": PROBLEMS["saddle"](),
+    "any_test_function": AnyTestFunction(3),
     "dependency_chain": PROBLEMS["dependency_chain"](dimension=5),
     "outward_snake": PROBLEMS["outward_snake"](dimension=5, samples=40, batch_size=10),
     "min_max_well": PROBLEMS["min_max_well"](dimension=5),

@@ -10,7 +10,7 @@ import tensorflow as tf
 from problems import autoencoders, convolutions, data, images
 from problems.autoencoders import ImageAutoencoder
 from problems.convolutions import ImageConv, ImageResnet
-from problems.images import ImageMlp
+from problems.images import ImageMlp, ImageProblem
 from problems.random import as_seed
 from problems.registry import PROBLEMS, summary_of
 
@@ -203,7 +203,7 @@ def _nowhere(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("_nowhere")
-@pytest.mark.parametrize("name", [name for name in PROBLEMS if "_" in name and hasattr(PROBLEMS[name](), "data")])
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if isinstance(PROBLEMS[name](), ImageProblem)])
 def test_missing_data_are_reported_when_a_batch_is_drawn_or_the_source_is_asked_for(name):
     problem = PROBLEMS[name]()
     assert problem.param_shapes and summary_of(name)

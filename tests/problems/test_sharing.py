@@ -4,15 +4,17 @@ import numpy as np
 
 from problems.quadratics import Bowl, Quadratic
 from problems.random import as_seed
-from problems.test_functions import Ackley, Rosenbrock
+from problems.test_functions import FUNCTIONS, Ackley, AnyTestFunction, Rosenbrock
 from problems.transforms import DelayedGradients, GradientNoise, LossTransform, Rescale, SparseGradients, alike
 
 
 def test_twins_with_and_without_noise_become_alike():
     plain, noisy, other = alike([Rosenbrock(), GradientNoise(Ackley(), deviation=2.0), Quadratic(3)])
-    assert plain == GradientNoise(Rosenbrock(), deviation=0.0)
-    assert noisy == GradientNoise(Ackley(), deviation=2.0) and other == Quadratic(3)
+    numbers = [FUNCTIONS.index(function) for function in (Rosenbrock, Ackley)]
+    assert plain == GradientNoise(AnyTestFunction(numbers[0]), deviation=0.0)
+    assert noisy == GradientNoise(AnyTestFunction(numbers[1]), deviation=2.0) and other == Quadratic(3)
     assert plain.structure == noisy.structure
+    assert alike([Rosenbrock(), GradientNoise(Rosenbrock())])[0] == GradientNoise(Rosenbrock(), deviation=0.0)
 
 
 def test_all_that_any_of_them_has_is_added_in_one_order():
@@ -33,7 +35,7 @@ def test_what_was_added_does_nothing():
 
 
 def test_families_stay_as_they_are_where_nothing_can_be_shared():
-    alone = [Quadratic(3), GradientNoise(Quadratic(4)), LossTransform(Bowl()), DelayedGradients(Bowl()), Bowl()]
+    alone = [Rosenbrock(), Quadratic(3), GradientNoise(Quadratic(4)), LossTransform(Bowl()), DelayedGradients(Bowl()), Bowl()]
     assert alike(alone) == alone
     # Another order, and scales of different shapes, are other computations.
     other_order = [Bowl(), Rescale(GradientNoise(Bowl()))]

@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from problems.random import as_seed
 from problems.test_functions import (
+    FUNCTIONS,
     Ackley,
+    AnyTestFunction,
     Beale,
     Booth,
     Branin,
@@ -162,12 +164,21 @@ def test_log_sum_exp_does_not_overflow():
     assert math.isclose(LogSumExp().minimum, 1.2695545395615329)
 
 
-def test_functions_share_a_structure_and_stay_apart():
-    functions = list(DEFINITIONS)
-    tasks = [function.sample(as_seed(index), 1) for index, function in enumerate(functions)]
-    points = [function.initial_params(as_seed(1), task)["x"] for function, task in zip(functions, tasks, strict=True)]
+def test_any_of_them_by_its_number():
+    problems = [AnyTestFunction(number) for number in range(len(FUNCTIONS))]
+    assert len({problem.structure for problem in problems}) == 1
+    tasks = [problem.sample(as_seed(1), 3) for problem in problems]
+    params = [problem.initial_params(as_seed(2), task) for problem, task in zip(problems, tasks, strict=True)]
     together = {name: tf.concat([task[name] for task in tasks], 0) for name in tasks[0]}
-    assert len({function.structure for function in functions}) == 1
-    losses = functions[0].loss({"x": tf.concat(points, 0)}, together, {})
-    expected = [loss_at(function, point)[0] for function, point in zip(functions, points, strict=True)]
-    np.testing.assert_array_equal(losses, expected)
+    points = {"x": tf.Variable(tf.concat([own["x"] for own in params], 0))}
+    with tf.GradientTape() as tape:
+        losses = problems[0].loss(points, together, {})
+    slopes = tape.gradient(losses, points["x"])
+    for index, function in enumerate(FUNCTIONS):
+        own, rows = {"x": tf.Variable(params[index]["x"])}, slice(3 * index, 3 * index + 3)
+        with tf.GradientTape() as tape:
+            loss = function().loss(own, function().sample(as_seed(1), 3), {})
+        np.testing.assert_array_equal(own["x"], function().initial_params(as_seed(2), tasks[index])["x"])
+        np.testing.assert_allclose(losses[rows], loss, rtol=1e-6)
+        np.testing.assert_allclose(slopes[rows], tape.gradient(loss, own["x"]), rtol=1e-5)
+        assert problems[index].minimum == function().minimum

@@ -353,24 +353,6 @@ def test_a_sum_is_the_sum_of_its_parts_side_by_side():
         np.testing.assert_array_equal(noisy[name], gradients[name])
 
 
-def test_summands_of_one_structure_are_evaluated_together():
-    calls = []
-
-    class Counted(Quadratic):
-        def loss(self, params, task, batch):
-            calls.append(params["x"].shape)
-            return super().loss(params, task, batch)
-
-    problem = SumOfProblems((Counted(3), Rosenbrock(), Counted(4), Counted(3)))
-    task = problem.sample(as_seed(1), 2)
-    params = problem.initial_params(as_seed(2), task)
-    together = problem.loss(params, task, {})
-    assert calls == [(4, 3), (2, 4)]
-    own = [{name[2:]: leaf for name, leaf in task.items() if name[0] == str(index)} for index in range(4)]
-    alone = [part.loss({"x": params[f"{i}/x"]}, own[i], {}) for i, part in enumerate(problem.problems)]
-    np.testing.assert_allclose(together, np.sum(alone, axis=0), rtol=1e-5)
-
-
 def test_two_summands_alike_are_drawn_apart():
     problem = SumOfProblems((Quadratic(3), Quadratic(3)))
     task = problem.sample(as_seed(1), 2)
