@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import abc
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import tensorflow as tf
 
-from problems.base import SAMPLED, Problem
+from problems.base import Problem
 from problems.random import instance_keys, normal, uniform
 
 Pair = tuple[float, float]
@@ -266,40 +266,3 @@ FUNCTIONS: tuple[type[TestFunction], ...] = (
     *(Rosenbrock, Ackley, Beale, Booth, Branin, LogSumExp),
     *(Matyas, Michalewicz, StyblinskiTang, Valley, Saddle),
 )
-
-
-@dataclass(frozen=True)
-class AnyTestFunction(Problem):
-    """One of `FUNCTIONS`, whose number is data: in an ensemble all share one compilation (see `problems.transforms.alike`)."""
-
-    name: ClassVar[str] = "any_test_function"
-    summary: ClassVar[str] = "one of the two-dimensional test functions"
-
-    number: int = field(default=0, metadata=SAMPLED)
-
-    @property
-    def function(self) -> TestFunction:
-        return FUNCTIONS[self.number]()
-
-    @property
-    def param_shapes(self):
-        return {"x": (2,)}
-
-    def sample(self, seed, instances):
-        return {**self.function.sample(seed, instances), "number": tf.fill([instances], self.number)}
-
-    def initial_params(self, seed, task):
-        return self.function.initial_params(seed, task)
-
-    def loss(self, params, task, batch):
-        losses = []
-        for number, function in enumerate(FUNCTIONS):
-            own = task["number"] == number
-            # The others are taken at a point where they and their derivatives are finite.
-            points = tf.where(own[:, None], params["x"], 0.5)
-            losses.append(tf.where(own, function.value(points), 0.0))
-        return tf.add_n(losses)
-
-    @property
-    def minimum(self):
-        return self.function.minimum

@@ -219,5 +219,26 @@ def test_other_code_has_another_folder(monkeypatch):
     assert len(folders) == 4 and all(folder.parent == Path("/somewhere") for folder in folders)
 
 
-def test_memory_is_given_back_or_left():
-    runtime.give_memory_back()
+@pytest.mark.skipif(sys.platform != "linux", reason="for glibc")
+def test_memory_is_given_back():
+    code = """
+import ctypes, threading
+from l2o_cli import runtime
+runtime.prepare()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+def fill():
+    held.append([ctypes.create_string_buffer(b"x" * 100_000) for _ in range(2000)])
+held = []
+for thread in (threads := [threading.Thread(target=fill) for _ in range(4)]):
+    thread.start()
+for thread in threads:
+    thread.join()
+full = resident()
+held.clear()
+runtime.give_memory_back()
+print(full - resident())
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 500e6

@@ -4,13 +4,54 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import tensorflow as tf
 
 from problems.base import SAMPLED, Problem
-from problems.test_functions import FUNCTIONS, AnyTestFunction, TestFunction
+from problems.test_functions import FUNCTIONS, TestFunction
 from problems.transforms.base import Transform
 from problems.transforms.gradients import GradientNoise, SparseGradients
 from problems.transforms.params import Rescale
+
+
+@dataclass(frozen=True)
+class AnyTestFunction(Problem):
+    """One of `FUNCTIONS`, whose number is data: in an ensemble all share one compilation."""
+
+    name: ClassVar[str] = "any_test_function"
+    summary: ClassVar[str] = "one of the two-dimensional test functions"
+
+    number: int = field(default=0, metadata=SAMPLED)
+
+    @property
+    def function(self) -> TestFunction:
+        return FUNCTIONS[self.number]()
+
+    @property
+    def param_shapes(self):
+        return {"x": (2,)}
+
+    def sample(self, seed, instances):
+        return {**self.function.sample(seed, instances), "number": tf.fill([instances], self.number)}
+
+    def initial_params(self, seed, task):
+        return self.function.initial_params(seed, task)
+
+    def loss(self, params, task, batch):
+        losses = []
+        for number, function in enumerate(FUNCTIONS):
+            own = task["number"] == number
+            # The others are taken at a point where they and their derivatives are finite.
+            points = tf.where(own[:, None], params["x"], 0.5)
+            losses.append(tf.where(own, function.value(points), 0.0))
+        return tf.add_n(losses)
+
+    @property
+    def minimum(self):
+        return self.function.minimum
+
 
 # What can be added without effect, the innermost first, and the options with which it does nothing.
 NEUTRAL: dict[type[Transform], dict[str, float]] = {

@@ -10,7 +10,7 @@ import tensorflow as tf
 from problems.base import SAMPLED, Problem
 from problems.random import as_seed, fold
 from problems.registry import PROBLEMS, TRANSFORMS
-from problems.test_functions import AnyTestFunction
+from problems.transforms.sharing import AnyTestFunction
 
 RESCALE, NOISE = TRANSFORMS["rescale"], TRANSFORMS["gradient_noise"]
 

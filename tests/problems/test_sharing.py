@@ -4,8 +4,9 @@ import numpy as np
 
 from problems.quadratics import Bowl, Quadratic
 from problems.random import as_seed
-from problems.test_functions import FUNCTIONS, Ackley, AnyTestFunction, Rosenbrock
+from problems.test_functions import FUNCTIONS, Ackley, Rosenbrock
 from problems.transforms import DelayedGradients, GradientNoise, LossTransform, Rescale, SparseGradients, alike
+from problems.transforms.sharing import AnyTestFunction
 
 
 def test_twins_with_and_without_noise_become_alike():

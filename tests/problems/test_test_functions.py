@@ -10,7 +10,6 @@ from problems.random import as_seed
 from problems.test_functions import (
     FUNCTIONS,
     Ackley,
-    AnyTestFunction,
     Beale,
     Booth,
     Branin,
@@ -22,6 +21,7 @@ from problems.test_functions import (
     StyblinskiTang,
     Valley,
 )
+from problems.transforms.sharing import AnyTestFunction
 
 # The functions in float64, as they stand in the literature, on numbers and arrays alike.
 DEFINITIONS = {
