@@ -25,13 +25,10 @@ _CACHE_DAMAGE = re.compile(
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
 XLA_FLAGS_KNOWN_TO = ("2.21.",)
 
-_M_ARENA_MAX = -8  # of malloc.h
-
 
 def prepare(debug: bool = False) -> None:
     """Make TensorFlow, once imported, compile into the cache and keep quiet; everything as it comes when `debug`."""
     set_environment(debug)
-    share_one_arena()
     if not debug:
         quieten_python()
         stderr_filter.install()
@@ -107,20 +104,7 @@ def quieten_python() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def share_one_arena() -> None:
-    """Make all threads take their memory from one place, where the C library is glibc; before there are threads.
-
-    Compilations in several threads leave gaps in the arena of each: a run of 70 families needs half the memory with one.
-    """
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        _glibc("mallopt", _M_ARENA_MAX, 1)
-
-
 def give_memory_back() -> None:
     """Return freed memory to the system, where the C library is glibc: it keeps what a compilation used and freed."""
-    _glibc("malloc_trim", 0)
-
-
-def _glibc(function: str, *arguments: int) -> None:
     with contextlib.suppress(OSError, AttributeError, TypeError):
-        getattr(ctypes.CDLL(None), function)(*arguments)
+        ctypes.CDLL(None).malloc_trim(0)

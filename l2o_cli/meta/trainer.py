@@ -134,7 +134,7 @@ class Trainer:
             carry = self.populations[index].carry(weights, self.meta_step)
             result = self._estimates[index](weights, carry, tf.constant(length))
             if index not in self._seen:
-                # The first call compiles; of over a hundred families the garbage adds up to gigabytes.
+                # The first call compiles; of a hundred families what it leaves behind adds up to gigabytes.
                 self._seen.add(index)
                 give_memory_back()
             return result
