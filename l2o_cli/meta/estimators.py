@@ -31,7 +31,23 @@ def global_norm(gradient: Weights) -> tf.Tensor:
     return largest * tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(entry / largest)) for entry in gradient.values()]))
 
 
-Estimating = Callable[[Weights, Carry, tf.Tensor], Estimate]
+class Estimating:
+    """An estimator of one structure of problems: (weights, carry, steps) -> Estimate, compiled when first called."""
+
+    def __init__(self, compiled: Callable[[Weights, Carry, tf.Tensor], Estimate]):
+        self._compiled = compiled
+
+    def trace(self, weights: Weights, carry: Carry) -> None:
+        """Build the graph, without compiling it.
+
+        XLA's cache knows a computation by the names in its graph, which TensorFlow numbers through the whole process: only
+        graphs that are traced in the same order are found there again.
+        """
+        self._compiled.get_concrete_function(weights, carry, tf.constant(1))  # type: ignore[attr-defined]
+
+    def __call__(self, weights: Weights, carry: Carry, steps: tf.Tensor) -> Estimate:
+        result = self._compiled(weights, carry, steps)
+        return result._replace(carry=result.carry._replace(task=carry.task))
 
 
 def truncated_backpropagation(
@@ -72,10 +88,4 @@ def truncated_backpropagation(
         diverged = tf.reduce_sum(tf.cast(after.diverged != RUNNING, tf.int32))
         return Estimate(gradient, after.without_task(), meta_loss, global_norm(gradient), nonfinite, diverged)
 
-    compiled = tf.function(estimate, jit_compile=True if whole else None, autograph=False)
-
-    def estimating(weights: Weights, carry: Carry, steps: tf.Tensor) -> Estimate:
-        result = compiled(weights, carry, steps)
-        return result._replace(carry=result.carry._replace(task=carry.task))
-
-    return estimating
+    return Estimating(tf.function(estimate, jit_compile=True if whole else None, autograph=False))

@@ -128,6 +128,10 @@ class Trainer:
         drawn = [int(index) for index in rng.choice(len(odds), count, replace=False, p=odds / odds.sum())]
         lengths = [int(length) for length in horizons.draw(spec.truncation, rng, count)]
         weights = self.weights.current
+        for index in drawn:
+            if index not in self._seen:
+                # Here, since what threads trace has another order each time.
+                self._estimates[index].trace(weights, self.populations[index].carry(weights, self.meta_step))
 
         # The families are independent: they keep both cores busy, and are combined in the order they were drawn.
         def estimate(index: int, length: int) -> Estimate:
