@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 
 import click.testing
 import numpy as np
@@ -119,3 +120,11 @@ def test_a_damaged_table_is_named(tmp_path):
     path.write_text("\n".join([",".join(COLUMNS), ",".join(["valley", "two", *cells[2:]])]))
     with pytest.raises(ValueError, match=r"adam.csv, line 2: .*'two'"):
         read_table(path)
+
+
+def test_the_table_that_comes_with_l2o_is_of_problems_there_are():
+    table, there = read_table(adam_table.TABLE), every_problem()
+    assert len(table) > 130 and table.keys() <= there.keys()
+    for title, row in table.items():
+        assert row.parameters == sum(math.prod(shape) for shape in there[title].param_shapes.values()), title
+        assert row.steps == 1000 and row.learning_rate > 0 and math.isfinite(row.best_loss) and row.step_milliseconds > 0, title
