@@ -271,6 +271,7 @@ def test_adam_learns_more_than_how_frequent_characters_are(name):
     assert (loop.held_out_loss(carry).numpy() < unigram - 0.3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gru", "transformer of three heads"])
 def test_second_order_meta_gradient_under_xla_is_the_slope_of_the_meta_loss(name):
     problem, optimizer, steps = CASES[name][0], Adam(learning_rate=0.01), 5
