@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_cli.optimizers.adam import Adam
+from l2o_cli.rollout import rollout, start
 from problems.random import as_seed
 
 INSTANCES = 3
@@ -37,7 +39,7 @@ def check_loss():
         if split != "train":
             batch = {name: leaf[:, :40] for name, leaf in batch.items()}
         expected = [reference(problem, *(in_float64(leaves, i) for leaves in (params, task, batch))) for i in range(INSTANCES)]
-        np.testing.assert_allclose(problem.loss(params, task, batch), expected, rtol=rtol, atol=1e-6)
+        np.testing.assert_allclose(problem.loss(params, task, batch), expected, rtol=rtol, atol=1e-6, equal_nan=False)
 
     return check
 
@@ -66,5 +68,29 @@ def check_gradient():
                 plus, minus = (reference(problem, end, own_task, own_batch) for end in ends)
                 error = abs(np.sum(gradient * direction) - (plus - minus) / (2 * step))
                 assert size > 0 and error < tolerance * size, (instance, name)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def check_meta_gradient():
+    """`check_meta_gradient(problem, steps)`: backpropagated to Adam's learning rate under XLA, against differences."""
+
+    def check(problem, steps):
+        optimizer = Adam(learning_rate=0.01)
+        weights = {key: tf.constant(value) for key, value in optimizer.init_weights(0).items()}
+        carry = start(problem, optimizer, weights, 2, 2)
+
+        @tf.function(jit_compile=True, autograph=False)
+        def meta(rate):
+            with tf.GradientTape() as tape:
+                tape.watch(rate)
+                _, losses = rollout(problem, optimizer, {**weights, "learning_rate": rate}, carry, steps, maximum=steps)
+                value = tf.reduce_mean(tf.math.log(losses + 1e-6))
+            return value, tape.gradient(value, rate)
+
+        rate, width = 0.01, 5e-4
+        slope = (meta(tf.constant(rate + width))[0] - meta(tf.constant(rate - width))[0]) / (2 * width)
+        np.testing.assert_allclose(meta(tf.constant(rate))[1], slope, rtol=0.01, equal_nan=False)
 
     return check
