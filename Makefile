@@ -4,7 +4,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint clean
+.PHONY: help setup demo test test-all test-kills test-memory lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -30,6 +30,15 @@ test: $(STAMP)  ## the tests that are not slow
 
 test-all: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m ""
+
+KILLS ?= 500
+META_STEPS ?= 20000
+
+test-kills: $(STAMP)  ## kill a run KILLS times, resume it, and compare its bits with an undisturbed one
+	$(BIN)/python -m tests.kill_resume --kills $(KILLS)
+
+test-memory: $(STAMP)  ## whether the memory of a run of META_STEPS meta-steps grows
+	$(BIN)/python -m tests.memory_growth --meta-steps $(META_STEPS)
 
 lint: $(STAMP)  ## ruff, mypy and the layering
 	ruff check .

@@ -9,17 +9,28 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from l2o_cli.meta.estimators import truncated_backpropagation
+from l2o_cli.meta.estimators import ESTIMATORS, MetaGradient, TruncatedBackpropagation
+from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.optimizers import Adam, HierarchicalRNN
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout
-from l2o_cli.rollout import Rollout, start
+from l2o_cli.rollout import Rollout
 from l2o_cli.spec import Estimator, Objective
+from problems.base import Problem
+from problems.images import ImageMlp
 from problems.quadratics import Quadratic
 
 DIMENSION, INSTANCES, STEPS = 20, 16, 50
 UPDATE_SIZES = (100_000, 1_000_000)
 REPEATS = 7
+
+# What `measure_estimators` measures: truncations of 20 steps of 16 instances.
+ESTIMATOR_PROBLEMS: dict[str, Problem] = {
+    "quadratic 20": Quadratic(20),
+    "quadratic 100": Quadratic(100),
+    "MLP 64-32-10, batch 128": ImageMlp(data="digits", hidden=(32,), batch_size=128),
+}
+TRUNCATION = 20
 
 
 def measure(tell: Callable[[str], None] = lambda line: None) -> dict:
@@ -49,15 +60,43 @@ def measure(tell: Callable[[str], None] = lambda line: None) -> dict:
     return figures
 
 
+def measure_estimators(tell: Callable[[str], None] = lambda line: None) -> list[dict]:
+    """A row for each problem and estimator: inner steps per second, the median of several truncations, and first call.
+
+    Estimators that run both halves of an antithetic pair run two trajectories of an instance and are credited with one.
+    """
+    optimizer = HierarchicalRNN()
+    weights = tensors(optimizer.init_weights(0))
+    rows = []
+    for title, problem in ESTIMATOR_PROBLEMS.items():
+        calls = {}
+        for name, kind in ESTIMATORS.items():
+            if kind.whole_horizon:  # the same computation as es
+                continue
+            tell(f"timing {name} on {title}")
+            estimator = kind(problem, optimizer, MeasuredObjective(Objective(), problem), Estimator(name=name), TRUNCATION)
+            calls[name] = _first_call(_estimate(estimator, weights))
+        for (name, (_, first)), seconds in zip(calls.items(), _medians([call for call, _ in calls.values()]), strict=True):
+            rate = INSTANCES * TRUNCATION / seconds
+            rows.append({"problem": title, "estimator": name, "inner_steps_per_second": rate, "compile_seconds": first})
+    return rows
+
+
+def _estimate(estimator: MetaGradient, weights: Weights) -> Callable[[], tf.Tensor]:
+    particles = estimator.start(weights, 0, INSTANCES)
+    return lambda: estimator(weights, particles, tf.constant(TRUNCATION), 0).norm
+
+
 def tensors(weights) -> Weights:
     return {name: tf.constant(value) for name, value in weights.items()}
 
 
 def _meta_training(optimizer: Optimizer, weights: Weights, instances: int, xla: bool) -> Callable[[], tf.Tensor]:
     problem = Quadratic(DIMENSION)
-    estimate = truncated_backpropagation(problem, optimizer, Objective(), Estimator(), STEPS, xla)
-    carry = start(problem, optimizer, weights, 0, instances)
-    return lambda: estimate(weights, carry, tf.constant(STEPS)).norm
+    objective = MeasuredObjective(Objective(), problem)
+    estimate = TruncatedBackpropagation(problem, optimizer, objective, Estimator(), STEPS, xla)
+    particles = estimate.start(weights, 0, instances)
+    return lambda: estimate(weights, particles, tf.constant(STEPS), 0).norm
 
 
 def _evaluation(optimizer: Optimizer, weights: Weights, instances: int, xla: bool) -> Callable[[], tf.Tensor]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from l2o_cli.errors import Failure
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:
@@ -31,6 +38,43 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
             raise
     except OSError as error:
         raise Failure(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def sync(path: Path | str) -> None:
+    """Have what was written to the file or folder `path` on the disk itself, where it outlives a loss of power."""
+    if os.name == "nt":  # which has no such call for a folder, nor for a file that is only read
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what `write_atomically` left of `path` when its process was killed. No other process may be writing it."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the file `path`, made if need be, against other processes; yields whether nobody else did.
+
+    The system lets go when a process ends, however it ends. Where files cannot be locked nothing is held, and True yielded.
+    """
+    if fcntl is None:
+        yield True
+        return
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without locks
+            pass
+        yield True
 
 
 def _umask() -> int:

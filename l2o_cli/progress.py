@@ -1,4 +1,4 @@
-"""What a long run shows while it goes on: a live bar on a terminal, plain lines elsewhere."""
+"""What meta-training shows while it goes on: a live bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections import deque
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
-PLAIN_INTERVAL = 10.0  # seconds between plain lines
+PLAIN_INTERVAL = 60.0  # seconds between plain lines
 
 
 class MetaTrainingProgress:
@@ -21,16 +22,17 @@ class MetaTrainingProgress:
         self._done, self._total = done, total
         self._console = Console(file=sys.stderr)
         self._bar = Progress(
-            TextColumn("meta-training"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=10),
+            # On a narrow terminal it is the note that is cut off.
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(total)) + 1)),
             TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
             console=self._console,
         )
         self._live = self._console.is_terminal
         self._meta_loss: float | None = None
         self._validation = ""
+        self._compiled = 0.0  # seconds
         self._recent: deque[tuple[float, int]] = deque(maxlen=50)  # (seconds, inner steps) of the last meta-steps
         self._told = time.monotonic()
 
@@ -46,6 +48,8 @@ class MetaTrainingProgress:
 
     def __call__(self, progress) -> None:
         """Take in the `Progress` of one meta-step."""
+        for warning in progress.warnings:
+            self._console.print(f"l2o: warning: {warning}", markup=False, highlight=False, soft_wrap=True)
         # Running means over about twenty meta-steps; families differ too much for single values to be read.
         keep = 0.95 if self._meta_loss is not None and math.isfinite(self._meta_loss) else 0.0
         self._meta_loss = keep * (self._meta_loss or 0.0) + (1 - keep) * progress.meta_loss
@@ -55,8 +59,12 @@ class MetaTrainingProgress:
         if progress.scores:
             score = sum(entry.objective for entry in progress.scores) / len(progress.scores)
             self._validation = f"  validation {score:.3f}" + (" (best)" if progress.best else "")
-        note = f"meta-loss {self._meta_loss:.3f}{self._validation}  {rate:,.0f} inner steps/s"
+        self._compiled += progress.compile_seconds
+        note = f"meta-loss {self._meta_loss:.3f}  {rate:,.0f} inner steps/s{self._validation}"
+        if progress.rolled_back:
+            print(f"meta-step {progress.meta_step}: back to the best weights, with new instances", file=sys.stderr, flush=True)
         if self._live:
+            note += f"  compiled in {self._compiled:.0f} s"
             self._bar.update(self._task, completed=progress.meta_step, note=note)
             return
         now = time.monotonic()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from l2o_cli.graph import Graph
 from l2o_cli.optimizers.base import Optimizer, State, Weights
 from l2o_cli.optimizers.packing import Layout, pack, unpack
 from problems.base import Memory, Problem, Split, Task
@@ -19,7 +20,7 @@ from problems.random import as_seed, fold
 RUNNING = -1  # the value of `Carry.diverged` while an instance runs
 
 # Purposes for which seeds are folded, so that no two draws share one.
-_TASK, _PARAMS, _STATE, _BATCH, _PERTURB, _DISPLACE = range(6)
+_TASK, _PARAMS, _STATE, _BATCH, _PERTURB, _DISPLACE, _MEASURE = range(7)
 
 
 class Carry(NamedTuple):
@@ -45,7 +46,7 @@ def layout_of(problem: Problem) -> Layout:
 
 
 @functools.cache
-def _drawing(problem: Problem, instances: int) -> Callable[[tf.Tensor], tuple[Task, tf.Tensor, tf.Tensor, tf.Tensor]]:
+def _drawing(problem: Problem, instances: int) -> Graph:
     """The draw of `instances` problems as one graph: seed -> (task, params [I, P], seed of the state, seed of the batches)."""
 
     def draw(root: tf.Tensor) -> tuple[Task, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -53,7 +54,7 @@ def _drawing(problem: Problem, instances: int) -> Callable[[tf.Tensor], tuple[Ta
         params = pack(problem.initial_params(fold(root, _PARAMS), task), layout_of(problem))
         return task, params, fold(root, _STATE), fold(root, _BATCH)
 
-    return tf.function(draw, autograph=False)
+    return Graph(draw, f"draw {instances} {problem.structure}", xla=False)
 
 
 def draw_task(problem: Problem, seed: int, instances: int) -> Task:
@@ -120,88 +121,179 @@ def _all_finite(params: tf.Tensor) -> tf.Tensor:
     return tf.math.is_finite(tf.linalg.matvec(tf.stop_gradient(params), tf.zeros([params.shape[1]])))
 
 
-def rollout(
-    problem: Problem,
-    optimizer: Optimizer,
-    weights: Weights,
-    carry: Carry,
-    steps: tf.Tensor | int,
-    *,
-    maximum: int,
-    second_derivatives: bool = True,
-    divergence: float | None = None,
-    update: Callable[..., tuple[tf.Tensor, State]] | None = None,
-) -> tuple[Carry, tf.Tensor]:
-    """`steps` inner steps of every instance; traceable, differentiable with respect to `weights`.
+class Stepping(NamedTuple):
+    """What is run, and how: all that an inner step depends on besides the weights and the carry."""
 
-    An instance whose loss or parameters become non-finite, or whose loss exceeds `divergence` times the size of its initial
-    loss, is frozen at its last good state; its losses from the next step on are NaN and `diverged` tells the step.
+    problem: Problem
+    optimizer: Optimizer
+    second_derivatives: bool = True  # whether meta-gradients flow through the inner gradient
+    divergence: float | None = None  # multiple of |initial loss| above which an instance is frozen; None: only non-finite ones
+    update: Callable[..., tuple[tf.Tensor, State]] | None = None  # stands in for `optimizer.update`: a compiled twin
+    measure: Callable[[tf.Tensor, Task, tf.Tensor], tf.Tensor] | None = None  # (params, task, seed) -> [M, I], at every step
+    measured: int = 0  # M
 
-    Args:
-        steps: at most `maximum`; a run-time value, so that one compilation serves all lengths.
-        maximum: the constant bound that XLA needs to differentiate a loop.
-        second_derivatives: whether meta-gradients flow through the inner gradient.
-        divergence: multiple of |initial loss| above which an instance is frozen; None: only non-finite ones are.
-        update: stands in for `optimizer.update` (a compiled twin, where the loop itself is not compiled).
+    def __call__(self, weights: Weights, carry: Carry) -> tuple[Carry, tf.Tensor]:
+        """One inner step of every instance: the new carry, and the losses before the update with what is measured, [1 + M, I].
 
-    Returns:
-        The new carry and the loss of each step before its update, [maximum, I]; rows from `steps` on are zero.
-    """
-    layout = layout_of(problem)
-    update = update or optimizer.update
-    instances = carry.params.shape[0]
-    task, seed = carry.task, carry.seed
-    state = optimizer.refresh_state(weights, carry.state, carry.step == 0)
-
-    def body(index, losses, params, state, memory, step, initial_loss, diverged):
-        now = fold(seed, carry.clock + index)
+        An instance whose loss or parameters become non-finite, or whose loss exceeds `divergence` times the size of its
+        initial loss, is frozen at its last good state; its losses from the next step on are NaN and `diverged` tells the step.
+        """
+        problem, optimizer = self.problem, self.optimizer
+        layout, task, now = layout_of(problem), carry.task, fold(carry.seed, carry.clock)
+        params, state, step = carry.params, carry.state, carry.step
         batch = problem.batch(fold(now, _BATCH), task, "train")
-        point = optimizer.evaluation_point(weights, state, params, layout)
+        # Unpacked outside the tape: the derivative of each tensor's slice would be padded to the length of all of them.
+        point = unpack(optimizer.evaluation_point(weights, state, params, layout), layout)
         with tf.GradientTape() as tape:
             tape.watch(point)
-            loss = problem.loss(unpack(point, layout), task, batch)
-        gradients = tape.gradient(loss, point)
-        if not second_derivatives:
+            loss = problem.loss(point, task, batch)
+        slopes = tape.gradient(loss, point, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = pack({name: tf.convert_to_tensor(slope) for name, slope in slopes.items()}, layout)
+        if not self.second_derivatives:
             gradients = tf.stop_gradient(gradients)
-        new_memory = memory
+        memory = carry.memory
         if type(problem).perturb is not Problem.perturb:
-            perturbed, new_memory = problem.perturb(fold(now, _PERTURB), task, unpack(gradients, layout), memory)
+            perturbed, memory = problem.perturb(fold(now, _PERTURB), task, unpack(gradients, layout), memory)
             gradients = pack(perturbed, layout)
         if optimizer.evaluates_elsewhere:
             loss = problem.loss(unpack(params, layout), task, batch)
 
-        initial_loss = tf.where(step == 0, loss, initial_loss)
-        running = diverged == RUNNING
+        initial_loss = tf.where(step == 0, loss, carry.initial_loss)
+        running = carry.diverged == RUNNING
         # Frozen instances take harmless steps, so that nothing non-finite enters the weights' gradient through them.
         safe_gradients = tf.where(running[:, None], gradients, 0.0)
         safe_loss = tf.where(running, loss, 1.0)
+        update = self.update or optimizer.update
         new_params, new_state = update(weights, state, params, safe_gradients, safe_loss, step, layout)
         if type(problem).displace is not Problem.displace:
-            before, after = unpack(params, layout), unpack(new_params, layout)
-            new_params = pack(problem.displace(fold(now, _DISPLACE), task, before, after), layout)
+            ends = unpack(params, layout), unpack(new_params, layout)
+            new_params = pack(problem.displace(fold(now, _DISPLACE), task, *ends), layout)
 
         good = tf.math.is_finite(loss) & _all_finite(new_params)
-        if divergence is not None:
-            good &= loss <= divergence * tf.maximum(tf.abs(initial_loss), 1e-6)
+        if self.divergence is not None:
+            good &= loss <= self.divergence * tf.maximum(tf.abs(initial_loss), 1e-6)
         moving = running & good
-        losses = losses.write(index, tf.where(running, loss, float("nan")))
-        params = tf.where(moving[:, None], new_params, params)
-        state = {name: tf.where(moving[None, :, None], new_state[name], leaf) for name, leaf in state.items()}
-        memory = {name: tf.where(_mask(moving, leaf, 0), new_memory[name], leaf) for name, leaf in memory.items()}
-        diverged = tf.where(running & ~good, step, diverged)
-        step += tf.cast(moving, tf.int32)
-        return index + 1, losses, params, state, memory, step, initial_loss, diverged
+        after: Carry = carry._replace(
+            params=tf.where(moving[:, None], new_params, params),
+            state={name: tf.where(moving[None, :, None], new_state[name], leaf) for name, leaf in state.items()},
+            memory={name: tf.where(_mask(moving, leaf, 0), memory[name], leaf) for name, leaf in carry.memory.items()},
+            step=step + tf.cast(moving, tf.int32),
+            initial_loss=initial_loss,
+            diverged=tf.where(running & ~good, step, carry.diverged),
+            clock=carry.clock + 1,
+        )
+        row = loss[None]
+        if self.measure is not None:
+            row = tf.concat([row, self.measure(params, task, fold(now, _MEASURE))], axis=0)
+        return after, tf.where(running, row, float("nan"))
 
-    losses = tf.TensorArray(tf.float32, size=maximum, element_shape=[instances])
+
+def rollout(stepping: Stepping, weights: Weights, carry: Carry, steps: tf.Tensor | int, maximum: int) -> tuple[Carry, tf.Tensor]:
+    """`steps` inner steps of every instance; traceable.
+
+    Args:
+        steps: at most `maximum`; a run-time value, so that one compilation serves all lengths.
+        maximum: a constant bound, which XLA needs.
+
+    Returns:
+        The new carry and for each step the loss before its update and what was measured, [maximum, 1 + M, I]; zero from
+        `steps` on.
+    """
+
+    def body(index, losses, moving):
+        after, loss = stepping(weights, moving._replace(task=carry.task))
+        return index + 1, losses.write(index, loss), after.without_task()
+
+    losses = tf.TensorArray(tf.float32, size=maximum, element_shape=[1 + stepping.measured, *carry.step.shape])
+    begin = (tf.constant(0), losses, _begun(stepping.optimizer, weights, carry).without_task())
+    _, losses, after = _loop(body, begin, steps, maximum)
+    return after._replace(task=carry.task), losses.stack()
+
+
+def _begun(optimizer: Optimizer, weights: Weights, carry: Carry) -> Carry:
+    """The carry with what is learned of the initial state read from the weights."""
+    return carry._replace(state=optimizer.refresh_state(weights, carry.state, carry.step == 0))
+
+
+def _loop(body: Callable[..., tuple], begin: tuple, steps: tf.Tensor | int, maximum: int) -> tuple:
     steps = tf.convert_to_tensor(steps, tf.int32)
-    _, losses, params, state, memory, step, initial_loss, diverged = tf.while_loop(
-        lambda index, *_: index < steps,
-        body,
-        (tf.constant(0), losses, carry.params, state, carry.memory, carry.step, carry.initial_loss, carry.diverged),
-        maximum_iterations=maximum,
-    )
-    carry = Carry(params, state, task, memory, step, initial_loss, diverged, seed, carry.clock + steps)
-    return carry, losses.stack()
+    return tf.while_loop(lambda index, *_: index < steps, body, begin, maximum_iterations=maximum)
+
+
+class Differentiated(NamedTuple):
+    """What backpropagation through a rollout gives."""
+
+    gradient: Weights  # of the sum of the values, in the shapes of the weights
+    values: tf.Tensor  # [I]
+    carry: Carry
+
+
+def backpropagation(
+    stepping: Stepping,
+    weights: Weights,
+    carry: Carry,
+    steps: tf.Tensor | int,
+    maximum: int,
+    objective: Callable[[tf.Tensor, Carry], tf.Tensor],
+) -> Differentiated:
+    """`rollout`, and the gradient of an objective of its losses with respect to the weights; traceable.
+
+    Only the carries are stored on the way; each step is made again on the way back, which on a CPU costs less than storing
+    all that its derivative needs, and much less memory.
+
+    Args:
+        weights: any leaf may have the instance axis in front; so has its gradient then.
+        objective: (losses [maximum, 1 + M, I] as `rollout` gives them, carry after the last step) -> [I].
+    """
+    optimizer, task = stepping.optimizer, carry.task
+    with tf.GradientTape(watch_accessed_variables=False) as begin_tape:
+        begin_tape.watch(weights)
+        begun = _begun(optimizer, weights, carry).without_task()
+
+    leaves = tf.nest.flatten(begun)
+    losses = tf.TensorArray(tf.float32, size=maximum, element_shape=[1 + stepping.measured, *carry.step.shape])
+    kept = [tf.TensorArray(leaf.dtype, size=maximum, element_shape=leaf.shape) for leaf in leaves]
+
+    def forth(index, losses, kept, moving):
+        kept = [array.write(index, leaf) for array, leaf in zip(kept, tf.nest.flatten(moving), strict=True)]
+        after, loss = stepping(weights, moving._replace(task=task))
+        return index + 1, losses.write(index, loss), kept, after.without_task()
+
+    _, losses, kept, after = _loop(forth, (tf.constant(0), losses, kept, begun), steps, maximum)
+    losses = losses.stack()
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch((losses, after))
+        values = objective(losses, after._replace(task=task))
+    moved = _differentiable(after)
+    loss_slopes, slopes = tape.gradient(values, (losses, moved), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def back(index, gradient, slopes):
+        at = steps - 1 - index
+        moving = tf.nest.pack_sequence_as(begun, [array.read(at) for array in kept])
+        before = _differentiable(moving)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch((weights, before))
+            after, loss = stepping(weights, moving._replace(task=task))
+        share, slopes = tape.gradient(
+            [_differentiable(after), loss],
+            [weights, before],
+            [slopes, tf.gather(loss_slopes, at)],  # a slice would make XLA compile for each length
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        return index + 1, tf.nest.map_structure(tf.add, gradient, share), slopes
+
+    gradient = tf.nest.map_structure(tf.zeros_like, weights)
+    _, gradient, slopes = _loop(back, (tf.constant(0), gradient, slopes), steps, maximum)
+    learned = begin_tape.gradient(begun.state, weights, slopes["state"], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    gradient = tf.nest.map_structure(tf.add, gradient, learned)
+    return Differentiated(gradient, values, after._replace(task=task))
+
+
+def _differentiable(carry: Carry) -> dict[str, Any]:
+    """The leaves that a meta-gradient flows through."""
+    memory = {name: leaf for name, leaf in carry.memory.items() if leaf.dtype.is_floating}
+    return {"params": carry.params, "state": carry.state, "memory": memory, "initial_loss": carry.initial_loss}
 
 
 def compiled_update(optimizer: Optimizer) -> Callable[..., tuple[tf.Tensor, State]]:
@@ -232,20 +324,14 @@ class Rollout:
     ):
         self.problem, self.optimizer, self.maximum, self.xla = problem, optimizer, maximum, xla
         update = compiled_update(optimizer) if xla and not problem.xla else None
+        stepping = Stepping(problem, optimizer, divergence=divergence, update=update)
 
         def run(weights: Weights, carry: Carry, steps: tf.Tensor) -> tuple[Carry, tf.Tensor]:
-            after, losses = rollout(
-                problem, optimizer, weights, carry, steps, maximum=maximum, divergence=divergence, update=update
-            )
-            return after.without_task(), losses
+            after, losses = rollout(stepping, weights, carry, steps, maximum)
+            return after.without_task(), losses[:, 0]
 
-        def measure(carry: Carry, split: Split) -> tf.Tensor:
-            batch = problem.batch(carry.seed, carry.task, split)
-            return problem.loss(unpack(carry.params, layout_of(problem)), carry.task, batch)
-
-        jit_compile = True if xla and problem.xla else None
-        self._run = tf.function(run, jit_compile=jit_compile, autograph=False)
-        self._measure = tf.function(measure, jit_compile=jit_compile, autograph=False)
+        self._run = Graph(run, f"rollout {optimizer} {problem.structure}", xla and problem.xla)
+        self._measure: dict[Split, Graph] = {}
 
     def start(self, weights: Weights, seed: int, instances: int) -> Carry:
         return start(self.problem, self.optimizer, weights, seed, instances)
@@ -259,4 +345,12 @@ class Rollout:
 
     def held_out_loss(self, carry: Carry, split: Split = "validation") -> tf.Tensor:
         """The loss of each instance on the whole of `split`, [I]."""
-        return self._measure(carry, split)
+        if split not in self._measure:
+            problem = self.problem
+
+            def measure(carry: Carry) -> tf.Tensor:
+                batch = problem.batch(carry.seed, carry.task, split)
+                return problem.loss(unpack(carry.params, layout_of(problem)), carry.task, batch)
+
+            self._measure[split] = Graph(measure, f"loss on {split} of {problem.structure}", self.xla and problem.xla)
+        return self._measure[split](carry)

@@ -25,9 +25,13 @@ _CACHE_DAMAGE = re.compile(
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
 XLA_FLAGS_KNOWN_TO = ("2.21.",)
 
+debugging = False  # whether everything is kept and shown that helps to find a fault
+
 
 def prepare(debug: bool = False) -> None:
     """Make TensorFlow, once imported, compile into the cache and keep quiet; everything as it comes when `debug`."""
+    global debugging
+    debugging = debug
     set_environment(debug)
     if not debug:
         quieten_python()

@@ -41,6 +41,16 @@ def test_the_terminal_stays_quiet(run, l2o_in):
     assert yaml.safe_load((run / "runs/again/spec.yaml").read_text())["meta_steps"] == 2
 
 
+def test_a_run_whose_time_is_up_can_be_used_and_resumed(run, l2o_in):
+    done = succeed(l2o_in, run, "meta-train", "spec.yaml", "--out", "runs/short", "--minutes", "0.001", "--no-xla", "--json")
+    assert "time is up: saved after meta-step 1 of 4; go on with --resume --out runs/short" in done.stderr
+    assert json.loads(done.stdout)["meta_steps"] == 1
+    card = yaml.safe_load((run / "runs/short/artifact/card.yaml").read_text())
+    assert card["meta_training"]["complete"] is False and card["meta_training"]["meta_steps_planned"] == 4
+    done = succeed(l2o_in, run, "meta-train", "--resume", "--out", "runs/short", "--minutes", "60", "--no-xla", "--json")
+    assert "going on after meta-step 1" in done.stderr and json.loads(done.stdout)["meta_steps"] == 4
+
+
 def test_evaluate_compare_and_card(run, l2o_in):
     succeed(l2o_in, run, "evaluate", "--problem", "digits_mlp", "--optimizer", "runs/tiny", "--steps", "20", "--out", "e")
     with (run / "e" / "curves.csv").open(newline="") as file:

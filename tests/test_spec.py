@@ -63,6 +63,52 @@ def test_shipped_specs_are_valid(path):
             MINIMAL.replace("dimension: 3}", "dimension: 3}, transforms: [{name: rescale, options: {lo: 1}}]"),
             "problems.0: .*rescale.*lo",
         ),
+        (
+            MINIMAL + "meta_optimizer: {name: keras.Lyon}",
+            "meta_optimizer.name: unknown .*; did you mean 'keras.Lion'",
+        ),
+        (MINIMAL + "meta_optimizer: {name: keras.Lion, options: {beta_3: 1}}", "meta_optimizer.options.beta_3: unknown field"),
+        (MINIMAL + "meta_optimizer: {name: keras.Lion, options: {beta_1: x}}", "options.beta_1: expected a number .*'x'"),
+        (
+            MINIMAL + "meta_optimizer: {name: keras.SGD, options: {momentum: 2}}",
+            "meta_optimizer.options: .*momentum.* between",
+        ),
+        (MINIMAL + "meta_optimizer: {options: {beta_1: 0.5}}", "meta_optimizer.options: only for .*Keras.*, not for adam"),
+        (MINIMAL + "meta_optimizer: {name: learned}", "meta_optimizer.checkpoint: missing"),
+        (MINIMAL + "meta_optimizer: {checkpoint: hrnn}", "meta_optimizer.checkpoint: only for learned, not for adam"),
+        (
+            MINIMAL + "meta_optimizer: {stages: [{}, {meta_step: 9, frozen: [reedout]}]}",
+            "meta_optimizer.stages.1.frozen: no weight is 'reedout'; there are: .*readout",
+        ),
+        (MINIMAL + "meta_optimizer: {stages: [{frozen: ['*']}]}", "meta_optimizer.stages.0: no weight moves"),
+        (
+            MINIMAL + "meta_optimizer: {stages: [{}, {meta_step: 0}]}",
+            "meta_optimizer.stages.1.meta_step: 0 is not after 0",
+        ),
+        (
+            MINIMAL + "meta_optimizer: {schedule: {kind: piecewise, boundaries: [5], factors: [1]}}",
+            "meta_optimizer.schedule.factors: 1 boundaries need one more factor, not 1",
+        ),
+        (
+            MINIMAL + "meta_optimizer: {schedule: {kind: piecewise, boundaries: [5, 5], factors: [1, 1, 1]}}",
+            "meta_optimizer.schedule.boundaries: not in ascending order",
+        ),
+        (MINIMAL + "meta_optimizer: {schedule: {factors: [1]}}", "meta_optimizer.schedule.factors: only for piecewise"),
+        (MINIMAL + "meta_optimizer: {schedule: {kind: exponential, final: 0}}", "meta_optimizer.schedule.final: "),
+        (
+            MINIMAL + "truncation: {growth: {kind: linear, start: 60}}",
+            "truncation.growth.start: 60 is greater than maximum 50",
+        ),
+        (MINIMAL + "truncation: {growth: {kind: stages}}", "truncation.growth.stages: missing"),
+        (
+            MINIMAL + "truncation: {growth: {kind: stages, stages: [{meta_step: 1, maximum: 9}]}}",
+            "truncation.growth.stages.0.meta_step: the first stage begins at 0, not 1",
+        ),
+        (
+            MINIMAL + "truncation: {growth: {kind: stages, stages: [{meta_step: 0, maximum: 90}]}}",
+            "truncation.growth.stages.0.maximum: 90 is greater than maximum 50",
+        ),
+        (MINIMAL.replace("dimension: 3}", "dimension: 3}, horizon: {minimum: 90}"), "problems.0.horizon: minimum 90"),
         ("optimizer: [", "line 1: not YAML"),
         ("just text", "expected fields at the top level"),
     ],
@@ -72,6 +118,26 @@ def test_what_is_wrong_is_said_in_one_line_with_file_and_field(write, text, comp
     with pytest.raises(BadInput, match=complaint) as error:
         read_meta_training(path)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def test_the_checkpoint_of_a_learned_meta_optimizer_lies_beside_the_spec_and_has_a_rate_of_its_own(write, tmp_path):
+    text = MINIMAL.replace("meta_optimizer: {learning_rate: 1e-3}", "meta_optimizer: {name: learned, checkpoint: CHECKPOINT}")
+    named = read_meta_training(write(text.replace("CHECKPOINT", "hrnn"))).meta_optimizer
+    assert (named.checkpoint, named.learning_rate) == ("hrnn", 1.0)
+    lying = read_meta_training(write(text.replace("CHECKPOINT", "runs/first"))).meta_optimizer
+    assert lying.checkpoint == str(tmp_path / "runs/first")
+    slower = read_meta_training(write(text.replace("CHECKPOINT", "hrnn, learning_rate: 0.5"))).meta_optimizer
+    assert slower.learning_rate == 0.5
+
+
+def test_lengths_of_a_family_stand_in_for_those_of_the_run(write):
+    lengths = "horizon: {distribution: constant, maximum: 7}"
+    spec = read_meta_training(
+        write(MINIMAL.replace("dimension: 3}}", f"dimension: 3}}, {lengths}}}\n  - {{ensemble: real-data, {lengths}}}"))
+    )
+    assert len(spec.problems) > 2 and {entry.horizon.maximum for entry in spec.problems} == {7}
+    assert {entry.truncation for entry in spec.problems} == {None}
+    assert read_meta_training(write(to_yaml(spec))) == spec
 
 
 def test_missing_file_and_bad_overrides(write, tmp_path):

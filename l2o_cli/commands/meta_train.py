@@ -1,7 +1,9 @@
 """`l2o meta-train`."""
 
 import json
+import math
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -12,7 +14,7 @@ import click
 Examples:
   l2o meta-train configs/quick.yaml --out runs/quick
   l2o meta-train quick --set meta_steps=500 --set optimizer.options.attention=true
-  l2o meta-train --resume --out runs/quick
+  l2o meta-train --resume --out runs/quick --minutes 30
 """
 )
 @click.argument("config", required=False)
@@ -20,15 +22,21 @@ Examples:
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a field of the spec; repeatable.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the run, as --set seed=N.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End after this time, start-up included; the run is saved and its best weights so far are written.",
+)
 @click.option("--xla/--no-xla", default=True, help="Compile with XLA, or run an ordinary TensorFlow graph (slow).")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def meta_train(config, out, overrides, seed, resume, xla, as_json):
+def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
     """Meta-train a learned optimizer as CONFIG says.
 
     CONFIG is a YAML file, or the name of a spec that l2o ships (such as quick). The run directory gets the resolved
     spec, metrics.csv, validation.csv, checkpoints, TensorBoard events and, at the end, the trained optimizer in artifact/.
     Ctrl-C saves the run before it ends (exit code 130); --resume goes on with it, bit for bit.
     """
+    until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     from l2o_cli.assets import find_config
     from l2o_cli.errors import BadInput
     from l2o_cli.progress import MetaTrainingProgress
@@ -50,13 +58,17 @@ def meta_train(config, out, overrides, seed, resume, xla, as_json):
     from l2o_cli.meta.trainer import Interrupted, Trainer
 
     trainer = Trainer.open(spec, out, resume=resume, xla=xla)
-    print(f"meta-training {trainer.describe()} in {out}", file=sys.stderr)
+    done = f", going on after meta-step {trainer.meta_step}" if resume else ""
+    print(f"meta-training {trainer.describe()} in {out}{done}", file=sys.stderr)
     with StopOnSignal() as stop, MetaTrainingProgress(trainer.meta_step, trainer.spec.meta_steps) as progress:
         try:
-            trainer.run(progress, stop)
+            trainer.run(progress, stop, until)
         except Interrupted:
             print(f"saved after meta-step {trainer.meta_step}; go on with --resume --out {out}", file=sys.stderr)
             sys.exit(stop.code)
+    if not trainer.complete:
+        reached = f"meta-step {trainer.meta_step} of {trainer.spec.meta_steps}"
+        print(f"time is up: saved after {reached}; go on with --resume --out {out}", file=sys.stderr)
     summary = trainer.summary()
     if as_json:
         click.echo(json.dumps(summary, indent=2))

@@ -1,91 +1,354 @@
-"""Estimators of the meta-gradient: (weights, carry, steps) -> Estimate, pure functions of their arguments."""
+"""Estimators of the meta-gradient: pure functions of the weights, what is carried, the number of steps and a seed.
+
+Shape letters: I instances, W all weights packed, N samples of the meta-gradient.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import abc
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from l2o_cli.meta.objectives import truncation_objective
+from l2o_cli.graph import Graph
+from l2o_cli.meta.objectives import MeasuredObjective
+from l2o_cli.meta.truncation import Truncation, packed, unpacked, weights_layout
 from l2o_cli.optimizers.base import Optimizer, Weights
-from l2o_cli.rollout import RUNNING, Carry, compiled_update, rollout
-from l2o_cli.spec import Estimator, Objective
+from l2o_cli.rollout import RUNNING, Carry, start
+from l2o_cli.spec import Estimator
 from problems.base import Problem
+
+VARIANCE_FLOOR = 1e-8  # added to variances before they are inverted (Metz et al. 2019)
+
+
+class Particles(NamedTuple):
+    """What the instances of a family carry from truncation to truncation."""
+
+    carries: tuple[Carry, ...]  # one; for persistent ES those of the positive and the negative perturbations
+    drift: tf.Tensor  # [I, W], for persistent ES each instance's perturbations added up since its start; else [I, 0]
 
 
 class Estimate(NamedTuple):
     """What one truncation of one problem family tells."""
 
-    gradient: Weights  # non-finite entries set to 0
-    carry: Carry  # after the truncation
+    gradient: tf.Tensor  # [W], non-finite entries set to 0
+    particles: Particles  # after the truncation
     meta_loss: tf.Tensor  # [], the objective over the truncation
     norm: tf.Tensor  # [], of the gradient
     nonfinite: tf.Tensor  # [] int32, entries of the gradient that were not finite
     diverged: tf.Tensor  # [] int32, instances frozen so far and not yet reset
+    diagnostics: dict[str, tf.Tensor]  # [] each; which there are depends on the estimator alone
 
 
-def global_norm(gradient: Weights) -> tf.Tensor:
-    """The Euclidean norm over all entries, [], finite whenever they are."""
-    largest = tf.maximum(tf.reduce_max([tf.reduce_max(tf.abs(entry)) for entry in gradient.values()]), 1e-30)
-    return largest * tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(entry / largest)) for entry in gradient.values()]))
+def global_norm(vector: tf.Tensor) -> tf.Tensor:
+    """The Euclidean norm over the last axis, [...], finite whenever the entries are."""
+    largest = tf.maximum(tf.reduce_max(tf.abs(vector), axis=-1, keepdims=True), 1e-30)
+    norm = largest[..., 0] * tf.sqrt(tf.reduce_sum(tf.square(vector / largest), axis=-1))
+    return tf.minimum(norm, norm.dtype.max)  # of entries near the greatest float the norm is beyond it
 
 
-class Estimating:
-    """An estimator of one structure of problems: (weights, carry, steps) -> Estimate, compiled when first called."""
+class MetaGradient(abc.ABC):
+    """An estimator for one problem family: (weights, particles, steps, seed) -> Estimate."""
 
-    def __init__(self, compiled: Callable[[Weights, Carry, tf.Tensor], Estimate]):
-        self._compiled = compiled
+    persistent = False  # whether both halves of a pair are carried on
+    whole_horizon = False  # whether it runs every instance from its start to its horizon
+    diagnostics: ClassVar[tuple[str, ...]] = ()  # the names of those that are one number for a truncation
 
-    def trace(self, weights: Weights, carry: Carry) -> None:
-        """Build the graph, without compiling it.
-
-        XLA's cache knows a computation by the names in its graph, which TensorFlow numbers through the whole process: only
-        graphs that are traced in the same order are found there again.
+    def __init__(
+        self,
+        problem: Problem,
+        optimizer: Optimizer,
+        objective: MeasuredObjective,
+        spec: Estimator,
+        maximum: int,
+        xla: bool = True,
+        parallel: bool = False,
+    ):
+        """Args:
+        maximum: the bound on the steps of a truncation, where a call names no lower one.
+        parallel: run the halves of antithetic pairs in two threads.
         """
-        self._compiled.get_concrete_function(weights, carry, tf.constant(1))  # type: ignore[attr-defined]
+        self._problem, self._optimizer, self._spec, self._xla = problem, optimizer, spec, xla
+        self.layout = weights_layout(optimizer.init_weights(0))
+        self._maximum = maximum
+        self._truncation = functools.cache(lambda bound: Truncation(problem, optimizer, self.layout, objective, spec, bound, xla))
+        self._pool = ThreadPoolExecutor(2) if parallel else None
 
-    def __call__(self, weights: Weights, carry: Carry, steps: tf.Tensor) -> Estimate:
-        result = self._compiled(weights, carry, steps)
-        return result._replace(carry=result.carry._replace(task=carry.task))
+    def start(self, weights: Weights, seed: int, instances: int) -> Particles:
+        """Instances at their start; a function of the arguments alone."""
+        carry = start(self._problem, self._optimizer, weights, seed, instances)
+        drift = tf.zeros([instances, self.layout.parameters if self.persistent else 0])
+        return Particles((carry, carry) if self.persistent else (carry,), drift)
+
+    @abc.abstractmethod
+    def __call__(self, weights: Weights, particles: Particles, steps: tf.Tensor, seed: int, bound: int | None = None) -> Estimate:
+        """The estimate of one truncation.
+
+        Args:
+            steps: at most `bound`.
+            seed: the perturbations are drawn with it.
+            bound: what the truncation is compiled for, by default the greatest there is.
+        """
+
+    def _perturbations(self, instances: int, seed: int) -> tf.Tensor:
+        """Normal noise of deviation sigma, [I, W], or [1, W] where the instances share it."""
+        rows = 1 if self._spec.shared else instances
+        noise = np.random.default_rng(seed).standard_normal((rows, self.layout.parameters), np.float32)
+        return tf.constant(np.float32(self._spec.sigma) * noise)
+
+    def _halves(self, function: Callable, weights: Weights, noise: tf.Tensor, carries: Sequence[Carry], steps: tf.Tensor) -> list:
+        """A function of `Truncation` at w + e from the first carry, and at w - e from the last."""
+        vector = packed(weights, self.layout)
+
+        def half(sign: float, carry: Carry) -> Any:
+            perturbed = vector + sign * noise  # [I or 1, W]
+            return function(perturbed[0] if self._spec.shared else perturbed, carry, steps)
+
+        mapping = self._pool.map if self._pool is not None else map
+        return list(mapping(half, (1.0, -1.0), (carries[0], carries[-1])))
+
+    def _pairs(self, function: Callable, weights: Weights, carry: Carry, steps: tf.Tensor, seed: int) -> list[tuple]:
+        """For each pair its noise and what `function` of `Truncation` gives for both halves."""
+        pairs = []
+        for pair in range(self._spec.pairs):
+            own_seed = int(np.random.SeedSequence([seed, pair]).generate_state(1)[0])
+            noise = self._perturbations(carry.step.shape[0], own_seed)
+            pairs.append((noise, *self._halves(function, weights, noise, (carry,), steps)))
+        return pairs
+
+    def _summary(self, key: str, summarize: Callable[..., _Summary]) -> Graph:
+        return Graph(summarize, f"{key} {self._spec}", self._xla)
 
 
-def truncated_backpropagation(
-    problem: Problem,
-    optimizer: Optimizer,
-    objective: Objective,
-    spec: Estimator,
-    maximum: int,
-    xla: bool = True,
-) -> Estimating:
-    """Backpropagation through a truncation of at most `maximum` steps that starts from the carried state.
+class _Summary(NamedTuple):
+    """What an estimator makes of its samples."""
+
+    gradient: tf.Tensor  # [W]
+    meta_loss: tf.Tensor  # []
+    norm: tf.Tensor  # []
+    nonfinite: tf.Tensor  # [] int32
+    diagnostics: dict[str, tf.Tensor]
+
+
+def _summary(samples: tf.Tensor, values: tf.Tensor, diagnostics: dict[str, tf.Tensor]) -> _Summary:
+    """The mean of samples [N, W] of the meta-gradient, of the objectives `values`; entries not finite are set to 0."""
+    samples, nonfinite = _finite(samples)
+    gradient = tf.reduce_mean(samples, axis=0)
+    return _Summary(gradient, tf.reduce_mean(values), global_norm(gradient), nonfinite, diagnostics)
+
+
+def _finite(samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The samples, entries that are not finite set to 0, and how many they are."""
+    finite = tf.math.is_finite(samples)
+    return tf.where(finite, samples, 0.0), tf.reduce_sum(tf.cast(~finite, tf.int32))
+
+
+def _estimate(summary: _Summary, particles: Particles) -> Estimate:
+    gone = np.any([carry.diverged.numpy() != RUNNING for carry in particles.carries], axis=0)
+    return Estimate(
+        summary.gradient,
+        particles,
+        summary.meta_loss,
+        summary.norm,
+        summary.nonfinite,
+        int(gone.sum()),
+        summary.diagnostics,
+    )
+
+
+class TruncatedBackpropagation(MetaGradient):
+    """The derivative of the truncation's objective.
 
     Biased: the influence of the weights on the carried state is not counted (Wichrowska et al. 2017, section 4).
     """
-    whole = xla and problem.xla
-    update = compiled_update(optimizer) if xla and not whole else None
 
-    def estimate(weights: Weights, carry: Carry, steps: tf.Tensor) -> Estimate:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            after, losses = rollout(
-                problem,
-                optimizer,
-                weights,
-                carry,
-                steps,
-                maximum=maximum,
-                second_derivatives=spec.second_derivatives,
-                divergence=spec.divergence,
-                update=update,
-            )
-            bound = problem.lower_bound(carry.task)
-            meta_loss = truncation_objective(objective, losses, after.initial_loss, bound, steps)
-        gradient = tape.gradient(meta_loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        finite = {name: tf.math.is_finite(entry) for name, entry in gradient.items()}
-        nonfinite = tf.add_n([tf.reduce_sum(tf.cast(~mask, tf.int32)) for mask in finite.values()])
-        gradient = {name: tf.where(finite[name], entry, 0.0) for name, entry in gradient.items()}
-        diverged = tf.reduce_sum(tf.cast(after.diverged != RUNNING, tf.int32))
-        return Estimate(gradient, after.without_task(), meta_loss, global_norm(gradient), nonfinite, diverged)
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._summarize = self._summary("mean", lambda slope, values: _summary(slope[None] / values.shape[0], values, {}))
 
-    return Estimating(tf.function(estimate, jit_compile=True if whole else None, autograph=False))
+    def __call__(self, weights, particles, steps, seed, bound=None):
+        truncation = self._truncation(bound or self._maximum)
+        slope, values, after = truncation.derive(packed(weights, self.layout), particles.carries[0], steps)
+        return _estimate(self._summarize(slope, values), Particles((after,), particles.drift))
+
+
+class EvolutionStrategies(MetaGradient):
+    """Antithetic ES: the mean over instances and pairs of (L(w + e) - L(w - e)) e / (2 sigma^2), e ~ N(0, sigma^2).
+
+    The half w + e is carried on, whose weights are as likely as those of the other half.
+    """
+
+    diagnostics = ("difference", "variance_es")
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+
+        def summarize(noise: Sequence[tf.Tensor], plus: Sequence[tf.Tensor], minus: Sequence[tf.Tensor]) -> _Summary:
+            differences = [first - second for first, second in zip(plus, minus, strict=True)]
+            shares = [_factors(self._spec, row)[:, None] * own for row, own in zip(differences, noise, strict=True)]
+            samples = tf.concat(shares, axis=0)  # [pairs I, W]
+            diagnostics = {"difference": _root_mean_square(tf.stack(differences)), "variance_es": _mean_variance(samples)}
+            return _summary(samples, tf.stack([*plus, *minus]), diagnostics)
+
+        self._summarize = self._summary("differences", summarize)
+
+    def __call__(self, weights, particles, steps, seed, bound=None):
+        truncation = self._truncation(bound or self._maximum)
+        pairs = self._pairs(truncation.run, weights, particles.carries[0], steps, seed)
+        noise, plus, minus = zip(*pairs, strict=True)
+        summary = self._summarize(noise, [half[0] for half in plus], [half[0] for half in minus])
+        return _estimate(summary, Particles((plus[-1][1],), particles.drift))
+
+
+class FullEvolutionStrategies(EvolutionStrategies):
+    """ES over whole runs: unbiased for the objective of a run, at the price of one estimate for each."""
+
+    whole_horizon = True
+
+
+class PersistentEvolutionStrategies(MetaGradient):
+    """PES (Vicol et al. 2021): (L+ - L-) times the sum of all perturbations since the instance's start, / (2 sigma^2).
+
+    Both halves are carried on, so that the influence of earlier perturbations on the states is counted: unbiased for the
+    objective of whole runs, though each estimate is of a truncation.
+    """
+
+    persistent = True
+    diagnostics = ("difference", "variance_pes", "drift")
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+
+        def summarize(drift: tf.Tensor, plus: tf.Tensor, minus: tf.Tensor) -> _Summary:
+            samples = _factors(self._spec, plus - minus)[:, None] * drift
+            diagnostics = {
+                "difference": _root_mean_square(plus - minus),
+                "variance_pes": _mean_variance(samples),
+                "drift": _root_mean_square(drift) / self._spec.sigma,
+            }
+            return _summary(samples, tf.stack([plus, minus]), diagnostics)
+
+        self._summarize = self._summary("persistent differences", summarize)
+
+    def __call__(self, weights, particles, steps, seed, bound=None):
+        truncation = self._truncation(bound or self._maximum)
+        noise = self._perturbations(particles.drift.shape[0], seed)
+        (plus, after, _), (minus, after_minus, _) = self._halves(truncation.run, weights, noise, particles.carries, steps)
+        drift = particles.drift + noise
+        return _estimate(self._summarize(drift, plus, minus), Particles((after, after_minus), drift))
+
+
+class Reparameterization(MetaGradient):
+    """The mean of the derivatives at w + e and w - e: the derivative of the same expectation that ES estimates."""
+
+    diagnostics = ("variance_reparameterization",)
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+
+        def summarize(plus: Sequence[tf.Tensor], minus: Sequence[tf.Tensor], values: Sequence[tf.Tensor]) -> _Summary:
+            samples = _slopes(plus, minus, values[0].shape[0])
+            return _summary(samples, tf.stack(values), {"variance_reparameterization": _mean_variance(samples)})
+
+        self._summarize = self._summary("derivatives", summarize)
+
+    def __call__(self, weights, particles, steps, seed, bound=None):
+        truncation = self._truncation(bound or self._maximum)
+        pairs = self._pairs(truncation.derive, weights, particles.carries[0], steps, seed)
+        _, plus, minus = zip(*pairs, strict=True)
+        values = [half[1] for half in (*plus, *minus)]
+        summary = self._summarize([half[0] for half in plus], [half[0] for half in minus], values)
+        return _estimate(summary, Particles((plus[-1][2],), particles.drift))
+
+
+class Combined(MetaGradient):
+    """ES and reparameterization from the same pairs, weighted for each weight by their inverse variances (Metz et al. 2019).
+
+    The variances are over the perturbations of a family: over its instances and pairs, or over its pairs where the
+    instances share them.
+    """
+
+    diagnostics = ("variance_es", "variance_reparameterization", "share_es")
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+
+        def summarize(noise, plus, minus, values_plus, values_minus) -> _Summary:
+            differences = []
+            for own, first, second in zip(noise, values_plus, values_minus, strict=True):
+                difference = _factors(self._spec, first - second)[:, None] * own
+                # Instances that share a perturbation are one sample.
+                differences.append(tf.reduce_mean(difference, axis=0, keepdims=True) if own.shape[0] == 1 else difference)
+            es, nonfinite_es = _finite(tf.concat(differences, axis=0))
+            slopes, nonfinite = _finite(_slopes(plus, minus, values_plus[0].shape[0]))
+            gradient, share = inverse_variance_mean(es, slopes)
+            diagnostics = {
+                "variance_es": _mean_variance(es),
+                "variance_reparameterization": _mean_variance(slopes),
+                "share_es": tf.reduce_mean(share),
+            }
+            for name, part in unpacked(share, self.layout).items():
+                diagnostics[f"share_es/{name}"] = tf.reduce_mean(part)
+            meta_loss = tf.reduce_mean(tf.stack([*values_plus, *values_minus]))
+            return _Summary(gradient, meta_loss, global_norm(gradient), nonfinite_es + nonfinite, diagnostics)
+
+        self._summarize = self._summary("combined", summarize)
+
+    def __call__(self, weights, particles, steps, seed, bound=None):
+        truncation = self._truncation(bound or self._maximum)
+        pairs = self._pairs(truncation.derive, weights, particles.carries[0], steps, seed)
+        noise, plus, minus = zip(*pairs, strict=True)
+        columns = [[half[column] for half in halves] for column in (0, 1) for halves in (plus, minus)]
+        return _estimate(self._summarize(noise, *columns), Particles((plus[-1][2],), particles.drift))
+
+
+ESTIMATORS: dict[str, type[MetaGradient]] = {
+    "truncated_backpropagation": TruncatedBackpropagation,
+    "es": EvolutionStrategies,
+    "full_es": FullEvolutionStrategies,
+    "pes": PersistentEvolutionStrategies,
+    "reparameterization": Reparameterization,
+    "combined": Combined,
+}
+
+
+def inverse_variance_mean(first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The means of two sets of samples [N, W], combined for each column by their inverse variances; the share of the first."""
+    inverse_first, inverse_second = (1 / (_variance(samples) + VARIANCE_FLOOR) for samples in (first, second))
+    share = inverse_first / (inverse_first + inverse_second)
+    return share * tf.reduce_mean(first, axis=0) + (1 - share) * tf.reduce_mean(second, axis=0), share
+
+
+def _variance(samples: tf.Tensor) -> tf.Tensor:
+    """The unbiased variance over the rows of [N, W]."""
+    deviations = samples - tf.reduce_mean(samples, axis=0)
+    return tf.reduce_sum(tf.square(deviations), axis=0) / max(samples.shape[0] - 1, 1)
+
+
+def _mean_variance(samples: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(_variance(samples))
+
+
+def _root_mean_square(values: tf.Tensor) -> tf.Tensor:
+    return tf.sqrt(tf.reduce_mean(tf.square(values)))
+
+
+def _factors(spec: Estimator, differences: tf.Tensor) -> tf.Tensor:
+    """What multiplies the perturbations, [I], for the differences L(w + e) - L(w - e), [I]."""
+    if spec.difference == "sign":
+        differences = tf.sign(differences)
+    elif spec.difference == "normalized":
+        differences /= _root_mean_square(differences) + 1e-30
+    return differences / (2 * spec.sigma**2)
+
+
+def _slopes(plus: Sequence[tf.Tensor], minus: Sequence[tf.Tensor], instances: int) -> tf.Tensor:
+    """The mean derivative of each antithetic pair: of each instance [pairs I, W], or [pairs, W] where weights are shared."""
+    slopes = [(first + second) / 2 for first, second in zip(plus, minus, strict=True)]
+    if slopes[0].shape.rank == 1:
+        return tf.stack(slopes) / instances
+    return tf.concat(slopes, axis=0)

@@ -1,109 +1,233 @@
-"""How the weights follow the meta-gradient: clipping, schedule, Keras's optimizers, and the running average."""
+"""How the weights follow the meta-gradient: clipping, schedule, meta-optimizers, stages, and the running average.
+
+Shape letters: F families of a meta-step, W entries of all weights, packed in the order of their dict.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from l2o_cli.errors import BadInput
+from l2o_cli.export.keras_optimizer import LearnedOptimizer
+from l2o_cli.export.resolve import resolve
+from l2o_cli.graph import Graph
 from l2o_cli.meta.estimators import global_norm
+from l2o_cli.meta.truncation import unpacked, weights_layout
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.spec import MetaOptimizer
+from l2o_cli.spec.meta_optimizers import LEARNED
 
 TINY = 1e-30  # keeps a norm of 0 from being divided by
+RMS_DECAY = 0.99  # of the running mean of squared norms, per meta-step
 
 
 def learning_rate(spec: MetaOptimizer, meta_step: int, meta_steps: int) -> float:
     """The rate of the update number `meta_step` (from 0) of `meta_steps`."""
-    schedule = spec.schedule
+    schedule, rate = spec.schedule, spec.learning_rate
+    if spec.stages:
+        rate *= spec.stages[_stage(spec, meta_step)].learning_rate_factor
+    if schedule.kind == "piecewise":
+        rate *= schedule.factors[bisect_right(schedule.boundaries, meta_step)]
     if meta_step < schedule.warmup:
-        return spec.learning_rate * (meta_step + 1) / schedule.warmup
-    if schedule.kind == "constant":
-        return spec.learning_rate
-    done = (meta_step - schedule.warmup) / max(1, meta_steps - schedule.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-    return spec.learning_rate * (schedule.final + (1 - schedule.final) * cosine)
+        return rate * (meta_step + 1) / schedule.warmup
+    done = min(1.0, (meta_step - schedule.warmup) / max(1, meta_steps - schedule.warmup))
+    if schedule.kind == "cosine":
+        rate *= schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * done))
+    elif schedule.kind == "linear":
+        rate *= 1 + (schedule.final - 1) * done
+    elif schedule.kind == "exponential":
+        rate *= schedule.final**done
+    return rate
 
 
-def combine(spec: MetaOptimizer, gradients: Sequence[Weights]) -> Weights:
-    """The mean of the families' meta-gradients, each discarded, clipped or normalized as the spec says."""
-    shares = [_share(spec, gradient) for gradient in gradients]
-    names = gradients[0].keys()
-    mean = {name: tf.add_n([share[name] for share in shares]) / len(shares) for name in names}
-    if spec.clip_norm is not None:
-        shrink = tf.minimum(1.0, spec.clip_norm / tf.maximum(global_norm(mean), TINY))
-        mean = {name: shrink * entry for name, entry in mean.items()}
-    return mean
+def _stage(spec: MetaOptimizer, meta_step: int) -> int:
+    """Which of the stages the update number `meta_step` is in; 0 if there are none."""
+    return max(0, bisect_right([stage.meta_step for stage in spec.stages], meta_step) - 1)
 
 
-def _share(spec: MetaOptimizer, gradient: Weights) -> Weights:
-    """What one family's meta-gradient contributes."""
-    norm = global_norm(gradient)
+def combine(spec: MetaOptimizer, gradients: tf.Tensor) -> tf.Tensor:
+    """The mean of the families' meta-gradients, [F, W] -> [W], each discarded, clipped or normalized as the spec says.
+
+    One that is discarded, or zero, counts in the mean.
+    """
+    before = global_norm(gradients)[:, None]
     if spec.clip_value is not None:
-        bound = spec.clip_value
-        gradient = {name: tf.clip_by_value(entry, -bound, bound) for name, entry in gradient.items()}
-    scale = tf.constant(1.0)
+        gradients = tf.clip_by_value(gradients, -spec.clip_value, spec.clip_value)
+    norm = global_norm(gradients)[:, None]
     if spec.normalize_families:
-        scale = 1.0 / tf.maximum(global_norm(gradient), TINY)
+        gradients = gradients / tf.maximum(norm, TINY)
     elif spec.clip_family_norm is not None:
-        scale = tf.minimum(1.0, spec.clip_family_norm / tf.maximum(global_norm(gradient), TINY))
+        gradients = tf.where(norm > spec.clip_family_norm, gradients / tf.maximum(norm, TINY) * spec.clip_family_norm, gradients)
     if spec.discard_norm is not None:
-        scale = tf.where(norm > spec.discard_norm, 0.0, scale)
-    return {name: scale * entry for name, entry in gradient.items()}
+        gradients = tf.where(before > spec.discard_norm, 0.0, gradients)
+    return tf.reduce_sum(gradients / gradients.shape[0], axis=0)
+
+
+class RunningRms:
+    """The root mean square of some numbers, in which the latest of them count most."""
+
+    def __init__(self) -> None:
+        self.sums = np.zeros(2)  # of the weighted squares and of their weights
+
+    def add(self, number: float) -> None:
+        self.sums = RMS_DECAY * self.sums + (1 - RMS_DECAY) * np.array([number**2, 1.0])
+
+    @property
+    def value(self) -> float:
+        """Infinite before the first number."""
+        squares, weights = self.sums
+        return math.sqrt(squares / weights) if weights else math.inf
+
+
+def make(spec: MetaOptimizer) -> keras.optimizers.Optimizer:
+    """A meta-optimizer without state yet.
+
+    Raises:
+        BadInput: there is no such learned optimizer, or it cannot be used here.
+        Failure: it is damaged.
+    """
+    if spec.name != LEARNED:
+        return spec.make_keras()
+    assert spec.checkpoint is not None
+    try:
+        loaded = resolve(spec.checkpoint)
+        if loaded.optimizer.evaluates_elsewhere:
+            raise ValueError(f"{spec.checkpoint!r} has attention, for which meta-gradients are not taken elsewhere")
+        return LearnedOptimizer(
+            loaded, learning_rate=spec.learning_rate, weight_decay=spec.weight_decay or None, jit_compile=False
+        )
+    except (BadInput, ValueError) as error:
+        raise BadInput(f"meta_optimizer.checkpoint: {error}") from None
+
+
+class Group(NamedTuple):
+    """Weights that move in the same stages, with a meta-optimizer of their own: where they are frozen it rests whole."""
+
+    stages: frozenset[int]
+    names: tuple[str, ...]
+    optimizer: keras.optimizers.Optimizer
+
+
+class Applied(NamedTuple):
+    """What became of the families' meta-gradients."""
+
+    norm: float  # of their mean, as it was applied
+    skipped: bool  # the mean was zero, or not finite: nothing moved
 
 
 class WeightsInTraining:
-    """The weights, their running average, and the meta-optimizer that moves them."""
+    """The weights, their running average, and the meta-optimizer that moves them.
 
-    def __init__(self, spec: MetaOptimizer, ema: float, initial: dict[str, np.ndarray]):
-        self._spec = spec
+    Args:
+        ema: decay of the average over the updates.
+        initial: the weights at first, by name.
+
+    Raises:
+        BadInput, Failure: see `make`.
+    """
+
+    def __init__(self, spec: MetaOptimizer, ema: float, initial: Mapping[str, np.ndarray]):
+        self._spec, self._ema = spec, ema
         self._variables = {name: keras.Variable(value, name=name.replace("/", "_")) for name, value in initial.items()}
         self.average = {name: tf.constant(value) for name, value in initial.items()}
-        self._keras = _keras_optimizer(spec)
-        self._keras.build(list(self._variables.values()))
+        self._groups = self._grouped(initial)
+        self._rms = RunningRms()
 
-        def apply(gradients: Sequence[Weights], average: Weights) -> tuple[Weights, tf.Tensor]:
-            gradient = combine(spec, gradients)
-            pairs = [(gradient[name], variable) for name, variable in self._variables.items()]
-            self._keras.apply_gradients(pairs)
-            average = {name: ema * average[name] + (1 - ema) * variable.value for name, variable in self._variables.items()}
-            return average, global_norm(gradient)
+        def mean(gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            combined = combine(spec, gradients)
+            return combined, global_norm(combined)
 
-        self._apply = tf.function(apply, jit_compile=True, autograph=False)
+        # Without XLA: as fast once a meta-step, and ready in a fraction of the time.
+        self._mean = Graph(mean, "mean meta-gradient", xla=False)
+        stages = range(len(spec.stages) or 1)
+        self._updates = [Graph(self._updating(stage), f"meta-update in stage {stage}", xla=False) for stage in stages]
 
     @property
     def current(self) -> Weights:
         return {name: tf.convert_to_tensor(variable.value) for name, variable in self._variables.items()}
 
-    def apply(self, gradients: Sequence[Weights], rate: float) -> float:
-        """One update with the families' meta-gradients; the norm of the combined one."""
-        self._keras.learning_rate.assign(rate)
-        self.average, norm = self._apply(gradients, self.average)
-        return float(norm)
+    def apply(self, gradients: tf.Tensor, rate: float, meta_step: int) -> Applied:
+        """The update number `meta_step` (from 0), with the meta-gradients of the families, [F, W].
+
+        Args:
+            gradients: one row per family, packed; rows of zeros count in the mean.
+            rate: see `learning_rate`.
+        """
+        gradient, norm = self._mean(gradients)
+        norm = float(norm)
+        if not 0 < norm < math.inf:
+            return Applied(norm, skipped=True)
+        bound, stage = self._bound(norm), _stage(self._spec, meta_step)
+        for group in self._groups:
+            if stage in group.stages:
+                # TensorFlow keeps a tensor of every Python number that it has ever converted, but not of numpy's.
+                group.optimizer.learning_rate.assign(np.float32(rate))
+        self.average = self._updates[stage](gradient, tf.constant(np.float32(bound / norm)), self.average)
+        return Applied(bound, skipped=False)
 
     def snapshot(self) -> dict[str, tf.Tensor]:
         """Everything that must be kept, by name."""
         leaves = {f"weights/{name}": value for name, value in self.current.items()}
         leaves |= {f"average/{name}": value for name, value in self.average.items()}
-        for index, variable in enumerate(self._keras.variables):
-            leaves[f"meta_optimizer/{index}"] = tf.convert_to_tensor(variable.value)
+        leaves |= {name: tf.convert_to_tensor(variable.value) for name, variable in self._state()}
+        leaves["meta_gradient_rms"] = tf.constant(self._rms.sums)
         return leaves
 
-    def restore(self, leaves: dict[str, tf.Tensor]) -> None:
+    def restore(self, leaves: Mapping[str, tf.Tensor]) -> None:
+        """Be what a snapshot was taken of."""
         for name, variable in self._variables.items():
             variable.assign(leaves[f"weights/{name}"])
         self.average = {name: leaves[f"average/{name}"] for name in self.average}
-        for index, variable in enumerate(self._keras.variables):
-            variable.assign(leaves[f"meta_optimizer/{index}"])
+        for name, variable in self._state():
+            variable.assign(leaves[name])
+        self._rms.sums = np.asarray(leaves["meta_gradient_rms"])
 
+    def _grouped(self, names: Iterable[str]) -> list[Group]:
+        stages = self._spec.stages
+        groups: dict[frozenset[int], list[str]] = {}
+        for name in names:
+            own = frozenset(index for index, stage in enumerate(stages) if stage.moves(name)) if stages else frozenset({0})
+            groups.setdefault(own, []).append(name)
+        made = [Group(own, tuple(members), make(self._spec)) for own, members in groups.items() if own]
+        for group in made:
+            group.optimizer.build([self._variables[name] for name in group.names])
+        return made
 
-def _keras_optimizer(spec: MetaOptimizer) -> keras.optimizers.Optimizer:
-    if spec.name == "rmsprop":
-        return keras.optimizers.RMSprop(spec.learning_rate, rho=spec.decay, epsilon=spec.epsilon)
-    moments = {"beta_1": spec.beta_1, "beta_2": spec.beta_2, "epsilon": spec.epsilon}
-    if spec.name == "adamw":
-        return keras.optimizers.AdamW(spec.learning_rate, weight_decay=spec.weight_decay, **moments)
-    return keras.optimizers.Adam(spec.learning_rate, **moments)
+    def _updating(self, stage: int) -> Callable[[tf.Tensor, tf.Tensor, Weights], Weights]:
+        """(combined meta-gradient [W], its scale [], average) -> the new average; the weights move on the way."""
+        layout = weights_layout(self._variables)
+
+        def update(gradient: tf.Tensor, scale: tf.Tensor, average: Weights) -> Weights:
+            entries = unpacked(scale * gradient, layout)
+            for group in self._groups:
+                if stage in group.stages:
+                    group.optimizer.apply([entries[name] for name in group.names])
+            return {name: self._averaged(average[name], variable.value) for name, variable in self._variables.items()}
+
+        return update
+
+    def _averaged(self, average: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+        # Of a weight that never moves the average must not either, be it by rounding.
+        return tf.where(average == value, value, self._ema * average + (1 - self._ema) * value)
+
+    def _bound(self, norm: float) -> float:
+        """The norm to which the mean meta-gradient, whose norm is `norm`, is clipped, which is added to the running RMS."""
+        if self._spec.clip_running_rms is not None:
+            norm = min(norm, self._spec.clip_running_rms * self._rms.value)
+            self._rms.add(norm)
+        return norm if self._spec.clip_norm is None else min(norm, self._spec.clip_norm)
+
+    def _state(self) -> list[tuple[str, keras.Variable]]:
+        """The variables of the meta-optimizers, with their names in snapshots."""
+        return [
+            (f"meta_optimizer/{group}/{index}", variable)
+            for group, (_, _, optimizer) in enumerate(self._groups)
+            for index, variable in enumerate(optimizer.variables)
+        ]

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.meta import horizons
-from l2o_cli.optimizers.base import Optimizer, Weights
-from l2o_cli.rollout import RUNNING, Carry, draw_task, select, start
+from l2o_cli.meta.estimators import MetaGradient, Particles
+from l2o_cli.optimizers.base import Weights
+from l2o_cli.rollout import RUNNING, Carry, draw_task, select
 from l2o_cli.spec import Lengths
 from problems.base import Problem, Task
 
@@ -24,83 +25,123 @@ _INSTANCES, _HORIZONS = range(2)
 
 
 class Population:
-    """Carries and horizons; instances at the end of their horizon, or diverged, are replaced between truncations.
+    """Particles and horizons; instances at the end of their horizon, or diverged, are replaced between truncations.
 
     The instances are drawn when they are first asked for. Each remembers the meta-step at which it was drawn, from which
     its task can be drawn again: a snapshot holds no tasks, which may be large.
     """
 
-    def __init__(self, problem: Problem, optimizer: Optimizer, lengths: Lengths, instances: int, seed: int):
-        self.problem, self.optimizer, self.lengths, self.instances = problem, optimizer, lengths, instances
-        self._seed = seed
-        self._carry: Carry | None = None
+    def __init__(
+        self,
+        problem: Problem,
+        estimator: MetaGradient,
+        lengths: Lengths,
+        instances: int,
+        seed: int,
+        shortest: int | None = None,
+    ):
+        """Args:
+        lengths: of the horizons.
+        shortest: the first instances end after a random part of their horizon, of at least so many steps; None: after all
+            of it.
+        """
+        self.problem, self.estimator, self.lengths, self.instances = problem, estimator, lengths, instances
+        self._seed, self._shortest = seed, shortest
+        self._particles: Particles | None = None
         self._drawn_at = np.zeros(instances, np.int32)  # meta-steps
         self.horizon = np.zeros(instances, np.int32)  # steps, one per instance
         self._restored: Mapping[str, tf.Tensor] | None = None
+        self._begun: list[int] = []
 
-    def carry(self, weights: Weights, meta_step: int) -> Carry:
+    def particles(self, weights: Weights, meta_step: int) -> Particles:
         """The instances, drawn or restored now if they have not been; `meta_step` updates were made so far."""
-        if self._carry is None and self._restored is not None:
-            self._carry, self._restored = self._rebuilt(self._restored), None
-        elif self._carry is None:
-            self._carry = self._start(weights, meta_step)
+        if self._particles is None and self._restored is not None:
+            self._particles, self._restored = self._rebuilt(self._restored), None
+        elif self._particles is None:
+            self._particles = self._start(weights, meta_step)
             self._drawn_at[:] = meta_step
-            self.horizon = self._draw_horizons(meta_step)
-        return self._carry
+            self.horizon = self._horizons(meta_step, first=True)
+            self._begun += self.horizon.tolist()
+        return self._particles
 
-    def advance(self, carry: Carry, weights: Weights, meta_step: int) -> int:
+    def advance(self, particles: Particles, weights: Weights, meta_step: int) -> int:
         """Take over what a truncation left and draw finished and diverged instances anew; how many they were."""
-        finished = (carry.step.numpy() >= self.horizon) | (carry.diverged.numpy() != RUNNING)
+        finished = np.any([_finished(carry, self.horizon) for carry in particles.carries], axis=0)
+        finished |= self.estimator.whole_horizon
         count = int(finished.sum())
         if count:
-            carry = select(tf.constant(finished), self._start(weights, meta_step), carry)
+            particles = _select(tf.constant(finished), self._start(weights, meta_step), particles)
             self._drawn_at = np.where(finished, np.int32(meta_step), self._drawn_at)
-            self.horizon = np.where(finished, self._draw_horizons(meta_step), self.horizon)
-        self._carry = carry
+            self.horizon = np.where(finished, self._horizons(meta_step), self.horizon)
+            self._begun += self.horizon[finished].tolist()
+        self._particles = particles
         return count
+
+    def begun(self) -> list[int]:
+        """The horizons of the instances that were drawn since this was last asked, in steps."""
+        begun, self._begun = self._begun, []
+        return begun
 
     def snapshot(self) -> dict[str, tf.Tensor]:
         """All that `restore` needs; nothing before the first draw."""
         if self._restored is not None:
             return dict(self._restored)
-        if self._carry is None:
+        if self._particles is None:
             return {}
-        leaves = _named_leaves(self._carry.without_task())
-        return leaves | {"horizon": tf.constant(self.horizon), "drawn_at": tf.constant(self._drawn_at)}
+        leaves = {"horizon": tf.constant(self.horizon), "drawn_at": tf.constant(self._drawn_at), "drift": self._particles.drift}
+        for index, carry in enumerate(self._particles.carries):
+            leaves |= {f"{index}/{path}": leaf for path, leaf in _named_leaves(carry.without_task()).items()}
+        return leaves
 
     def restore(self, leaves: Mapping[str, tf.Tensor]) -> None:
         """Be what a snapshot was taken of."""
-        self._carry, self._restored = None, dict(leaves) or None
+        self._particles, self._restored = None, dict(leaves) or None
         if leaves:
             self.horizon, self._drawn_at = leaves["horizon"].numpy(), leaves["drawn_at"].numpy()
 
-    def _rebuilt(self, leaves: Mapping[str, tf.Tensor]) -> Carry:
-        """The carry of a snapshot, its tasks drawn again."""
+    def _rebuilt(self, leaves: Mapping[str, tf.Tensor]) -> Particles:
+        """The particles of a snapshot, their tasks drawn again."""
         draws = {int(step): self._task(int(step)) for step in np.unique(self._drawn_at)}
         newest = next(reversed(draws.values()))
         rows = [draws[int(step)] for step in self._drawn_at]
         task = {name: tf.stack([row[name][index] for index, row in enumerate(rows)]) for name in newest}
-        fields: dict = {"task": task, "state": {}, "memory": {}}
+        carries: dict[int, dict] = {}
         for path, leaf in leaves.items():
-            field, _, key = path.partition("/")
+            index, _, rest = path.partition("/")
+            if not rest:
+                continue
+            fields = carries.setdefault(int(index), {"task": task, "state": {}, "memory": {}})
+            field, _, key = rest.partition("/")
             if key:
                 fields[field][key] = leaf
-            elif field in Carry._fields:
+            else:
                 fields[field] = leaf
-        return Carry(**fields)
+        return Particles(tuple(Carry(**carries[index]) for index in sorted(carries)), leaves["drift"])
 
     def _draw_seed(self, meta_step: int) -> int:
         return derive_seed(self._seed, _INSTANCES, meta_step)
 
-    def _start(self, weights: Weights, meta_step: int) -> Carry:
-        return start(self.problem, self.optimizer, weights, self._draw_seed(meta_step), self.instances)
+    def _start(self, weights: Weights, meta_step: int) -> Particles:
+        return self.estimator.start(weights, self._draw_seed(meta_step), self.instances)
 
     def _task(self, meta_step: int) -> Task:
         return draw_task(self.problem, self._draw_seed(meta_step), self.instances)
 
-    def _draw_horizons(self, meta_step: int) -> np.ndarray:
+    def _horizons(self, meta_step: int, first: bool = False) -> np.ndarray:
         rng = np.random.default_rng(derive_seed(self._seed, _HORIZONS, meta_step))
-        return horizons.draw(self.lengths, rng, self.instances)
+        if first and self._shortest is not None and not self.estimator.whole_horizon:
+            return horizons.first(self.lengths, rng, self.instances, meta_step, self._shortest)
+        return horizons.draw(self.lengths, rng, self.instances, meta_step)
+
+
+def _finished(carry: Carry, horizon: np.ndarray) -> np.ndarray:
+    return (carry.step.numpy() >= horizon) | (carry.diverged.numpy() != RUNNING)
+
+
+def _select(condition: tf.Tensor, new: Particles, old: Particles) -> Particles:
+    """`new` for the instances where `condition` [I] is true, `old` elsewhere."""
+    carries = tuple(select(condition, fresh, kept) for fresh, kept in zip(new.carries, old.carries, strict=True))
+    return Particles(carries, tf.where(condition[:, None], new.drift, old.drift))
 
 
 def _named_leaves(carry: Carry) -> dict[str, tf.Tensor]:

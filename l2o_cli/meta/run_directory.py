@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from l2o_cli.errors import BadInput, Failure
-from l2o_cli.files import write_atomically
+from l2o_cli.errors import BadInput, Failure, warn
+from l2o_cli.files import locked, remove_leftovers, sync, write_atomically
+from l2o_cli.meta.checkpoints import Checkpoints, cause
+from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.spec import MetaTraining, read_meta_training, to_yaml
 
 METRICS = (
@@ -24,12 +28,22 @@ METRICS = (
     "diverged",  # instances frozen at the end of the truncation
     "replaced",  # instances drawn anew after it
     "mean_norm",  # of the combined meta-gradient that was applied
+    "skipped",  # 1 where it was zero or not finite, and nothing moved, else 0
     "learning_rate",
     "inner_steps",  # over all instances
     "seconds",  # of the whole meta-step
+    "compile_seconds",  # of them, of the family's first truncation in this process, which compiles; else 0
 )
-VALIDATION = ("meta_step", "problem", "objective", "final_ratio", "diverged")
-KEPT_CHECKPOINTS = 2
+DIAGNOSTIC = "estimator_{}"  # columns of the estimator's own follow those
+HORIZONS = ("meta_step", "problem", "horizon")  # of each instance that was started, in inner steps
+VALIDATION = (
+    "meta_step",
+    "problem",
+    "objective",
+    "final_ratio",
+    "diverged",
+    "rolled_back",  # 1 where the run then went back to its best weights, else 0
+)
 
 
 class Table:
@@ -40,54 +54,56 @@ class Table:
 
     def cut(self, meta_step: int) -> None:
         """Keep the whole rows up to `meta_step`; begin the file if there is none."""
+        remove_leftovers(self._path)
         rows: list[dict[str, str]] = []
         if self._path.exists():
-            with self._path.open(newline="") as file:
-                # A killed process may leave half a row at the end.
+            with self._path.open(newline="", errors="replace") as file:
+                # A killed process may leave half a row at the end, a loss of power anything.
                 rows = [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer = csv.DictWriter(text, self._columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row for row in rows if int(row["meta_step"]) <= meta_step)
+        writer.writerows(row for row in rows if row["meta_step"].isdecimal() and int(row["meta_step"]) <= meta_step)
         write_atomically(self._path, text.getvalue())
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        with self._path.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns, lineterminator="\n").writerows(rows)
+        """Add rows at the end; Failure, naming the file, if they cannot be written."""
+        try:
+            with self._path.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns, lineterminator="\n").writerows(rows)
+        except OSError as error:
+            raise Failure(f"{self._path}: cannot be written: {cause(error)}") from None
 
-
-def _read_leaves(path: str) -> dict[str, tf.Tensor]:
-    """The variables of a checkpoint by the names they were saved under."""
-    reader = tf.train.load_checkpoint(path)
-    leaves = {}
-    for key in reader.get_variable_to_shape_map():
-        name, attribute, _ = key.partition("/.ATTRIBUTES/")
-        if attribute and name.startswith("leaves/"):
-            # TensorFlow writes a slash within a name as ".S".
-            leaves[name.removeprefix("leaves/").replace(".S", "/")] = tf.convert_to_tensor(reader.get_tensor(key))
-    if not leaves:
-        raise ValueError(f"{path} holds no leaves")
-    return leaves
+    def sync(self) -> None:
+        """Have all rows on the disk itself."""
+        if self._path.exists():
+            sync(self._path)
 
 
 class RunDirectory:
     """What one run writes; made for a new run, or taken up again."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, spec: MetaTraining):
         self.path = path
-        self.metrics = Table(path / "metrics.csv", METRICS)
+        diagnostics = [DIAGNOSTIC.format(name) for name in ESTIMATORS[spec.estimator.name].diagnostics]
+        self.metrics = Table(path / "metrics.csv", [*METRICS, *diagnostics])
         self.validation = Table(path / "validation.csv", VALIDATION)
+        self.horizons = Table(path / "horizons.csv", HORIZONS)
         self.artifact = path / "artifact"
-        self._events: Any = None
+        self._checkpoints = Checkpoints(path / "checkpoints")
+        self._events_folder = path / "events"
+        self._events: Any = None  # TensorFlow's writer, made at the first event
+        self._eventless = False  # because they cannot be written
 
     @classmethod
     def create(cls, path: Path, spec: MetaTraining) -> RunDirectory:
         """A new directory, or an empty one; BadInput if it is in use."""
+        remove_leftovers(path / "spec.yaml")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise BadInput(f"{path}: already used; choose another --out, or go on in it with --resume")
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "spec.yaml", to_yaml(spec))
-        return cls(path)
+        return cls(path, spec)
 
     @classmethod
     def reopen(cls, path: Path, requested: MetaTraining | None) -> tuple[RunDirectory, MetaTraining]:
@@ -101,37 +117,62 @@ class RunDirectory:
                     raise BadInput(f"{path / 'spec.yaml'}: {field} differs from the spec that is to be resumed")
             spec = requested.model_copy(update={"record": spec.record})
             write_atomically(path / "spec.yaml", to_yaml(spec))
-        return cls(path), spec
+        return cls(path, spec), spec
+
+    def cut(self, meta_step: int) -> None:
+        """Keep of the tables what was known after `meta_step`."""
+        for table in self._tables():
+            table.cut(meta_step)
 
     def save(self, meta_step: int, leaves: Mapping[str, tf.Tensor]) -> None:
-        """A checkpoint after `meta_step`; a killed process leaves the one before."""
-        variables = {name: tf.Variable(leaf, trainable=False) for name, leaf in leaves.items()}
-        self._manager(tf.train.Checkpoint(leaves=variables)).save(checkpoint_number=meta_step)
+        """A checkpoint after `meta_step`; Failure if it cannot be written, and those before are as they were."""
+        # A checkpoint must not outlive the rows that lead to it.
+        for table in self._tables():
+            table.sync()
+        self._checkpoints.save(meta_step, leaves)
 
     def restore(self) -> dict[str, tf.Tensor] | None:
-        """The leaves of the newest checkpoint that can be read; None when there is none at all."""
-        paths = list(reversed(self._manager(tf.train.Checkpoint()).checkpoints))
-        for path in paths:
+        """The leaves of the newest checkpoint that is good; None when there is none at all."""
+        return self._checkpoints.restore()
+
+    def event(self, meta_step: int, scalars: Mapping[str, float], histograms: Mapping[str, tf.Tensor] | None = None) -> None:
+        """TensorBoard events. A run can do without them: should they fail to be written, that is said once."""
+        if self._eventless:
+            return
+        with self._tolerance():
+            if self._events is None:
+                self._events = tf.summary.create_file_writer(str(self._events_folder), flush_millis=10_000)
+            # TensorFlow keeps a tensor of every Python number that it has ever converted, but not of numpy's.
+            with self._events.as_default(step=np.int64(meta_step)):
+                # One operation for all of them: tf.summary.scalar takes a millisecond for each.
+                values = [tf.compat.v1.Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+                tf.summary.experimental.write_raw_pb(tf.compat.v1.Summary(value=values).SerializeToString())
+                for name, entries in (histograms or {}).items():
+                    tf.summary.histogram(name, entries)
+
+    def _tables(self) -> tuple[Table, ...]:
+        return self.metrics, self.validation, self.horizons
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Within it no other process can train here; events are complete after it. BadInput if one does already."""
+        with locked(self.path / ".lock") as alone:
+            if not alone:
+                raise BadInput(f"{self.path}: another process is training here")
+            remove_leftovers(self.path / "spec.yaml")
             try:
-                return _read_leaves(path)
-            except Exception:  # TensorFlow's reader raises whatever the damage makes it trip over
-                continue
-        if paths:
-            raise Failure(f"{paths[0]}: no checkpoint of this run can be read")
-        return None
+                yield
+            finally:
+                with self._tolerance():
+                    if self._events is not None:
+                        self._events.close()
+                        self._events = None
 
-    def _manager(self, checkpoint: tf.train.Checkpoint) -> tf.train.CheckpointManager:
-        # Made anew each time: the leaves grow as problem families are drawn for the first time.
-        return tf.train.CheckpointManager(checkpoint, str(self.path / "checkpoints"), max_to_keep=KEPT_CHECKPOINTS)
-
-    def event(self, meta_step: int, scalars: Mapping[str, float]) -> None:
-        """TensorBoard scalars."""
-        if self._events is None:
-            self._events = tf.summary.create_file_writer(str(self.path / "events"), flush_millis=10_000)
-        with self._events.as_default(step=meta_step):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-
-    def close(self) -> None:
-        if self._events is not None:
-            self._events.close()
+    @contextlib.contextmanager
+    def _tolerance(self) -> Iterator[None]:
+        """Within it a failure to write events is a warning, and the end of them."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            self._eventless, self._events = True, None
+            warn(f"{self._events_folder}: no more TensorBoard events: {cause(error)}")

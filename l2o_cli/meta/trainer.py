@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import time
 from collections.abc import Callable
@@ -13,20 +15,23 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from l2o_cli.errors import BadInput, Failure
 from l2o_cli.export.artifact import save_artifact
-from l2o_cli.meta import horizons
-from l2o_cli.meta.estimators import Estimate, truncated_backpropagation
-from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate
-from l2o_cli.meta.population import Population, derive_seed
+from l2o_cli.meta.families import Estimated, Families, within
+from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate, make
+from l2o_cli.meta.population import derive_seed
 from l2o_cli.meta.record import account, with_record
-from l2o_cli.meta.run_directory import RunDirectory
+from l2o_cli.meta.rollback import Rollbacks
+from l2o_cli.meta.run_directory import DIAGNOSTIC, RunDirectory
+from l2o_cli.meta.run_tables import read_table
+from l2o_cli.meta.truncation import packed, weights_layout
 from l2o_cli.meta.validation import Score, Validator, overall
-from l2o_cli.runtime import give_memory_back
+from l2o_cli.meta.watchdog import RunWarning, Watchdog, no_progress
+from l2o_cli.optimizers.base import Weights
 from l2o_cli.spec import MetaTraining
-from problems.transforms import alike
 
 # Purposes for which seeds are derived from the run's seed.
-_WEIGHTS, _POPULATION, _DRAW, _VALIDATION = range(4)
+_WEIGHTS, _POPULATION, _DRAW, _VALIDATION, _PERTURBATIONS = range(5)
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,11 @@ class Progress:
     meta_loss: float  # mean over the families of this step
     inner_steps: int  # of this meta-step, over all instances
     seconds: float  # of this meta-step
+    compile_seconds: float  # of them, of first truncations, which compile
     scores: tuple[Score, ...] = ()  # of the validation, where there was one
     best: bool = False  # whether it was the best so far
+    rolled_back: bool = False  # whether the run then went back to its best weights
+    warnings: tuple[RunWarning, ...] = ()  # of what begins to go wrong
 
 
 class Interrupted(KeyboardInterrupt):
@@ -55,28 +63,15 @@ class Trainer:
         self.optimizer = spec.optimizer.make()
         seed = spec.seed
         self.weights = WeightsInTraining(spec.meta_optimizer, spec.ema, self.optimizer.init_weights(derive_seed(seed, _WEIGHTS)))
-        problems = alike([entry.make() for entry in spec.problems])
-        self.populations = [
-            Population(
-                problem, self.optimizer, spec.horizon, entry.instances or spec.instances, derive_seed(seed, _POPULATION, index)
-            )
-            for index, (entry, problem) in enumerate(zip(spec.problems, problems, strict=True))
-        ]
-        # Families of equal structure share a compilation.
-        estimates = {
-            problem.structure: truncated_backpropagation(
-                problem, self.optimizer, spec.objective, spec.estimator, spec.truncation.maximum, xla
-            )
-            for problem in problems
-        }
-        self._estimates = [estimates[problem.structure] for problem in problems]
+        self.families = Families(spec, self.optimizer, derive_seed(seed, _POPULATION), derive_seed(seed, _PERTURBATIONS), xla)
         self._validator = Validator(spec.validation, spec.objective, self.optimizer, derive_seed(seed, _VALIDATION), xla)
-        self._seen: set[int] = set()  # families that were estimated in this process
+        self._watchdog = Watchdog()  # when the run begins, one that knows its tables
         self.meta_step = 0  # updates made
         self.inner_steps = 0
         self.seconds = 0.0
         self.best_score = np.inf
         self.best = self.weights.average
+        self._rollbacks = Rollbacks(spec.validation.rollback)
 
     @classmethod
     def open(cls, spec: MetaTraining | None, out: Path, *, resume: bool = False, xla: bool = True) -> Trainer:
@@ -87,138 +82,162 @@ class Trainer:
         """
         if not resume:
             assert spec is not None
+            make(spec.meta_optimizer)  # a checkpoint it names may be missing: said before a directory is made
             spec = with_record(spec)
             return cls(spec, RunDirectory.create(out, spec), xla)
         directory, spec = RunDirectory.reopen(out, spec)
         trainer = cls(spec, directory, xla)
         leaves = directory.restore()
         if leaves is not None:
-            trainer._restore(leaves)
+            try:
+                trainer._restore(leaves)
+            except KeyError as error:
+                raise Failure(f"{out}: its checkpoint has no {error}; it is of another version of l2o") from None
         return trainer
 
-    def run(self, watch: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False) -> None:
-        """Train to the end and write the artifact.
+    @property
+    def complete(self) -> bool:
+        return self.meta_step >= self.spec.meta_steps
+
+    def run(self, watch: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False, until: float = math.inf) -> None:
+        """Train to the end, or until time is up; then the run is saved and the best weights so far are in its artifact.
 
         Args:
             watch: called after each meta-step.
             stop: asked after each meta-step; when it says so the run is saved and `Interrupted` raised.
+            until: when time is up, on the clock of `time.monotonic()`; the meta-step under way is finished.
         """
         spec = self.spec
-        self.directory.metrics.cut(self.meta_step)
-        self.directory.validation.cut(self.meta_step)
-        with ThreadPoolExecutor(min(spec.families_per_step, os.cpu_count() or 1)) as pool:
-            while self.meta_step < spec.meta_steps:
+        with self.directory.in_use(), ThreadPoolExecutor(min(spec.families_per_step, os.cpu_count() or 1)) as pool:
+            self.directory.cut(self.meta_step)
+            self._watchdog = self._informed_watchdog()
+            late = False
+            while not self.complete and not late:
                 watch(self._step(pool))
-                last = self.meta_step == spec.meta_steps
-                stopping = stop()
-                if last or stopping or self.meta_step % spec.checkpoint_every == 0:
+                stopping, late = stop(), time.monotonic() >= until
+                if self.complete or stopping or late or self.meta_step % spec.checkpoint_every == 0:
                     self.directory.save(self.meta_step, self._snapshot())
-                if stopping and not last:
-                    self.directory.close()
+                if stopping and not self.complete:
                     raise Interrupted
-        self.directory.close()
-        weights = {name: np.asarray(value) for name, value in self.best.items()}
-        save_artifact(self.directory.artifact, self.optimizer, weights, {"meta_training": self._account()})
+            weights = {name: np.asarray(value) for name, value in self._best_so_far().items()}
+            save_artifact(self.directory.artifact, self.optimizer, weights, {"meta_training": self._account()})
+
+    def _best_so_far(self) -> Weights:
+        """The averaged weights with the best score, or as they are before the first validation."""
+        return self.best if self.best_score < math.inf else self.weights.average
 
     def _step(self, pool: ThreadPoolExecutor) -> Progress:
         spec, began = self.spec, time.perf_counter()
         rng = np.random.default_rng(derive_seed(spec.seed, _DRAW, self.meta_step))
-        odds = np.array([entry.weight for entry in spec.problems])
-        count = min(spec.families_per_step, len(odds))
-        drawn = [int(index) for index in rng.choice(len(odds), count, replace=False, p=odds / odds.sum())]
-        lengths = [int(length) for length in horizons.draw(spec.truncation, rng, count)]
         weights = self.weights.current
-        for index in drawn:
-            if index not in self._seen:
-                # Here, since what threads trace has another order each time.
-                self._estimates[index].trace(weights, self.populations[index].carry(weights, self.meta_step))
-
-        # The families are independent: they keep both cores busy, and are combined in the order they were drawn.
-        def estimate(index: int, length: int) -> Estimate:
-            carry = self.populations[index].carry(weights, self.meta_step)
-            result = self._estimates[index](weights, carry, tf.constant(length))
-            if index not in self._seen:
-                # The first call compiles; of a hundred families what it leaves behind adds up to gigabytes.
-                self._seen.add(index)
-                give_memory_back()
-            return result
-
-        estimates = list(pool.map(estimate, drawn, lengths))
+        estimated = self.families.estimate(pool, self.families.draw(rng, self.meta_step), weights, self.meta_step)
         rate = learning_rate(spec.meta_optimizer, self.meta_step, spec.meta_steps)
-        mean_norm = self.weights.apply([result.gradient for result in estimates], rate)
+        gradients = tf.stack([part.estimate.gradient for part in estimated])  # [F, W]
+        if spec.objective.weight_decay:
+            gradients += spec.objective.weight_decay * packed(weights, weights_layout(weights))
+        applied = self.weights.apply(gradients, rate, self.meta_step)
         self.meta_step += 1
-        replaced = []
-        for index, result in zip(drawn, estimates, strict=True):
-            replaced.append(self.populations[index].advance(result.carry, self.weights.current, self.meta_step))
-
+        current = self.weights.current
+        replaced = [
+            self.families.populations[part.family].advance(part.estimate.particles, current, self.meta_step) for part in estimated
+        ]
         seconds = time.perf_counter() - began
-        made = [length * self.populations[index].instances for index, length in zip(drawn, lengths, strict=True)]
-        inner_steps = sum(made)
+        inner_steps = sum(part.inner_steps for part in estimated)
         self.inner_steps += inner_steps
-        rows: list[dict[str, Any]] = [
-            {
-                "meta_step": self.meta_step,
-                "problem": spec.problems[index].title,
-                "truncation": length,
-                "meta_loss": float(result.meta_loss),
-                "gradient_norm": float(result.norm),
-                "nonfinite_entries": int(result.nonfinite),
-                "diverged": int(result.diverged),
-                "replaced": resets,
-                "mean_norm": mean_norm,
-                "learning_rate": rate,
-                "inner_steps": own_steps,
-                "seconds": round(seconds, 4),
-            }
-            for index, length, result, resets, own_steps in zip(drawn, lengths, estimates, replaced, made, strict=True)
+        common = {"mean_norm": applied.norm, "skipped": int(applied.skipped), "learning_rate": rate}
+        rows = [
+            {"meta_step": self.meta_step, **_row(part), "replaced": resets, **common, "seconds": round(seconds, 4)}
+            for part, resets in zip(estimated, replaced, strict=True)
         ]
         self.directory.metrics.append(rows)
+        self.directory.horizons.append(
+            {"meta_step": self.meta_step, "problem": part.title, "horizon": horizon}
+            for part in estimated
+            for horizon in self.families.populations[part.family].begun()
+        )
         self.directory.event(
             self.meta_step,
             {f"meta_loss/{row['problem']}": row["meta_loss"] for row in rows}
-            | {"mean_norm": mean_norm, "learning_rate": rate, "inner_steps_per_second": inner_steps / seconds},
+            | {
+                f"estimator/{name}/{part.title}": float(value)
+                for part in estimated
+                for name, value in part.estimate.diagnostics.items()
+            }
+            | {"mean_norm": applied.norm, "learning_rate": rate, "inner_steps_per_second": inner_steps / seconds},
         )
-        scores, best = self._validate()
+        scores, best, rolled_back = self._validate()
         self.seconds += time.perf_counter() - began
         meta_loss = float(np.mean([row["meta_loss"] for row in rows]))
-        return Progress(self.meta_step, spec.meta_steps, meta_loss, inner_steps, seconds, scores, best)
+        compile_seconds = max(part.compile_seconds for part in estimated)
+        warnings = self._watchdog.step(rows) + self._watchdog.validated(
+            [{"meta_step": self.meta_step, **vars(entry)} for entry in scores]
+        )
+        return Progress(
+            self.meta_step,
+            spec.meta_steps,
+            meta_loss,
+            inner_steps,
+            seconds,
+            compile_seconds,
+            scores,
+            best,
+            rolled_back,
+            tuple(warnings),
+        )
 
-    def _validate(self) -> tuple[tuple[Score, ...], bool]:
-        """Score the averaged weights when it is time to, and keep them if they are the best so far."""
+    def _informed_watchdog(self) -> Watchdog:
+        """One that knows the meta-steps made before this process; what it had to say of them was said then."""
+        watchdog = Watchdog(no_progress(self.spec.objective.model_dump()))
+        with contextlib.suppress(BadInput):  # a damaged table; training goes on without
+            watchdog.replay(*(read_table(self.directory.path / f"{name}.csv") for name in ("metrics", "validation")))
+        return watchdog
+
+    def _validate(self) -> tuple[tuple[Score, ...], bool, bool]:
+        """Score the averaged weights when it is time to, keep them if they are the best so far, or go back to those.
+
+        Returns:
+            The scores, whether they are the best, whether the run went back.
+        """
         validation = self.spec.validation
         if not validation.problems:
             self.best = self.weights.average
-            return (), False
+            return (), False, False
         if self.meta_step % validation.every and self.meta_step != self.spec.meta_steps:
-            return (), False
+            return (), False, False
         scores = self._validator.scores(self.weights.average)
         score = overall(scores)
+        rolled_back = self._rollbacks.validated(self.weights, score, self.best_score)
+        if rolled_back:
+            # Instances that the weights given up have led somewhere tell little about those returned to.
+            self.families.restart()
         best = score < self.best_score
         if best:
             self.best_score, self.best = score, self.weights.average
-        self.directory.validation.append({"meta_step": self.meta_step, **vars(entry)} for entry in scores)
+        self.directory.validation.append(
+            {"meta_step": self.meta_step, **vars(entry), "rolled_back": int(rolled_back)} for entry in scores
+        )
         self.directory.event(
             self.meta_step,
-            {f"validation/{entry.problem}": entry.objective for entry in scores} | {"validation": score},
+            {f"validation/{entry.problem}": entry.objective for entry in scores}
+            | {"validation": score, "rollbacks": self._rollbacks.count},
+            {f"average/{name}": value for name, value in self.weights.average.items()},
         )
-        return tuple(scores), best
+        return tuple(scores), best, rolled_back
 
     def _snapshot(self) -> dict[str, tf.Tensor]:
         leaves = self.weights.snapshot()
         leaves |= {f"best/{name}": value for name, value in self.best.items()}
         leaves["progress"] = tf.constant([self.meta_step, self.inner_steps, self.seconds, self.best_score], tf.float64)
-        for index, population in enumerate(self.populations):
-            leaves |= {f"population/{index}/{path}": leaf for path, leaf in population.snapshot().items()}
-        return leaves
+        leaves |= {f"rollback/{path}": leaf for path, leaf in self._rollbacks.snapshot().items()}
+        return leaves | {f"family/{path}": leaf for path, leaf in self.families.snapshot().items()}
 
     def _restore(self, leaves: dict[str, tf.Tensor]) -> None:
         self.weights.restore(leaves)
         self.best = {name: leaves[f"best/{name}"] for name in self.best}
         meta_step, inner_steps, self.seconds, self.best_score = (float(value) for value in leaves["progress"])
         self.meta_step, self.inner_steps = int(meta_step), int(inner_steps)
-        for index, population in enumerate(self.populations):
-            prefix = f"population/{index}/"
-            population.restore({path.removeprefix(prefix): leaf for path, leaf in leaves.items() if path.startswith(prefix)})
+        self._rollbacks.restore(within("rollback/", leaves))
+        self.families.restore(within("family/", leaves))
 
     def describe(self) -> str:
         """What is trained on what, in one line."""
@@ -229,9 +248,10 @@ class Trainer:
 
     def _account(self) -> dict:
         """What the artifact's card says of the run."""
-        validation = {"best_validation_objective": self.best_score} if self.spec.validation.problems else {}
+        validation = {"best_validation_objective": self.best_score} if self.best_score < math.inf else {}
         done = {"meta_steps": self.meta_step, "inner_steps": self.inner_steps, "seconds": round(self.seconds, 1)}
-        return account(self.spec) | done | validation
+        planned = {"complete": self.complete, "meta_steps_planned": self.spec.meta_steps}
+        return account(self.spec) | planned | done | validation
 
     def summary(self) -> dict:
         """The outcome of the run."""
@@ -239,9 +259,27 @@ class Trainer:
             "run": str(self.directory.path),
             "artifact": str(self.directory.artifact),
             "meta_steps": self.meta_step,
+            "meta_steps_planned": self.spec.meta_steps,
             "inner_steps": self.inner_steps,
             "seconds": round(self.seconds, 1),
         }
-        if self.spec.validation.problems:
+        if self.best_score < math.inf:
             rows["best_validation_objective"] = round(self.best_score, 4)
         return rows
+
+
+def _row(part: Estimated) -> dict[str, Any]:
+    """What metrics.csv says of a family's part of a meta-step."""
+    estimate = part.estimate
+    diagnostics = {name: float(value) for name, value in estimate.diagnostics.items() if "/" not in name}
+    return {
+        "problem": part.title,
+        "truncation": part.length,
+        "meta_loss": float(estimate.meta_loss),
+        "gradient_norm": float(estimate.norm),
+        "nonfinite_entries": int(estimate.nonfinite),
+        "diverged": estimate.diverged,
+        "inner_steps": part.inner_steps,
+        "compile_seconds": round(part.compile_seconds, 4),
+        **{DIAGNOSTIC.format(name): value for name, value in diagnostics.items()},
+    }

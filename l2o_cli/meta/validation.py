@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
-from l2o_cli.meta.objectives import run_objective
+from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.population import derive_seed
+from l2o_cli.meta.truncation import Truncation, packed, weights_layout
 from l2o_cli.optimizers.base import Optimizer, Weights
-from l2o_cli.rollout import RUNNING, Rollout
-from l2o_cli.spec import Objective, Validation
+from l2o_cli.rollout import RUNNING, Carry, start
+from l2o_cli.spec import Estimator, Objective, Validation
+from problems.adam_table import adam_row
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Score:
     """How weights did on one problem."""
 
     problem: str
-    objective: float  # mean over instances and steps, diverged steps at their worst; less is better
+    objective: float  # mean over the instances, diverged steps at their worst; less is better
     final_ratio: float  # median over instances of the last loss divided by the first
     diverged: int  # instances
 
@@ -28,26 +31,29 @@ class Validator:
     """Runs weights on the validation problems, always the same instances, minibatches and noise."""
 
     def __init__(self, spec: Validation, objective: Objective, optimizer: Optimizer, seed: int, xla: bool):
-        self._spec, self._objective = spec, objective
+        self._steps = tf.constant(spec.steps)
         weights = optimizer.init_weights(0)
+        self._layout = weights_layout(weights)
+        objective = objective.model_copy(update={"imitation": None})
         self._runs = []
-        for index, problem_spec in enumerate(spec.problems):
-            rollout = Rollout(problem_spec.make(), optimizer, maximum=spec.steps, xla=xla)
+        for index, entry in enumerate(spec.problems):
+            problem = entry.make()
+            measured = MeasuredObjective(objective, problem, adam_row(entry.title), entry.title)
+            whole = Truncation(problem, optimizer, self._layout, measured, Estimator(divergence=None), spec.steps, xla)
             # Learned initial states are read from the weights again when the run begins.
-            carry = rollout.start(weights, derive_seed(seed, index), spec.instances)
-            self._runs.append((problem_spec.title, rollout, carry))
+            carry = start(problem, optimizer, weights, derive_seed(seed, index), spec.instances)
+            self._runs.append((entry.title, whole, carry))
 
     def scores(self, weights: Weights) -> list[Score]:
-        return [self._score(title, rollout, carry, weights) for title, rollout, carry in self._runs]
+        vector = packed(weights, self._layout)
+        return [self._score(title, whole, carry, vector) for title, whole, carry in self._runs]
 
-    def _score(self, title, rollout, carry, weights) -> Score:
-        after, losses = rollout(weights, carry, self._spec.steps)
-        bound = rollout.problem.lower_bound(carry.task)
-        objectives = run_objective(self._objective, losses, after.initial_loss, bound).numpy()
+    def _score(self, title: str, whole: Truncation, carry: Carry, vector: tf.Tensor) -> Score:
+        values, after, losses = whole.run(vector, carry, self._steps)
         ratios = losses[-1].numpy() / after.initial_loss.numpy()
         ratios = np.where(np.isfinite(ratios), ratios, np.inf)
         diverged = int((after.diverged.numpy() != RUNNING).sum())
-        return Score(title, float(objectives.mean()), float(np.median(ratios)), diverged)
+        return Score(title, float(np.mean(values)), float(np.median(ratios)), diverged)
 
 
 def overall(scores: Sequence[Score]) -> float:

@@ -23,6 +23,10 @@ class Optimizer(abc.ABC):
     `weights` are what meta-training learns (for hand-designed optimizers: their hyperparameters); nothing of a run lives in
     the object itself, so one optimizer serves any number of problems and threads.
 
+    Each leaf of `weights` has the shape in which `init_weights` made it, [*shape], and is shared by all instances, or has the
+    instance axis in front, [I, *shape], and gives each instance its own. Every function takes both, leaf by leaf, and tells
+    them apart by the rank; what it computes of an instance is what it would compute of that instance alone.
+
     Every leaf of `state` has the shape [F, I, N] (N is P, T or 1): the instance axis is always the second, so that
     instances can be frozen, reset, repeated and joined without knowing which optimizer they belong to.
     """
@@ -71,7 +75,7 @@ class Optimizer(abc.ABC):
         """One step.
 
         Args:
-            weights: as `init_weights` made them; hyperparameters may carry the instance axis, [I].
+            weights: each leaf [*shape] or [I, *shape].
             state: as `init_state` or the previous `update` made it.
             params: [I, P].
             gradients: [I, P], taken at `evaluation_point`.
@@ -85,6 +89,12 @@ class Optimizer(abc.ABC):
 
 
 def per_instance(value: Array) -> Array:
-    """A hyperparameter, scalar or [I], shaped to broadcast against [I, P]."""
+    """A leaf of the weights that is added or multiplied, shaped to broadcast against [..., I, N].
+
+    Args:
+        value: a scalar [], or [I], which becomes [I, 1]; a bias [K, 1, 1], or [I, K, 1, 1], which becomes [K, I, 1].
+    """
     value = ops.convert_to_tensor(value)
-    return ops.reshape(value, (-1, 1)) if len(value.shape) == 1 else value
+    if len(value.shape) == 1:
+        return value[:, None]
+    return ops.transpose(value[..., 0], (1, 0, 2)) if len(value.shape) == 4 else value

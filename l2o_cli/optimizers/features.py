@@ -13,6 +13,7 @@ from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
 SQUARE_EPSILON = 1e-12  # added to every square that is averaged
 ROOT_EPSILON = 1e-16  # added under every root
 GRADIENT_LIMIT = 1e18  # larger gradients would have no finite square in float32
+ASINH_SERIES = (1.0, -1 / 6, 3 / 40, -5 / 112, 35 / 1152, -63 / 2816)  # of asinh(x) / x, in powers of x^2
 
 
 def time_scale_exponents(scales: int) -> np.ndarray:
@@ -29,9 +30,23 @@ def average(old: Array, new: Array, log_decay: Array, without_history: Array) ->
     return new + decay * (old - new)
 
 
+@ops.custom_gradient
+def asinh(values: Array) -> Array:
+    """log(x + sqrt(x^2 + 1)) to about 3e-7 of itself, constant beyond 1e18; half the time of XLA's own on a CPU."""
+    size = ops.minimum(ops.abs(values), GRADIENT_LIMIT)
+    square = ops.square(size)
+    root = ops.sqrt(square + 1.0)
+    series = ops.zeros_like(values)
+    for coefficient in ASINH_SERIES[::-1]:
+        series = coefficient + square * series
+    # Near 0 the logarithm of what was rounded near 1 would be far off.
+    result = ops.where(size < 0.25, values * series, ops.sign(values) * ops.log(size + root))
+    return result, lambda upstream: upstream / root
+
+
 def scaled(gradients: Array, squares: Array) -> Array:
     """asinh(g / sqrt(lambda)): the gradient in units of its own size, compressed where it is large."""
-    return ops.arcsinh(gradients * ops.rsqrt(squares + ROOT_EPSILON))
+    return asinh(gradients * ops.rsqrt(squares + ROOT_EPSILON))
 
 
 def neighbour_products(values: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers import features
-from l2o_cli.optimizers.base import Optimizer, State, Weights
+from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
 from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
 from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
 
@@ -162,7 +162,7 @@ class HierarchicalRNN(Optimizer):
             return state
         mask = ops.reshape(fresh, (1, -1, 1))
         learned = {
-            level: ops.where(mask, weights[f"{level}/initial"], state[level])
+            level: ops.where(mask, per_instance(weights[f"{level}/initial"]), state[level])
             for level, _ in zip(LEVELS, self.hidden, strict=False)
         }
         return {**state, **learned}
@@ -173,30 +173,32 @@ class HierarchicalRNN(Optimizer):
     def update(self, weights, state, params, gradients, loss, step, layout):
         first = ops.reshape(ops.equal(step, 0), (1, -1, 1))
         averages = self._averages(weights, state, gradients, first)
-        scaled, inputs = self._inputs(averages, state["log_rate"], layout)
-        levels = self._levels(weights, state, inputs, layout)
-        outputs = matmul(weights["readout"], levels["parameter"])
+        scaled, parts = self._inputs(averages, state["log_rate"], layout)
+        levels = self._levels(weights, state, parts, layout)
+        readout = weights["readout"]
+        rows = [readout[..., :2, :], readout[..., 4:, :]] if self.attention else [readout[..., :2, :]]
+        outputs = matmul(ops.concatenate(rows, axis=-2), levels["parameter"])
 
-        rate_change = outputs[1:2] + weights["rate_bias"]
+        rate_change = outputs[1:2] + per_instance(weights["rate_bias"])
         if self.rate_change_limit is not None:
             rate_change = self.rate_change_limit * ops.tanh(rate_change / self.rate_change_limit)
         log_rate = _clip_straight_through(state["log_rate"] + rate_change)
         carried_rate = log_rate
         if self.rate_momentum:
-            momentum = ops.sigmoid(weights["rate_momentum"])
+            momentum = ops.sigmoid(per_instance(weights["rate_momentum"]))
             carried_rate = log_rate + momentum * (state["log_rate"] - log_rate)
 
-        move = ops.exp(log_rate + weights["step_offset"]) * self._direction(weights, outputs[:1], scaled, 0, layout)
+        move = ops.exp(log_rate + per_instance(weights["step_offset"])) * self._direction(weights, outputs[:1], scaled, 0, layout)
         new_state = {**averages, **levels, "log_rate": carried_rate}
         if self.attention:
-            attended = ops.exp(log_rate) * self._direction(weights, outputs[4:5], scaled, 1, layout)
+            attended = ops.exp(log_rate) * self._direction(weights, outputs[2:3], scaled, 1, layout)
             new_state["offset"] = move - attended
         return params - move[0], new_state
 
     def _averages(self, weights: Weights, state: State, gradients: Array, first: Array) -> State:
         """The gradient averages and second moments after this gradient, with decays read out of the parameter's state."""
         gradient = ops.clip(gradients, -features.GRADIENT_LIMIT, features.GRADIENT_LIMIT)[None]
-        logits = matmul(weights["readout"][2:4], state["parameter"]) + weights["decay_bias"]
+        logits = matmul(weights["readout"][..., 2:4, :], state["parameter"]) + per_instance(weights["decay_bias"])
         log_decays = ops.log_sigmoid(logits)
         exponents = features.time_scale_exponents(self.time_scales)
         momenta = features.average(state["momenta"], gradient, exponents * log_decays[:1], first)
@@ -207,10 +209,10 @@ class HierarchicalRNN(Optimizer):
         squares = features.average(state["squares"], squared, square_exponents * log_decays[1:], untouched)
         return {"momenta": momenta, "squares": squares}
 
-    def _inputs(self, averages: State, log_rate: Array, layout: Layout) -> tuple[Array, Array]:
-        """The scaled gradient averages [S, I, P] and the whole feature vector [F, I, P]."""
+    def _inputs(self, averages: State, log_rate: Array, layout: Layout) -> tuple[Array, list[Array]]:
+        """The scaled gradient averages [S, I, P] and the feature vector, in parts of together F rows, [.., I, P]."""
         momenta, squares = averages["momenta"], averages["squares"]
-        scaled = features.scaled(momenta, squares) if self.dynamic_scaling else ops.arcsinh(momenta)
+        scaled = features.scaled(momenta, squares) if self.dynamic_scaling else features.asinh(momenta)
         parts = [scaled]
         if self.grad_products:
             parts.append(features.neighbour_products(scaled))
@@ -225,9 +227,9 @@ class HierarchicalRNN(Optimizer):
             parts.append(ops.relu(log_rate - high) - ops.relu(low - log_rate))
         if self.absolute_rate:
             parts.append(log_rate - TYPICAL_LOG_RATE)
-        return scaled, ops.concatenate(parts, axis=0)
+        return scaled, parts
 
-    def _levels(self, weights: Weights, state: State, inputs: Array, layout: Layout) -> State:
+    def _levels(self, weights: Weights, state: State, parts: list[Array], layout: Layout) -> State:
         """The new hidden states: parameters first, with the old states above them, then tensors, then the problem."""
         instances = state["parameter"].shape[1]
         above = [state[level] for level in LEVELS[1 : len(self.hidden)]]
@@ -237,9 +239,10 @@ class HierarchicalRNN(Optimizer):
         if above:
             from_above = matmul(weights["parameter/from_above"], ops.concatenate(tall, axis=0))
             bias = spread(from_above, layout)
-        new = {"parameter": gru(weights, "parameter", inputs, state["parameter"], bias)}
+        new = {"parameter": gru(weights, "parameter", ops.concatenate(parts, axis=0), state["parameter"], bias)}
         if len(self.hidden) > 1:
-            seen = ops.concatenate([tensor_mean(new["parameter"], layout), tensor_mean(inputs, layout)], axis=0)
+            # Part by part: of the concatenated features XLA would make a second copy to take their means.
+            seen = ops.concatenate([tensor_mean(part, layout) for part in (new["parameter"], *parts)], axis=0)
             bias = matmul(weights["tensor/from_above"], above[1]) if len(self.hidden) > 2 else 0.0
             new["tensor"] = gru(weights, "tensor", seen, state["tensor"], bias)
         if len(self.hidden) > 2:
@@ -251,7 +254,7 @@ class HierarchicalRNN(Optimizer):
         """A direction [1, I, P]: the readout, plus the shortcut from the gradients, divided by its RMS over each tensor."""
         direction = readout
         if self.gradient_shortcut:
-            direction = direction + matmul(weights["shortcut"][row : row + 1], scaled)
+            direction = direction + matmul(weights["shortcut"][..., row : row + 1, :], scaled)
         return features.divided_by_tensor_rms(direction, layout) if self.normalize_direction else direction
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers.base import Weights
+from l2o_cli.optimizers.base import Weights, per_instance
 from l2o_cli.optimizers.packing import Array
 
 GATE_BIAS = 2.2  # sigmoid(2.2) = 0.9: a new unit keeps most of its state
@@ -17,7 +17,9 @@ def normal_matrix(rng: np.random.Generator, rows: int, columns: int, fan_in: int
 
 
 def matmul(matrix: Array, values: Array) -> Array:
-    """[K, F] x [F, I, N] -> [K, I, N]."""
+    """[K, F] x [F, I, N] -> [K, I, N]; each instance may have a matrix of its own, [I, K, F]."""
+    if len(matrix.shape) == 3:
+        return ops.einsum("ikf,fin->kin", matrix, values)
     lead, shape = matrix.shape[0], ops.shape(values)
     flat = ops.matmul(matrix, ops.reshape(values, (shape[0], -1)))
     return ops.reshape(flat, (lead, shape[1], shape[2]))
@@ -46,7 +48,7 @@ def gru(weights: Weights, prefix: str, inputs: Array, hidden: Array, extra_bias:
         extra_bias: [3 K, I, N], added before the nonlinearities.
     """
     units = hidden.shape[0]
-    drive = matmul(weights[f"{prefix}/input"], inputs) + weights[f"{prefix}/bias"] + extra_bias
+    drive = matmul(weights[f"{prefix}/input"], inputs) + per_instance(weights[f"{prefix}/bias"]) + extra_bias
     gates = ops.sigmoid(drive[: 2 * units] + matmul(weights[f"{prefix}/recurrent_gates"], hidden))
     reset, update = gates[:units], gates[units:]
     candidate = ops.tanh(drive[2 * units :] + matmul(weights[f"{prefix}/recurrent_candidate"], reset * hidden))

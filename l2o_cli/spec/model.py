@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import pydantic
+from pydantic import Field
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Model(pydantic.BaseModel):

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from l2o_cli.errors import BadInput
+from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.model import Model
 from l2o_cli.spec.names import Misplaced, first_problem, make_problem, unknown
 from l2o_cli.spec.text import parse_yaml
@@ -56,6 +57,8 @@ class ProblemSpec(Model):
     label: str | None = Field(None, description="its name in the results; default: made from name and options")
     instances: PositiveInt | None = Field(None, description="instances that run together; default: those of the run")
     draws: PositiveInt = Field(1, description="families drawn from the distributions among the options")
+    truncation: Lengths | None = Field(None, description="lengths of its truncations; default: those of the run")
+    horizon: Lengths | None = Field(None, description="lengths of its inner runs; default: those of the run")
 
     def make(self) -> Problem:
         return make_problem(self.name, self.options, [transform.model_dump() for transform in self.transforms])
@@ -85,6 +88,8 @@ class EnsembleSpec(Model):
     without: tuple[str, ...] = Field((), description="patterns of labels that are left out")
     transforms: tuple[TransformSpec, ...] = Field((), description="transformations around each family")
     instances: PositiveInt | None = Field(None, description="instances of each family; default: as the ensemble says")
+    truncation: Lengths | None = Field(None, description="lengths of their truncations; default: as the ensemble says")
+    horizon: Lengths | None = Field(None, description="lengths of their inner runs; default: as the ensemble says")
 
     def families(self) -> list[ProblemSpec]:
         """Its families, whose weights add up to `weight`; BadInput if there is none."""
@@ -105,6 +110,8 @@ class EnsembleSpec(Model):
                     "weight": entry.weight * self.weight / total,
                     "transforms": (*entry.transforms, *self.transforms),
                     "instances": self.instances or entry.instances,
+                    "truncation": self.truncation or entry.truncation,
+                    "horizon": self.horizon or entry.horizon,
                     "label": entry.title + "".join(f"+{transform.name}" for transform in self.transforms),
                 }
             )

@@ -15,7 +15,7 @@ from l2o_cli.export.attention import AttentionCallback
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.packing import pack, unpack
-from l2o_cli.rollout import layout_of, rollout, start
+from l2o_cli.rollout import Stepping, layout_of, rollout, start
 from problems.base import Problem
 
 SEED = 5
@@ -63,7 +63,7 @@ def reference(loaded, data, model):
 
     def step():
         nonlocal carry
-        carry, _ = rollout(problem, rule, weights, carry, 1, maximum=1)
+        carry, _ = rollout(Stepping(problem, rule), weights, carry, 1, maximum=1)
         return [value[0].numpy() for value in unpack(carry.params, layout).values()]
 
     return step

@@ -1,27 +1,42 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from l2o_cli.meta.estimators import ESTIMATORS
+from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.population import Population, derive_seed
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
-from l2o_cli.spec import Lengths
+from l2o_cli.spec import Estimator, Lengths, Objective
 from problems.quadratics import Quadratic
 from problems.transforms import GradientNoise
 
 LENGTHS = Lengths(distribution="log_uniform", minimum=10, maximum=1000)
 
 
-def population():
-    optimizer = HierarchicalRNN(hidden=(3, 2))
-    weights = optimizer.init_weights(0)
-    return Population(GradientNoise(Quadratic(3)), optimizer, LENGTHS, instances=4, seed=5), weights
+def population(name="truncated_backpropagation", **options):
+    problem, optimizer, spec = GradientNoise(Quadratic(3)), HierarchicalRNN(hidden=(3, 2)), Estimator(name=name)
+    estimator = ESTIMATORS[name](problem, optimizer, MeasuredObjective(Objective(), problem), spec, 50, xla=False)
+    weights = {name: tf.constant(value) for name, value in optimizer.init_weights(0).items()}
+    return Population(problem, estimator, LENGTHS, instances=4, seed=5, **options), weights
+
+
+def carry_of(people, weights, meta_step):
+    (carry,) = people.particles(weights, meta_step).carries
+    return carry
+
+
+def hand_over(people, carry, weights, meta_step):
+    """Let the population go on with `carry`."""
+    particles = people.particles(weights, meta_step)._replace(carries=(carry,))
+    return people.advance(particles, weights, meta_step)
 
 
 def test_only_finished_and_diverged_instances_are_replaced():
     people, weights = population()
-    old = people.carry(weights, 0)._replace(step=tf.constant([20, 20, 20, 20]), diverged=tf.constant([-1, -1, 7, -1]))
+    old = carry_of(people, weights, 0)._replace(step=tf.constant([20, 20, 20, 20]), diverged=tf.constant([-1, -1, 7, -1]))
     people.horizon = np.array([21, 20, 30, 25], np.int32)
-    assert people.advance(old, weights, meta_step=1) == 2
-    new = people.carry(weights, 1)
+    assert hand_over(people, old, weights, 1) == 2
+    new = carry_of(people, weights, 1)
     for kept in (0, 3):
         assert np.array_equal(new.params[kept], old.params[kept])
         assert np.array_equal(new.task["inner/w"][kept], old.task["inner/w"][kept])
@@ -36,29 +51,56 @@ def test_only_finished_and_diverged_instances_are_replaced():
 
 def test_replacements_depend_on_the_seed_and_the_meta_step_alone():
     (first, weights), (second, _) = population(), population()
-    first.carry(weights, 0), second.carry(weights, 0)
+    first.particles(weights, 0), second.particles(weights, 0)
     for people in (first, second):
         people.horizon[:] = 0
-        people.advance(people.carry(weights, 0), weights, meta_step=3)
-    tf.nest.map_structure(np.testing.assert_array_equal, first.carry(weights, 3), second.carry(weights, 3))
+        people.advance(people.particles(weights, 0), weights, meta_step=3)
+    tf.nest.map_structure(np.testing.assert_array_equal, first.particles(weights, 3), second.particles(weights, 3))
     second.horizon[:] = 0
-    second.advance(second.carry(weights, 3), weights, meta_step=4)
-    assert not np.array_equal(first.carry(weights, 4).params, second.carry(weights, 4).params)
+    second.advance(second.particles(weights, 3), weights, meta_step=4)
+    assert not np.array_equal(carry_of(first, weights, 4).params, carry_of(second, weights, 4).params)
 
 
-def test_a_snapshot_holds_no_task_and_restores_everything():
-    people, weights = population()
+@pytest.mark.parametrize("name", ["truncated_backpropagation", "pes"])
+def test_a_snapshot_holds_no_task_and_restores_everything(name):
+    people, weights = population(name)
     assert people.snapshot() == {}
-    old = people.carry(weights, 2)
+    old = people.particles(weights, 2)
     people.horizon = np.array([9, 0, 9, 9], np.int32)
-    people.advance(old._replace(step=tf.constant([5, 5, 5, 5])), weights, meta_step=7)
+    carries = tuple(carry._replace(step=tf.constant([5, 5, 5, 5])) for carry in old.carries)
+    people.advance(old._replace(carries=carries, drift=old.drift + 1.0), weights, meta_step=7)
     leaves = people.snapshot()
-    assert not any(name.startswith("task") for name in leaves)
-    again, _ = population()
+    assert not any("task" in leaf for leaf in leaves)
+    again, _ = population(name)
     again.restore(leaves)
     assert again.snapshot().keys() == leaves.keys()  # before it is asked for its instances
-    tf.nest.map_structure(np.testing.assert_array_equal, again.carry(weights, 7), people.carry(weights, 7))
+    tf.nest.map_structure(np.testing.assert_array_equal, again.particles(weights, 7), people.particles(weights, 7))
     np.testing.assert_array_equal(again.horizon, people.horizon)
+
+
+def test_an_instance_that_is_replaced_begins_without_perturbations():
+    people, weights = population("pes")
+    old = people.particles(weights, 0)
+    people.horizon = np.array([9, 0, 9, 9], np.int32)
+    people.advance(old._replace(drift=old.drift + 1.0), weights, meta_step=1)
+    drift = people.particles(weights, 1).drift.numpy()
+    assert drift.shape[1] == sum(int(tf.size(value)) for value in weights.values())
+    assert (drift[1] == 0).all() and (drift[[0, 2, 3]] == 1).all()
+
+
+def test_whole_runs_begin_anew_each_time():
+    people, weights = population("full_es")
+    people.horizon[:] = 1000
+    assert people.advance(people.particles(weights, 0), weights, meta_step=1) == 4
+
+
+def test_the_first_instances_are_out_of_phase_unless_they_are_not_to_be():
+    whole, parted = (population(**options)[0] for options in ({}, {"shortest": 1}))
+    _, weights = population()
+    for people in (whole, parted):
+        people.particles(weights, 0)
+    assert (parted.horizon <= whole.horizon).all() and (parted.horizon < whole.horizon).any()
+    assert whole.begun() == whole.horizon.tolist() and whole.begun() == []
 
 
 def test_derived_seeds_differ_by_purpose():

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l2o_cli.optimizers.packing import Layout, pack, spread, tensor_mean, unpack
+from l2o_cli.optimizers.packing import FEW_TENSORS, Layout, pack, spread, tensor_mean, unpack
 
 SHAPES = st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=1, max_size=4)
 
@@ -47,6 +48,27 @@ def test_tensor_mean_and_spread(shapes, lead):
     assert means.shape == (*lead, layout.tensors)
     np.testing.assert_allclose(means, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(spread(means, layout), np.repeat(means, layout.sizes, axis=-1))
+
+
+@pytest.mark.parametrize("tensors", [1, 2, FEW_TENSORS, FEW_TENSORS + 1])
+def test_derivatives_of_mean_and_spread(tensors):
+    """Both are linear: the derivative is the transpose of the matrix that numpy builds."""
+    layout = layout_of([(index % 3 + 1,) for index in range(tensors)])
+    member = np.repeat(np.eye(tensors, dtype=np.float32), layout.sizes, axis=1)  # [T, P]
+    matrices = {spread: member, tensor_mean: (member / member.sum(1, keepdims=True)).T}
+    rng = np.random.default_rng(0)
+    for function, matrix in matrices.items():
+        values, upstream = (tf.constant(rng.normal(size=(3, 2, size)), tf.float32) for size in matrix.shape)
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            result = function(values, layout)
+        np.testing.assert_allclose(result, values @ matrix, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(tape.gradient(result, values, upstream), upstream @ matrix.T, rtol=1e-5, atol=1e-6)
+
+
+def test_spread_keeps_what_is_not_finite_to_its_tensor():
+    result = spread(np.float32([np.nan, 2, np.inf]), layout_of([(2,), (3,), (1,)]))
+    np.testing.assert_array_equal(result, np.float32([np.nan, np.nan, 2, 2, 2, np.inf]))
 
 
 def test_missing_tensor_is_an_error():

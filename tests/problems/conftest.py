@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_cli.optimizers.adam import Adam
-from l2o_cli.rollout import rollout, start
+from l2o_cli.rollout import Stepping, backpropagation, start
 from problems.random import as_seed
 
 INSTANCES = 3
@@ -81,13 +81,14 @@ def check_meta_gradient():
         weights = {key: tf.constant(value) for key, value in optimizer.init_weights(0).items()}
         carry = start(problem, optimizer, weights, 2, 2)
 
+        def value(losses, after):
+            return tf.reduce_mean(tf.math.log(losses[:, 0] + 1e-6), axis=0)
+
         @tf.function(jit_compile=True, autograph=False)
         def meta(rate):
-            with tf.GradientTape() as tape:
-                tape.watch(rate)
-                _, losses = rollout(problem, optimizer, {**weights, "learning_rate": rate}, carry, steps, maximum=steps)
-                value = tf.reduce_mean(tf.math.log(losses + 1e-6))
-            return value, tape.gradient(value, rate)
+            now = {**weights, "learning_rate": rate}
+            result = backpropagation(Stepping(problem, optimizer), now, carry, steps, steps, value)
+            return tf.reduce_sum(result.values), result.gradient["learning_rate"]
 
         rate, width = 0.01, 5e-4
         slope = (meta(tf.constant(rate + width))[0] - meta(tf.constant(rate - width))[0]) / (2 * width)

@@ -1,0 +1,112 @@
+"""The checkpoints of a run: written whole or not at all, and read whole before they are trusted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow as tf
+
+from l2o_cli.errors import Failure, warn
+from l2o_cli.files import sync
+
+KEPT = 2  # the last checkpoint, and one to fall back to
+PREFIX = "leaves"  # of TensorFlow's files
+# TensorFlow's messages are "PATH; CAUSE [Op:NAME] name: ", perhaps with more lines.
+_CAUSE = re.compile(r"; ([^;\n]+?)(?: \[Op:|\n|$)")
+
+
+def cause(error: Exception, otherwise: str | None = None) -> str:
+    """Why a file operation of Python or TensorFlow failed: "No space left on device"; `otherwise` where it is not said."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    found = _CAUSE.search(str(error))
+    return found[1] if found else otherwise or str(error).split("\n", 1)[0]
+
+
+class Checkpoints:
+    """The folder of a run's checkpoints: `ckpt-N` after meta-step N, a folder with TensorFlow's files.
+
+    Such a folder appears at once, by being renamed. It is good if all of it can be read: TensorFlow keeps a checksum of every
+    tensor and of every block of the index.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._damaged: set[int] = set()  # meta-steps whose checkpoints were passed over
+
+    def save(self, meta_step: int, leaves: Mapping[str, tf.Tensor]) -> None:
+        """A checkpoint after `meta_step`; the `KEPT` newest are kept.
+
+        Raises:
+            Failure: it cannot be written; those before are as they were.
+        """
+        path = self._path(meta_step)
+        pending = path.with_name(f".{path.name}.tmp")
+        variables = {name: tf.Variable(leaf, trainable=False) for name, leaf in leaves.items()}
+        try:
+            tf.train.Checkpoint(leaves=variables).write(str(pending / PREFIX))
+            for file in [*pending.iterdir(), pending]:
+                sync(file)
+            shutil.rmtree(path, ignore_errors=True)  # a damaged one
+            pending.rename(path)
+            sync(self._folder)
+        except (OSError, tf.errors.OpError) as error:
+            shutil.rmtree(pending, ignore_errors=True)
+            raise Failure(f"{path}: cannot be written: {cause(error)}") from None
+        self._prune(meta_step)
+
+    def restore(self) -> dict[str, tf.Tensor] | None:
+        """The leaves of the newest checkpoint that is good; None when there is none at all.
+
+        Says which were passed over. Raises Failure if all are damaged.
+        """
+        faults: dict[int, str] = {}
+        for step in self._steps():
+            try:
+                leaves = _read_leaves(str(self._path(step) / PREFIX))
+            except Exception as error:  # TensorFlow's reader raises whatever the damage makes it trip over
+                faults[step] = cause(error, "damaged")
+                continue
+            if faults:
+                self._damaged = set(faults)
+                warn(f"{self._account(faults)}; going on from ckpt-{step}")
+            return leaves
+        if faults:
+            raise Failure(f"{self._account(faults)}; no checkpoint of this run can be read")
+        return None
+
+    def _prune(self, newest: int) -> None:
+        """Remove all but the `KEPT` last good ones; those later than `newest` are of a time to which the run went back."""
+        good = [step for step in self._steps() if step == newest or (step < newest and step not in self._damaged)]
+        for step in set(self._steps()) - set(good[:KEPT]):
+            shutil.rmtree(self._path(step), ignore_errors=True)
+        for abandoned in self._folder.glob(".ckpt-*.tmp"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+
+    def _account(self, faults: Mapping[int, str]) -> str:
+        return ", ".join(f"{self._path(step)}: {fault}" for step, fault in faults.items())
+
+    def _path(self, meta_step: int) -> Path:
+        return self._folder / f"ckpt-{meta_step}"
+
+    def _steps(self) -> list[int]:
+        """The meta-steps after which there is a checkpoint, the newest first."""
+        numbers = [path.name.removeprefix("ckpt-") for path in self._folder.glob("ckpt-*")]
+        return sorted((int(number) for number in numbers if number.isdecimal()), reverse=True)
+
+
+def _read_leaves(path: str) -> dict[str, tf.Tensor]:
+    """The variables of a checkpoint by the names they were saved under."""
+    reader = tf.train.load_checkpoint(path)
+    leaves = {}
+    for key in reader.get_variable_to_shape_map():
+        name, attribute, _ = key.partition("/.ATTRIBUTES/")
+        if attribute and name.startswith("leaves/"):
+            # TensorFlow writes a slash within a name as ".S".
+            leaves[name.removeprefix("leaves/").replace(".S", "/")] = tf.convert_to_tensor(reader.get_tensor(key))
+    if not leaves:
+        raise ValueError(f"{path} holds no leaves")
+    return leaves

@@ -1,0 +1,82 @@
+"""The parts of which the page of a report is made: numbers, titles, tables and pictures as HTML."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+TITLE = 44  # characters of a problem's title
+
+
+def tag(name: str, text: Any, **attributes: str) -> str:
+    """An element with plain text in it; `class_` is the attribute `class`."""
+    written = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
+    return f"<{name}{written}>{escape(str(text))}</{name}>"
+
+
+def note(text: str) -> str:
+    return tag("p", text, class_="note")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Whole numbers in full, others rounded; a dash for what is not known."""
+    if value is None or math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "infinite"
+    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.{digits}g}"
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def figure(caption: str, svg: str, remark: str = "", full: str = "") -> str:
+    """A picture under its caption; `full` is shown where the mouse rests on it."""
+    extra = f" <span>{escape(remark)}</span>" if remark else ""
+    return f'<figure><figcaption title="{escape(full or caption)}">{escape(caption)}{extra}</figcaption>{svg}</figure>'
+
+
+def grid(figures: Iterable[str]) -> str:
+    """Pictures beside each other as far as the page is wide."""
+    return f'<div class="plots">{"".join(figures)}</div>'
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "figures") -> str:
+    """A table whose cells are HTML; of the kind `figures` all columns but the first are numbers."""
+    head = f"<tr>{''.join(tag('th', heading) for heading in headings)}</tr>" if headings else ""
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table class="{kind}">{head}{body}</table></div>'
+
+
+def short_titles(titles: Iterable[str]) -> dict[str, str]:
+    """{title: at most about `TITLE` characters of it}, no two alike; options of transformations are left out first."""
+    result: dict[str, str] = {}
+    for title in titles:
+        short = _shortened(title)
+        same = sum(other == short or other.startswith(f"{short} · ") for other in result.values())
+        result[title] = f"{short} · {same + 1}" if same else short
+    return result
+
+
+def _shortened(title: str) -> str:
+    if len(title) <= TITLE:
+        return title
+    first, *others = re.split(r"\+(?![^(]*\))", title)  # at a plus that is not within brackets
+    end = "".join("+" + re.sub(r"\(.*\)", "(…)", other) for other in others)
+    room = TITLE - len(end)
+    if len(first) > room and "(" in first:
+        # As many of its options as there is room for, and its name in any case.
+        first = first[: max(room - 2, first.index("(") + 1)].rstrip(",=") + "…)"
+    whole = first + end
+    return whole if len(whole) <= TITLE else f"{whole[: TITLE - 1]}…"
+
+
+def abbreviated(title: str, short: Mapping[str, str]) -> str:
+    """The short title, its full text where the mouse rests on it."""
+    return tag("span", short[title], title=title)

@@ -1,0 +1,67 @@
+"""How long inner runs and their truncations are."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import pydantic
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from l2o_cli.spec.model import Fraction, Model
+from l2o_cli.spec.names import Misplaced
+
+
+class LengthStage(Model):
+    """The greatest length from a meta-step on."""
+
+    meta_step: NonNegativeInt
+    maximum: PositiveInt = Field(description="in steps")
+
+
+class Growth(Model):
+    """How the greatest length grows over the meta-steps."""
+
+    kind: Literal["linear", "stages"]
+    start: PositiveInt = Field(10, description="linear: the greatest length at the first meta-step, in steps")
+    over: PositiveInt = Field(20_000, description="linear: meta-steps until it is the maximum of the distribution")
+    stages: tuple[LengthStage, ...] = Field((), description="stages: each holds until the next; the first is from meta-step 0")
+    jitter: Fraction = Field(0.0, description="each length is multiplied by a draw from U(1 - jitter, 1 + jitter)")
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Growth:
+        if (self.kind == "stages") != bool(self.stages):
+            raise Misplaced("stages", "missing" if self.kind == "stages" else "only for kind stages, not for linear")
+        if self.stages:
+            check_begins([stage.meta_step for stage in self.stages])
+        return self
+
+
+class Lengths(Model):
+    """A distribution of lengths, in inner steps."""
+
+    distribution: Literal["constant", "exponential", "log_uniform", "uniform"] = "exponential"
+    scale: PositiveFloat = Field(20.0, description="mean of the exponential part, in steps; it grows with the greatest length")
+    minimum: PositiveInt = Field(10, description="the least length, in steps")
+    maximum: PositiveInt = Field(50, description="the greatest length, in steps; the length where it is constant")
+    growth: Growth | None = Field(None, description="the greatest length over the meta-steps; none: always `maximum`")
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Lengths:
+        if self.minimum > self.maximum and self.distribution != "constant":
+            raise ValueError(f"minimum {self.minimum} is greater than maximum {self.maximum}")
+        if self.growth is not None and self.growth.kind == "linear" and self.growth.start > self.maximum:
+            raise Misplaced("growth.start", f"{self.growth.start} is greater than maximum {self.maximum}")
+        for index, stage in enumerate(self.growth.stages if self.growth else ()):
+            if stage.maximum > self.maximum:
+                raise Misplaced(f"growth.stages.{index}.maximum", f"{stage.maximum} is greater than maximum {self.maximum}")
+        return self
+
+
+def check_begins(meta_steps: list[int]) -> None:
+    """ValueError unless these are stages' first meta-steps: from 0, each after the one before."""
+    if meta_steps[0] != 0:
+        raise Misplaced("stages.0.meta_step", f"the first stage begins at 0, not {meta_steps[0]}")
+    for index, (before, after) in enumerate(pairwise(meta_steps), 1):
+        if after <= before:
+            raise Misplaced(f"stages.{index}.meta_step", f"{after} is not after {before}, where the stage before it begins")

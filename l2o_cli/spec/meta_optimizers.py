@@ -1,0 +1,164 @@
+"""How the weights follow the meta-gradient."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import keras
+import pydantic
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from l2o_cli.errors import BadInput
+from l2o_cli.spec.lengths import check_begins
+from l2o_cli.spec.model import Fraction, Model
+from l2o_cli.spec.names import Misplaced, unknown
+
+LEARNED = "learned"
+# The others of Keras's are wrapped around optimizers of their own.
+KERAS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
+    f"keras.{name}": cls
+    for name, cls in vars(keras.optimizers).items()
+    if inspect.isclass(cls) and "learning_rate" in inspect.signature(cls).parameters
+}
+NAMES = ("adam", "adamw", "rmsprop", LEARNED, *KERAS)
+
+
+class Schedule(Model):
+    """The meta-learning rate over the meta-steps."""
+
+    kind: Literal["constant", "cosine", "linear", "exponential", "piecewise"] = "constant"
+    warmup: NonNegativeInt = Field(0, description="meta-steps of linear increase from 0")
+    final: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="cosine, linear, exponential: where it ends, as a fraction of the rate"
+    )
+    boundaries: tuple[PositiveInt, ...] = Field((), description="piecewise: meta-steps from which the next factor holds")
+    factors: tuple[PositiveFloat, ...] = Field((), description="piecewise: of the rate, one more than there are boundaries")
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Schedule:
+        if self.kind != "piecewise" and (self.boundaries or self.factors):
+            raise Misplaced("boundaries" if self.boundaries else "factors", f"only for piecewise, not for {self.kind}")
+        if self.kind == "piecewise" and len(self.factors) != len(self.boundaries) + 1:
+            raise Misplaced("factors", f"{len(self.boundaries)} boundaries need one more factor, not {len(self.factors)}")
+        if any(after <= before for before, after in pairwise(self.boundaries)):
+            raise Misplaced("boundaries", f"not in ascending order: {list(self.boundaries)}")
+        if self.kind == "exponential" and self.final == 0:
+            raise Misplaced("final", "exponential decay never ends at 0")
+        return self
+
+
+class Stage(Model):
+    """A part of meta-training in which only some of the weights move; it ends where the next begins."""
+
+    meta_step: NonNegativeInt = Field(0, description="at which it begins; the first begins at 0")
+    trainable: tuple[str, ...] = Field(("*",), description="patterns of the names of the weights that move, such as readout*")
+    frozen: tuple[str, ...] = Field((), description="patterns of those among them that do not")
+    learning_rate_factor: PositiveFloat = Field(1.0, description="multiplies the scheduled rate")
+
+    def moves(self, weight: str) -> bool:
+        return _matches(weight, self.trainable) and not _matches(weight, self.frozen)
+
+
+class MetaOptimizer(Model):
+    """How the weights follow the meta-gradient."""
+
+    name: str = Field("adam", description="adam, adamw, rmsprop, any optimizer of Keras as keras.Lion, or learned")
+    learning_rate: PositiveFloat = Field(1e-3, description="learned: multiplies its own steps; default there: 1.0")
+    beta_1: Fraction = Field(0.9, description="adam, adamw: decay of the mean gradient")
+    beta_2: Fraction = Field(0.999, description="adam, adamw: decay of the mean square")
+    decay: Fraction = Field(0.9, description="rmsprop: decay of the mean square")
+    epsilon: PositiveFloat = Field(1e-8, description="adam, adamw, rmsprop: added to the root of the mean square")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="adamw, learned: decoupled decay per meta-step and rate")
+    options: dict[str, Any] = Field({}, description="keras.*: settings of the class, as in Keras, but for the learning rate")
+    checkpoint: str | None = Field(
+        None, description="learned: the optimizer's name or path; a path with a slash is relative to the spec"
+    )
+    clip_value: PositiveFloat | None = Field(None, description="bound on each entry of a family's meta-gradient")
+    clip_family_norm: PositiveFloat | None = Field(None, description="bound on the norm of each family's meta-gradient")
+    discard_norm: PositiveFloat | None = Field(
+        None, description="a family's meta-gradient with a greater norm is left out: the truncation was chaotic"
+    )
+    clip_norm: PositiveFloat | None = Field(None, description="bound on the norm of the mean meta-gradient")
+    clip_running_rms: PositiveFloat | None = Field(
+        None, description="bound on it as a multiple of its running RMS, over about the last 100 meta-steps"
+    )
+    normalize_families: bool = Field(
+        False, description="divide each family's meta-gradient by its norm, so that none outweighs the others"
+    )
+    schedule: Schedule = Schedule()
+    stages: tuple[Stage, ...] = Field((), description="which weights move from which meta-step on; none: all, always")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _own_rate(cls, content: Any) -> Any:
+        learned = isinstance(content, dict) and content.get("name") == LEARNED
+        return {"learning_rate": 1.0, **content} if learned else content
+
+    @pydantic.field_validator("checkpoint")
+    @classmethod
+    def _located(cls, checkpoint: str | None, info: pydantic.ValidationInfo) -> str | None:
+        folder = (info.context or {}).get("folder")
+        if checkpoint is None or folder is None or "/" not in checkpoint:
+            return checkpoint
+        return str((folder / Path(checkpoint).expanduser()).resolve())
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> MetaOptimizer:
+        if self.name not in NAMES:
+            raise Misplaced("name", str(unknown("meta-optimizer", self.name, NAMES)))
+        if (self.checkpoint is None) == (self.name == LEARNED):
+            fault = "missing" if self.name == LEARNED else f"only for learned, not for {self.name}"
+            raise Misplaced("checkpoint", f"{fault}; the name or path of a learned optimizer")
+        if self.name in KERAS:
+            self.make_keras()
+        elif self.options:
+            raise Misplaced("options", f"only for the optimizers of Keras, such as keras.Lion, not for {self.name}")
+        if self.stages:
+            check_begins([stage.meta_step for stage in self.stages])
+        return self
+
+    def make_keras(self) -> keras.optimizers.Optimizer:
+        """The optimizer of Keras that this is, unless it is learned; Misplaced, a ValueError, if it cannot have its options."""
+        moments = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        if self.name == "adam":
+            return keras.optimizers.Adam(self.learning_rate, **moments)
+        if self.name == "adamw":
+            return keras.optimizers.AdamW(self.learning_rate, weight_decay=self.weight_decay, **moments)
+        if self.name == "rmsprop":
+            return keras.optimizers.RMSprop(self.learning_rate, rho=self.decay, epsilon=self.epsilon)
+        _check_options(KERAS[self.name], self.options)
+        try:
+            return KERAS[self.name](self.learning_rate, **self.options)
+        except (TypeError, ValueError) as error:
+            raise Misplaced("options", str(error).strip().splitlines()[0]) from None
+
+    def check_weights(self, weights: Collection[str]) -> None:
+        """BadInput if a stage names a weight that is not among these, or moves none of them."""
+        for index, stage in enumerate(self.stages):
+            for field, patterns in (("trainable", stage.trainable), ("frozen", stage.frozen)):
+                for pattern in patterns:
+                    if not any(fnmatchcase(weight, pattern) for weight in weights):
+                        there = ", ".join(weights)
+                        raise BadInput(f"meta_optimizer.stages.{index}.{field}: no weight is {pattern!r}; there are: {there}")
+            if not any(stage.moves(weight) for weight in weights):
+                raise BadInput(f"meta_optimizer.stages.{index}: no weight moves")
+
+
+def _matches(weight: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(weight, pattern) for pattern in patterns)
+
+
+def _check_options(cls: Callable, options: dict[str, Any]) -> None:
+    """ValueError unless the options are arguments of `cls`, numbers where it expects numbers, which Keras does not check."""
+    known = inspect.signature(cls).parameters.keys() - {"learning_rate", "name", "kwargs"}
+    for name, value in options.items():
+        if name not in known:
+            raise Misplaced(f"options.{name}", f"unknown field; there are: {', '.join(sorted(known))}")
+        default = inspect.signature(cls).parameters[name].default
+        if isinstance(default, int | float) and not isinstance(value, int | float):
+            raise Misplaced(f"options.{name}", f"expected a number (got {value!r})")

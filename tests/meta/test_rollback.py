@@ -1,0 +1,135 @@
+"""Going back to the best weights, and ending when time is up."""
+
+import csv
+import math
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_cli.export.artifact import load_artifact
+from l2o_cli.meta.meta_optimizer import WeightsInTraining
+from l2o_cli.meta.rollback import Rollbacks
+from l2o_cli.meta.trainer import Interrupted, Trainer
+from l2o_cli.spec import MetaOptimizer, MetaTraining, Rollback
+
+SPEC = {
+    "meta_steps": 10,
+    "optimizer": {"name": "hrnn", "options": {"hidden": [2], "initial_rate": [0.01, 0.1]}},
+    "estimator": {"name": "es"},
+    "problems": [{"name": "quadratic", "options": {"dimension": 3}}],
+    "instances": 3,
+    "truncation": {"distribution": "constant", "maximum": 4},
+    "horizon": {"distribution": "constant", "maximum": 12},
+    "meta_optimizer": {"learning_rate": 0.3},  # far too high: validation gets worse soon
+    "ema": 0.5,
+    "validation": {
+        "problems": [{"name": "quadratic", "options": {"dimension": 4}}],
+        "every": 1,
+        "steps": 5,
+        "instances": 2,
+        "rollback": {"margin": 0.0, "patience": 2},
+    },
+}
+
+
+def as_arrays(leaves):
+    return {name: np.array(leaf) for name, leaf in leaves.items()}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, leaf in first.items():
+        np.testing.assert_array_equal(leaf, second[name], err_msg=name)
+
+
+def test_the_state_of_the_best_validation_comes_back():
+    weights = WeightsInTraining(MetaOptimizer(learning_rate=0.1), 0.9, {"a": np.ones((2, 3), np.float32), "b": np.zeros(2, "f")})
+    rollbacks = Rollbacks(Rollback(margin=0.5, patience=2))
+    rng = np.random.default_rng(0)
+    best, kept, went_back = math.inf, {}, []
+    # Bad is above 1.5; a row of bad ones is broken by one that is not, and by going back.
+    for step, score in enumerate([2.0, 1.0, 1.6, 1.5, 1.6, math.nan, 1.6, 1.6, 1.4, 0.9]):
+        weights.apply(tf.constant(rng.standard_normal((1, 8)), tf.float32), 0.1, step)
+        if score < best:
+            kept = as_arrays(weights.snapshot())
+        went_back.append(rollbacks.validated(weights, score, best))
+        best = min(best, score) if score == score else best
+        if went_back[-1]:
+            assert_same(as_arrays(weights.snapshot()), kept)
+        else:
+            assert np.any(as_arrays(weights.snapshot())["weights/a"] != kept["weights/a"]) or score == best
+    assert went_back == [False, False, False, False, False, True, False, True, False, False]
+    assert rollbacks.count == 2
+
+
+def test_without_a_spec_nothing_is_kept():
+    weights = WeightsInTraining(MetaOptimizer(), 0.9, {"a": np.ones(2, np.float32)})
+    rollbacks = Rollbacks(None)
+    assert not any(rollbacks.validated(weights, score, 0.0) for score in (-1.0, 9.0, 9.0, 9.0, 9.0))
+    assert rollbacks.snapshot() == {}
+
+
+def test_a_spec_that_never_validates_cannot_roll_back():
+    with pytest.raises(ValueError, match="rollback needs problems"):
+        MetaTraining.model_validate(SPEC | {"validation": {"rollback": {}}})
+
+
+class Watch:
+    """Keeps what a run tells, and its state when validation was best."""
+
+    def __init__(self, trainer):
+        self.trainer, self.told, self.best, self.rolled_back = trainer, [], {}, []
+
+    def __call__(self, progress):
+        self.told.append(progress)
+        state = as_arrays(self.trainer.weights.snapshot())
+        if progress.best:
+            self.best = state
+        if progress.rolled_back:
+            self.rolled_back.append(progress.meta_step)
+            assert_same(state, self.best)
+            assert all(population.snapshot() == {} for population in self.trainer.families.populations)
+
+
+def final(trainer):
+    return as_arrays({name: leaf for name, leaf in trainer._snapshot().items() if name != "progress"})
+
+
+def test_a_run_goes_back_and_a_resumed_one_does_the_same(tmp_path):
+    trainer = Trainer.open(MetaTraining.model_validate(SPEC), tmp_path / "whole", xla=False)
+    watch = Watch(trainer)
+    trainer.run(watch)
+    assert watch.rolled_back
+    with (tmp_path / "whole" / "validation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["meta_step"]) for row in rows if row["rolled_back"] == "1"] == watch.rolled_back
+    assert int(trainer._snapshot()["rollback/counts"][1]) == len(watch.rolled_back)
+
+    # Stopped between two bad validations.
+    stop_at = watch.rolled_back[0] - 1
+    again = Trainer.open(MetaTraining.model_validate(SPEC), tmp_path / "parts", xla=False)
+    with pytest.raises(Interrupted):
+        again.run(lambda progress: None, lambda: again.meta_step == stop_at)
+    last = Trainer.open(None, tmp_path / "parts", resume=True, xla=False)
+    last.run(lambda progress: None)
+    assert_same(final(trainer), final(last))
+
+
+def test_when_time_is_up_the_weights_so_far_are_written(tmp_path):
+    spec = MetaTraining.model_validate(SPEC | {"meta_steps": 3, "validation": SPEC["validation"] | {"every": 2}})
+    trainer = Trainer.open(spec, tmp_path / "run", xla=False)
+    trainer.run(lambda progress: None, until=time.monotonic())
+    card = load_artifact(tmp_path / "run" / "artifact")
+    told = card.card["meta_training"]
+    assert (told["complete"], told["meta_steps"], told["meta_steps_planned"]) == (False, 1, 3)
+    # Nothing was validated yet: the average as it is, not as it was at the start.
+    assert_same(card.weights, as_arrays(trainer.weights.average))
+    assert "best_validation_objective" not in told and "best_validation_objective" not in trainer.summary()
+
+    again = Trainer.open(None, tmp_path / "run", resume=True, xla=False)
+    assert again.meta_step == 1
+    again.run(lambda progress: None, until=time.monotonic() + 1000)
+    told = load_artifact(tmp_path / "run" / "artifact").card["meta_training"]
+    assert (told["complete"], told["meta_steps"]) == (True, 3) and "best_validation_objective" in told
