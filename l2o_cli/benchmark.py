@@ -74,7 +74,9 @@ def measure_estimators(tell: Callable[[str], None] = lambda line: None) -> list[
             if kind.whole_horizon:  # the same computation as es
                 continue
             tell(f"timing {name} on {title}")
-            estimator = kind(problem, optimizer, MeasuredObjective(Objective(), problem), Estimator(name=name), TRUNCATION)
+            objective = MeasuredObjective(Objective(), problem)
+            # As in meta-training with one family for each meta-step.
+            estimator = kind(problem, optimizer, objective, Estimator(name=name), TRUNCATION, parallel=True)
             calls[name] = _first_call(_estimate(estimator, weights))
         for (name, (_, first)), seconds in zip(calls.items(), _medians([call for call, _ in calls.values()]), strict=True):
             rate = INSTANCES * TRUNCATION / seconds

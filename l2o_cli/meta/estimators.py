@@ -18,6 +18,7 @@ from l2o_cli.graph import Graph
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.truncation import Truncation, packed, unpacked, weights_layout
 from l2o_cli.optimizers.base import Optimizer, Weights
+from l2o_cli.optimizers.packing import Layout
 from l2o_cli.rollout import RUNNING, Carry, start
 from l2o_cli.spec import Estimator
 from problems.base import Problem
@@ -72,11 +73,14 @@ class MetaGradient(abc.ABC):
         maximum: the bound on the steps of a truncation, where a call names no lower one.
         parallel: run the halves of antithetic pairs in two threads.
         """
-        self._problem, self._optimizer, self._spec, self._xla = problem, optimizer, spec, xla
+        self._problem, self._optimizer, self._spec = problem, optimizer, spec
         self.layout = weights_layout(optimizer.init_weights(0))
         self._maximum = maximum
         self._truncation = functools.cache(lambda bound: Truncation(problem, optimizer, self.layout, objective, spec, bound, xla))
         self._pool = ThreadPoolExecutor(2) if parallel else None
+        self._packed = _packing(self.layout, xla)
+        self._perturbed = _perturbing(self.layout, spec.shared, xla)
+        self._summarize = _summarizing(type(self), self.layout, spec, xla)
 
     def start(self, weights: Weights, seed: int, instances: int) -> Particles:
         """Instances at their start; a function of the arguments alone."""
@@ -94,34 +98,25 @@ class MetaGradient(abc.ABC):
             bound: what the truncation is compiled for, by default the greatest there is.
         """
 
-    def _perturbations(self, instances: int, seed: int) -> tf.Tensor:
-        """Normal noise of deviation sigma, [I, W], or [1, W] where the instances share it."""
-        rows = 1 if self._spec.shared else instances
+    @staticmethod
+    @abc.abstractmethod
+    def summarize(layout: Layout, spec: Estimator, *results: Any) -> _Summary:
+        """What the results of a call's truncations say; traced once for all families."""
+
+    def _halves(self, function: Callable, weights: Weights, seed: int, carries: Sequence[Carry], steps: tf.Tensor) -> list:
+        """A function of `Truncation` at w + e from the first carry and at w - e from the last; and e, [I, W] or shared [1, W]."""
+        rows = 1 if self._spec.shared else carries[0].step.shape[0]
+        # Drawn by numpy, which does it in a third of XLA's time.
         noise = np.random.default_rng(seed).standard_normal((rows, self.layout.parameters), np.float32)
-        return tf.constant(np.float32(self._spec.sigma) * noise)
-
-    def _halves(self, function: Callable, weights: Weights, noise: tf.Tensor, carries: Sequence[Carry], steps: tf.Tensor) -> list:
-        """A function of `Truncation` at w + e from the first carry, and at w - e from the last."""
-        vector = packed(weights, self.layout)
-
-        def half(sign: float, carry: Carry) -> Any:
-            perturbed = vector + sign * noise  # [I or 1, W]
-            return function(perturbed[0] if self._spec.shared else perturbed, carry, steps)
-
+        noise = tf.constant(np.float32(self._spec.sigma) * noise)
+        plus, minus = self._perturbed(weights, noise)
         mapping = self._pool.map if self._pool is not None else map
-        return list(mapping(half, (1.0, -1.0), (carries[0], carries[-1])))
+        return [*mapping(lambda vector, carry: function(vector, carry, steps), (plus, minus), (carries[0], carries[-1])), noise]
 
-    def _pairs(self, function: Callable, weights: Weights, carry: Carry, steps: tf.Tensor, seed: int) -> list[tuple]:
-        """For each pair its noise and what `function` of `Truncation` gives for both halves."""
-        pairs = []
-        for pair in range(self._spec.pairs):
-            own_seed = int(np.random.SeedSequence([seed, pair]).generate_state(1)[0])
-            noise = self._perturbations(carry.step.shape[0], own_seed)
-            pairs.append((noise, *self._halves(function, weights, noise, (carry,), steps)))
-        return pairs
-
-    def _summary(self, key: str, summarize: Callable[..., _Summary]) -> Graph:
-        return Graph(summarize, f"{key} {self._spec}", self._xla)
+    def _pairs(self, function: Callable, weights: Weights, carry: Carry, steps: tf.Tensor, seed: int) -> list:
+        """For each pair what `_halves` gives."""
+        seeds = [int(np.random.SeedSequence([seed, pair]).generate_state(1)[0]) for pair in range(self._spec.pairs)]
+        return [self._halves(function, weights, own, (carry,), steps) for own in seeds]
 
 
 class _Summary(NamedTuple):
@@ -166,13 +161,13 @@ class TruncatedBackpropagation(MetaGradient):
     Biased: the influence of the weights on the carried state is not counted (Wichrowska et al. 2017, section 4).
     """
 
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-        self._summarize = self._summary("mean", lambda slope, values: _summary(slope[None] / values.shape[0], values, {}))
+    @staticmethod
+    def summarize(layout, spec, slope, values):
+        return _summary(slope[None] / values.shape[0], values, {})
 
     def __call__(self, weights, particles, steps, seed, bound=None):
         truncation = self._truncation(bound or self._maximum)
-        slope, values, after = truncation.derive(packed(weights, self.layout), particles.carries[0], steps)
+        slope, values, after = truncation.derive(self._packed(weights), particles.carries[0], steps)
         return _estimate(self._summarize(slope, values), Particles((after,), particles.drift))
 
 
@@ -184,22 +179,18 @@ class EvolutionStrategies(MetaGradient):
 
     diagnostics = ("difference", "variance_es")
 
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-
-        def summarize(noise: Sequence[tf.Tensor], plus: Sequence[tf.Tensor], minus: Sequence[tf.Tensor]) -> _Summary:
-            differences = [first - second for first, second in zip(plus, minus, strict=True)]
-            shares = [_factors(self._spec, row)[:, None] * own for row, own in zip(differences, noise, strict=True)]
-            samples = tf.concat(shares, axis=0)  # [pairs I, W]
-            diagnostics = {"difference": _root_mean_square(tf.stack(differences)), "variance_es": _mean_variance(samples)}
-            return _summary(samples, tf.stack([*plus, *minus]), diagnostics)
-
-        self._summarize = self._summary("differences", summarize)
+    @staticmethod
+    def summarize(layout, spec, noise, plus, minus):
+        differences = [first - second for first, second in zip(plus, minus, strict=True)]
+        shares = [_factors(spec, row)[:, None] * own for row, own in zip(differences, noise, strict=True)]
+        samples = tf.concat(shares, axis=0)  # [pairs I, W]
+        diagnostics = {"difference": _root_mean_square(tf.stack(differences)), "variance_es": _mean_variance(samples)}
+        return _summary(samples, tf.stack([*plus, *minus]), diagnostics)
 
     def __call__(self, weights, particles, steps, seed, bound=None):
         truncation = self._truncation(bound or self._maximum)
         pairs = self._pairs(truncation.run, weights, particles.carries[0], steps, seed)
-        noise, plus, minus = zip(*pairs, strict=True)
+        plus, minus, noise = zip(*pairs, strict=True)
         summary = self._summarize(noise, [half[0] for half in plus], [half[0] for half in minus])
         return _estimate(summary, Particles((plus[-1][1],), particles.drift))
 
@@ -220,24 +211,20 @@ class PersistentEvolutionStrategies(MetaGradient):
     persistent = True
     diagnostics = ("difference", "variance_pes", "drift")
 
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-
-        def summarize(drift: tf.Tensor, plus: tf.Tensor, minus: tf.Tensor) -> _Summary:
-            samples = _factors(self._spec, plus - minus)[:, None] * drift
-            diagnostics = {
-                "difference": _root_mean_square(plus - minus),
-                "variance_pes": _mean_variance(samples),
-                "drift": _root_mean_square(drift) / self._spec.sigma,
-            }
-            return _summary(samples, tf.stack([plus, minus]), diagnostics)
-
-        self._summarize = self._summary("persistent differences", summarize)
+    @staticmethod
+    def summarize(layout, spec, drift, plus, minus):
+        samples = _factors(spec, plus - minus)[:, None] * drift
+        diagnostics = {
+            "difference": _root_mean_square(plus - minus),
+            "variance_pes": _mean_variance(samples),
+            "drift": _root_mean_square(drift) / spec.sigma,
+        }
+        return _summary(samples, tf.stack([plus, minus]), diagnostics)
 
     def __call__(self, weights, particles, steps, seed, bound=None):
         truncation = self._truncation(bound or self._maximum)
-        noise = self._perturbations(particles.drift.shape[0], seed)
-        (plus, after, _), (minus, after_minus, _) = self._halves(truncation.run, weights, noise, particles.carries, steps)
+        halves = self._halves(truncation.run, weights, seed, particles.carries, steps)
+        (plus, after, _), (minus, after_minus, _), noise = halves
         drift = particles.drift + noise
         return _estimate(self._summarize(drift, plus, minus), Particles((after, after_minus), drift))
 
@@ -247,19 +234,15 @@ class Reparameterization(MetaGradient):
 
     diagnostics = ("variance_reparameterization",)
 
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-
-        def summarize(plus: Sequence[tf.Tensor], minus: Sequence[tf.Tensor], values: Sequence[tf.Tensor]) -> _Summary:
-            samples = _slopes(plus, minus, values[0].shape[0])
-            return _summary(samples, tf.stack(values), {"variance_reparameterization": _mean_variance(samples)})
-
-        self._summarize = self._summary("derivatives", summarize)
+    @staticmethod
+    def summarize(layout, spec, plus, minus, values):
+        samples = _slopes(plus, minus, values[0].shape[0])
+        return _summary(samples, tf.stack(values), {"variance_reparameterization": _mean_variance(samples)})
 
     def __call__(self, weights, particles, steps, seed, bound=None):
         truncation = self._truncation(bound or self._maximum)
         pairs = self._pairs(truncation.derive, weights, particles.carries[0], steps, seed)
-        _, plus, minus = zip(*pairs, strict=True)
+        plus, minus, _ = zip(*pairs, strict=True)
         values = [half[1] for half in (*plus, *minus)]
         summary = self._summarize([half[0] for half in plus], [half[0] for half in minus], values)
         return _estimate(summary, Particles((plus[-1][2],), particles.drift))
@@ -274,34 +257,30 @@ class Combined(MetaGradient):
 
     diagnostics = ("variance_es", "variance_reparameterization", "share_es")
 
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-
-        def summarize(noise, plus, minus, values_plus, values_minus) -> _Summary:
-            differences = []
-            for own, first, second in zip(noise, values_plus, values_minus, strict=True):
-                difference = _factors(self._spec, first - second)[:, None] * own
-                # Instances that share a perturbation are one sample.
-                differences.append(tf.reduce_mean(difference, axis=0, keepdims=True) if own.shape[0] == 1 else difference)
-            es, nonfinite_es = _finite(tf.concat(differences, axis=0))
-            slopes, nonfinite = _finite(_slopes(plus, minus, values_plus[0].shape[0]))
-            gradient, share = inverse_variance_mean(es, slopes)
-            diagnostics = {
-                "variance_es": _mean_variance(es),
-                "variance_reparameterization": _mean_variance(slopes),
-                "share_es": tf.reduce_mean(share),
-            }
-            for name, part in unpacked(share, self.layout).items():
-                diagnostics[f"share_es/{name}"] = tf.reduce_mean(part)
-            meta_loss = tf.reduce_mean(tf.stack([*values_plus, *values_minus]))
-            return _Summary(gradient, meta_loss, global_norm(gradient), nonfinite_es + nonfinite, diagnostics)
-
-        self._summarize = self._summary("combined", summarize)
+    @staticmethod
+    def summarize(layout, spec, noise, plus, minus, values_plus, values_minus):
+        differences = []
+        for own, first, second in zip(noise, values_plus, values_minus, strict=True):
+            difference = _factors(spec, first - second)[:, None] * own
+            # Instances that share a perturbation are one sample.
+            differences.append(tf.reduce_mean(difference, axis=0, keepdims=True) if own.shape[0] == 1 else difference)
+        es, nonfinite_es = _finite(tf.concat(differences, axis=0))
+        slopes, nonfinite = _finite(_slopes(plus, minus, values_plus[0].shape[0]))
+        gradient, share = inverse_variance_mean(es, slopes)
+        diagnostics = {
+            "variance_es": _mean_variance(es),
+            "variance_reparameterization": _mean_variance(slopes),
+            "share_es": tf.reduce_mean(share),
+        }
+        for name, part in unpacked(share, layout).items():
+            diagnostics[f"share_es/{name}"] = tf.reduce_mean(part)
+        meta_loss = tf.reduce_mean(tf.stack([*values_plus, *values_minus]))
+        return _Summary(gradient, meta_loss, global_norm(gradient), nonfinite_es + nonfinite, diagnostics)
 
     def __call__(self, weights, particles, steps, seed, bound=None):
         truncation = self._truncation(bound or self._maximum)
         pairs = self._pairs(truncation.derive, weights, particles.carries[0], steps, seed)
-        noise, plus, minus = zip(*pairs, strict=True)
+        plus, minus, noise = zip(*pairs, strict=True)
         columns = [[half[column] for half in halves] for column in (0, 1) for halves in (plus, minus)]
         return _estimate(self._summarize(noise, *columns), Particles((plus[-1][2],), particles.drift))
 
@@ -314,6 +293,32 @@ ESTIMATORS: dict[str, type[MetaGradient]] = {
     "reparameterization": Reparameterization,
     "combined": Combined,
 }
+
+
+# Graphs that all families share: of each there is one in a process.
+
+
+@functools.cache
+def _packing(layout: Layout, xla: bool) -> Graph:
+    """weights -> [W]."""
+    return Graph(lambda weights: packed(weights, layout), "packed weights", xla)
+
+
+@functools.cache
+def _perturbing(layout: Layout, shared: bool, xla: bool) -> Graph:
+    """(weights, e [I or 1, W]) -> w + e, w - e, like e, or [W] where the instances share it."""
+
+    def perturbed(weights: Weights, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        vector = packed(weights, layout)
+        plus, minus = vector + noise, vector - noise
+        return (plus[0], minus[0]) if shared else (plus, minus)
+
+    return Graph(perturbed, "perturbed weights", xla)
+
+
+@functools.cache
+def _summarizing(kind: type[MetaGradient], layout: Layout, spec: Estimator, xla: bool) -> Graph:
+    return Graph(functools.partial(kind.summarize, layout, spec), f"{kind.__name__} {spec}", xla)
 
 
 def inverse_variance_mean(first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
