@@ -26,10 +26,10 @@ demo: $(STAMP)  ## meta-train, evaluate and compare on real digits in a few minu
 	@echo "Look at runs/demo-compare/mnist_conv.png: the optimizer trained a minute ago, the published one, and tuned Adam and RMSprop."
 
 test: $(STAMP)  ## the tests that are not slow
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m ""
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m ""
 
 KILLS ?= 500
 META_STEPS ?= 20000
