@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
     meta_loss: tf.Tensor  # [], the objective over the truncation
     norm: tf.Tensor  # [], of the gradient
     nonfinite: tf.Tensor  # [] int32, entries of the gradient that were not finite
-    diverged: tf.Tensor  # [] int32, instances frozen so far and not yet reset
+    diverged: int  # instances frozen so far and not yet reset
     diagnostics: dict[str, tf.Tensor]  # [] each; which there are depends on the estimator alone
 
 
@@ -144,15 +144,7 @@ def _finite(samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _estimate(summary: _Summary, particles: Particles) -> Estimate:
     gone = np.any([carry.diverged.numpy() != RUNNING for carry in particles.carries], axis=0)
-    return Estimate(
-        summary.gradient,
-        particles,
-        summary.meta_loss,
-        summary.norm,
-        summary.nonfinite,
-        int(gone.sum()),
-        summary.diagnostics,
-    )
+    return Estimate(particles=particles, diverged=int(gone.sum()), **summary._asdict())
 
 
 class TruncatedBackpropagation(MetaGradient):

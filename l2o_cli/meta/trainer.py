@@ -271,7 +271,6 @@ class Trainer:
 def _row(part: Estimated) -> dict[str, Any]:
     """What metrics.csv says of a family's part of a meta-step."""
     estimate = part.estimate
-    diagnostics = {name: float(value) for name, value in estimate.diagnostics.items() if "/" not in name}
     return {
         "problem": part.title,
         "truncation": part.length,
@@ -281,5 +280,5 @@ def _row(part: Estimated) -> dict[str, Any]:
         "diverged": estimate.diverged,
         "inner_steps": part.inner_steps,
         "compile_seconds": round(part.compile_seconds, 4),
-        **{DIAGNOSTIC.format(name): value for name, value in diagnostics.items()},
+        **{DIAGNOSTIC.format(name): float(value) for name, value in estimate.diagnostics.items() if "/" not in name},
     }
