@@ -29,7 +29,8 @@ def find_config(name: str) -> Path:
     path, shipped = Path(name), configs() / f"{name}.yaml"
     if path.exists() or not shipped.exists():
         if not path.is_file():
-            names = ", ".join(sorted(entry.stem for entry in configs().glob("*.yaml")))
+            specs = (entry.relative_to(configs()).with_suffix("") for entry in configs().rglob("*.yaml"))
+            names = ", ".join(sorted(entry.as_posix() for entry in specs))
             raise BadInput(f"{name}: no such file, nor a spec that l2o ships: {names}")
         return path
     return shipped

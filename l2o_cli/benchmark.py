@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from l2o_cli.meta.estimators import ESTIMATORS, MetaGradient, TruncatedBackpropagation
+from l2o_cli.meta.estimators import ESTIMATORS, TruncatedBackpropagation
+from l2o_cli.meta.meta_gradient import MetaGradient
 from l2o_cli.meta.objectives import MeasuredObjective
-from l2o_cli.optimizers import Adam, HierarchicalRNN
+from l2o_cli.optimizers import OPTIMIZERS, Adam, HierarchicalRNN
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.rollout import Rollout
@@ -21,7 +25,7 @@ from problems.images import ImageMlp
 from problems.quadratics import Quadratic
 
 DIMENSION, INSTANCES, STEPS = 20, 16, 50
-UPDATE_SIZES = (100_000, 1_000_000)
+UPDATE_SIZES = (10_000, 100_000, 1_000_000)
 REPEATS = 7
 
 # What `measure_estimators` measures: truncations of 20 steps of 16 instances.
@@ -48,16 +52,59 @@ def measure(tell: Callable[[str], None] = lambda line: None) -> dict:
         figures[f"{kind}_inner_steps_per_second_plain"] = STEPS / seconds_plain
     rate, plain_rate = figures["meta_inner_steps_per_second"], figures["meta_inner_steps_per_second_plain"]
     figures["xla_speedup"] = rate / plain_rate
-    figures["update_milliseconds"], figures["update_cost_in_adams"] = {}, {}
-    for size in UPDATE_SIZES:
-        tell(f"timing one update of {size:,} parameters")
-        learned, _ = _first_call(_update(optimizer, weights, size))
-        adam, _ = _first_call(_update(Adam(), tensors(Adam().init_weights(0)), size))
-        seconds, seconds_adam = _medians([learned, adam])
-        figures["update_milliseconds"][str(size)] = 1e3 * seconds
-        figures["update_cost_in_adams"][str(size)] = seconds / seconds_adam
+    costs = update_costs(optimizer, weights, UPDATE_SIZES, tell)
+    figures["update_milliseconds"] = {str(cost.parameters): cost.milliseconds for cost in costs}
+    figures["update_cost_in_adams"] = {str(cost.parameters): cost.adams for cost in costs}
     figures["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return figures
+
+
+class UpdateCost(NamedTuple):
+    """What one update costs on this machine."""
+
+    parameters: int
+    milliseconds: float
+    adams: float  # as a multiple of Adam's
+
+
+def update_costs(
+    optimizer: Optimizer, weights: Weights, sizes: Iterable[int], tell: Callable[[str], None] = lambda line: None
+) -> list[UpdateCost]:
+    """One compiled update of about so many parameters, those of a two-layer network; Adam's is timed in turn with it."""
+    costs = []
+    for size in sizes:
+        layout = network_layout(size)
+        tell(f"timing one update of {layout.parameters:,} parameters")
+        own, _ = _first_call(_update(optimizer, weights, layout))
+        adam, _ = _first_call(_update(Adam(), tensors(Adam().init_weights(0)), layout))
+        seconds, seconds_adam = _medians([own, adam])
+        costs.append(UpdateCost(layout.parameters, 1e3 * seconds, seconds / seconds_adam))
+    return costs
+
+
+def network_layout(size: int) -> Layout:
+    """Two layers, the first with nine tenths of about `size` parameters: 10 n^2 in all, for the nearest n."""
+    units = round(math.sqrt(size / 10))
+    return Layout.of({"kernel": (9 * units, units), "bias": (units,), "kernel2": (units, units - 2), "bias2": (units,)})
+
+
+def measure_optimizers(tell: Callable[[str], None] = lambda line: None) -> list[dict]:
+    """For every update rule, with its defaults, what an update costs, and its bytes of state for each parameter."""
+    rows = []
+    for name, cls in OPTIMIZERS.items():
+        tell(name)
+        optimizer = cls()
+        weights = tensors(optimizer.init_weights(0))
+        costs = [cost._asdict() for cost in update_costs(optimizer, weights, UPDATE_SIZES, tell)]
+        rows.append({"optimizer": name, "state_bytes_per_parameter": state_bytes(optimizer, weights), "update": costs})
+    return rows
+
+
+def state_bytes(optimizer: Optimizer, weights: Weights) -> float:
+    """What the state takes for each parameter of a two-layer network of a million."""
+    layout = network_layout(UPDATE_SIZES[-1])
+    state = optimizer.init_state(weights, layout, 1, 0)
+    return sum(np.asarray(leaf).nbytes for leaf in state.values()) / layout.parameters
 
 
 def measure_estimators(tell: Callable[[str], None] = lambda line: None) -> list[dict]:
@@ -107,15 +154,12 @@ def _evaluation(optimizer: Optimizer, weights: Weights, instances: int, xla: boo
     return lambda: rollout(weights, carry, STEPS)[1]
 
 
-def _update(optimizer: Optimizer, weights: Weights, size: int) -> Callable[[], tf.Tensor]:
-    """One compiled update of `size` parameters in four tensors, as of a two-layer network."""
-    large = size // 10 * 9
-    layout = Layout.of({"kernel": (large - 100,), "bias": (100,), "kernel2": (size - large - 10,), "bias2": (10,)})
-    state = tensors(optimizer.init_state(weights, layout, 1, 0))
-    params = tf.random.stateless_normal([1, size], [0, 0])
-    gradients = tf.random.stateless_normal([1, size], [0, 1])
+def _update(optimizer: Optimizer, weights: Weights, layout: Layout) -> Callable[[], tf.Tensor]:
+    state = {name: tf.convert_to_tensor(leaf) for name, leaf in optimizer.init_state(weights, layout, 1, 0).items()}
+    params = tf.random.stateless_normal([1, layout.parameters], [0, 0])
+    gradients = tf.random.stateless_normal([1, layout.parameters], [0, 1])
     update = tf.function(optimizer.update, jit_compile=True, autograph=False)
-    loss, step = tf.ones([1]), tf.ones([1], tf.int32)
+    loss, step = tf.ones([2, 1] if optimizer.reads_validation_loss else [1]), tf.ones([1], tf.int32)
 
     def once() -> tf.Tensor:
         new_params, _ = update(weights, state, params, gradients, loss, step, layout)

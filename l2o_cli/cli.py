@@ -20,6 +20,7 @@ from l2o_cli import runtime
 # name -> its line in `l2o --help`; the command is the attribute `name` of the module `l2o_cli.commands.name`.
 COMMANDS = {
     "meta-train": "Meta-train a learned optimizer as a YAML spec says.",
+    "ablate": "Meta-train variants of a spec for the same time each, and compare them.",
     "report": "Write a page with plots of a meta-training run.",
     "evaluate": "Run optimizers on problems; writes their curves and scores.",
     "compare": "Compare a learned optimizer with tuned hand-designed ones.",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import gc
 import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops
 from tensorflow.python.ops import gen_math_ops
@@ -24,36 +26,93 @@ _traced: collections.Counter[str] = collections.Counter()
 
 @contextlib.contextmanager
 def _lean(key: str) -> Iterator[None]:
-    """Number what is traced here by `key`, do without the Python stack of every operation, and add in a fixed order.
+    """Number what is traced here by `key`, keep it small, and add in a fixed order.
 
     XLA's cache knows a computation by the names in its graph too, which TensorFlow numbers through the whole process: without
-    this a graph is found there again only if everything was traced in the same order. The stacks take a quarter of the memory
-    that a compiled graph holds and a third of the time to compile it. The kernel that adds up many gradients begins with
-    the one whose memory it can have, so that the last bit of the sum is a matter of luck.
+    this a graph is found there again only if everything was traced in the same order. The Python stacks of all operations take
+    a quarter of the memory that a compiled graph holds and a third of the time to compile it, the many equal constants (axes,
+    bounds of slices) a sixth of both. The kernel that adds up many gradients begins with the one whose memory it can have, so
+    that the last bit of the sum is a matter of luck.
     """
-    if not (hasattr(ops, "uid") and hasattr(tf_stack, "extract_stack")):  # another TensorFlow than those known
-        yield
+    if not (hasattr(ops, "uid") and hasattr(tf_stack, "extract_stack") and hasattr(ops, "_create_graph_constant")):
+        yield  # another TensorFlow than those known
         return
     _traced[key] += 1
     digest = hashlib.sha256(f"{key} {_traced[key]}".encode()).digest()
     numbers = itertools.count(int.from_bytes(digest[:5], "big") << 20)
-    saved = ops.uid, tf_stack.extract_stack, gen_math_ops.add_n
+    saved = ops.uid, tf_stack.extract_stack, gen_math_ops.add_n, ops._create_graph_constant
     depth = len(tf_stack.extract_stack())
     stack = tf_stack.extract_stack(depth)  # one frame: TensorFlow crashes on none
-    ops.uid = numbers.__next__
+    constants: dict[Any, tuple[Any, tf.Tensor]] = {}
 
     def add_in_order(inputs: list, name: str | None = None) -> tf.Tensor:
         if inputs[0].dtype == tf.variant:  # lists of tensors
             return saved[2](inputs, name)
         return functools.reduce(gen_math_ops.add_v2, inputs)
 
+    def constant(value: Any, dtype: Any, shape: Any, *rest: Any, **options: Any) -> tf.Tensor:
+        """Equal integers once in each graph; floats never, since a tape may watch one of them."""
+        if not (_is_integer(value) or (isinstance(value, list | tuple) and all(map(_is_integer, value)))):
+            return saved[3](value, dtype, shape, *rest, **options)
+        graph = tf.compat.v1.get_default_graph()
+        known = (id(graph), repr(value), str(dtype), repr(shape))
+        if known not in constants:
+            constants[known] = graph, saved[3](value, dtype, shape, *rest, **options)  # the graph, so that no other has its id
+        return constants[known][1]
+
+    ops.uid = numbers.__next__
     gen_math_ops.add_n = add_in_order
+    ops._create_graph_constant = constant
     if len(stack) == 1 and not runtime.debugging:
         tf_stack.extract_stack = lambda stacklevel=1: stack
     try:
         yield
     finally:
-        ops.uid, tf_stack.extract_stack, gen_math_ops.add_n = saved
+        ops.uid, tf_stack.extract_stack, gen_math_ops.add_n, ops._create_graph_constant = saved
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+@contextlib.contextmanager
+def _forgotten() -> Iterator[None]:
+    """Forget the custom gradients that are registered here: each would keep its whole graph, which is not derived again."""
+    registered = getattr(ops.gradient_registry, "_registry", {})
+    before = set(registered)
+    try:
+        yield
+    finally:
+        for name in registered.keys() - before:
+            if name.startswith("CustomGradient-"):
+                del registered[name]
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection, which tracing sets off again and again, with nothing to collect yet."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _released(traced: Any) -> Callable[..., Any]:
+    """A traced function as TensorFlow's runtime has it, without the graph in Python: half the memory of a compiled one."""
+    if not all(hasattr(traced, name) for name in ("_inference_function", "captured_inputs")):
+        return traced
+    function, captured = traced._inference_function, traced.captured_inputs
+
+    def release(function: Any) -> None:
+        function._cached_graph = None
+        for child in function.children:
+            release(child)
+
+    release(function)
+    return lambda *arguments: function.call_with_captures(arguments, {}, captured)
 
 
 class Graph:
@@ -69,19 +128,20 @@ class Graph:
         if not xla:
             # Or Grappler puts together again what `_lean` takes apart.
             tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-        self._function = tf.function(function, jit_compile=True if xla else None, autograph=False)
-        self._key = key
+        self._function, self._key, self._xla = function, key, xla
         self._traces: dict[Any, Any] = {}
 
-    def trace(self, *arguments: Any) -> Any:
+    def trace(self, *arguments: Any) -> Callable[..., Any]:
         """The traced function for such arguments; it is compiled when first called."""
         signature = tuple((leaf.dtype, tuple(leaf.shape)) for leaf in tf.nest.flatten(arguments))
         if signature not in self._traces:
             # One at a time, and a graph that two threads want only once.
             with _tracing:
                 if signature not in self._traces:
-                    with _lean(f"{self._key} {signature}"):
-                        self._traces[signature] = self._function.get_concrete_function(*arguments)
+                    function = tf.function(self._function, jit_compile=True if self._xla else None, autograph=False)
+                    with _forgotten(), _uncollected(), _lean(f"{self._key} {signature}"):
+                        traced = function.get_concrete_function(*arguments)
+                    self._traces[signature] = _released(traced)
         return self._traces[signature]
 
     def __call__(self, *arguments: Any) -> Any:

@@ -15,12 +15,13 @@ from l2o_cli.graph import Graph
 from l2o_cli.optimizers.base import Optimizer, State, Weights
 from l2o_cli.optimizers.packing import Layout, pack, unpack
 from problems.base import Memory, Problem, Split, Task
+from problems.held_out import validation_minibatch
 from problems.random import as_seed, fold
 
 RUNNING = -1  # the value of `Carry.diverged` while an instance runs
 
 # Purposes for which seeds are folded, so that no two draws share one.
-_TASK, _PARAMS, _STATE, _BATCH, _PERTURB, _DISPLACE, _MEASURE = range(7)
+_TASK, _PARAMS, _STATE, _BATCH, _PERTURB, _DISPLACE, _MEASURE, _VALIDATE = range(8)
 
 
 class Carry(NamedTuple):
@@ -68,7 +69,8 @@ def start(problem: Problem, optimizer: Optimizer, weights: Weights, seed: int, i
     state = optimizer.init_state(weights, layout_of(problem), instances, int(state_seed[0]) & 0x7FFFFFFF)
     return Carry(
         params=params,
-        state={name: tf.convert_to_tensor(leaf, tf.float32) for name, leaf in state.items()},
+        # A tensor may be bfloat16 (see `LowPrecision`) and stays what it is.
+        state={name: leaf if tf.is_tensor(leaf) else tf.constant(leaf, tf.float32) for name, leaf in state.items()},
         task=task,
         memory=problem.initial_memory(task, unpack(params, layout_of(problem))),
         step=tf.zeros([instances], tf.int32),
@@ -162,7 +164,14 @@ class Stepping(NamedTuple):
         running = carry.diverged == RUNNING
         # Frozen instances take harmless steps, so that nothing non-finite enters the weights' gradient through them.
         safe_gradients = tf.where(running[:, None], gradients, 0.0)
-        safe_loss = tf.where(running, loss, 1.0)
+        seen_loss = loss
+        if optimizer.reads_validation_loss:
+            validation_loss = loss
+            if problem.held_out:
+                held_out = validation_minibatch(problem, fold(now, _VALIDATE), task, batch)
+                validation_loss = problem.loss(unpack(params, layout), task, held_out)
+            seen_loss = tf.stack([loss, validation_loss])
+        safe_loss = tf.where(running, seen_loss, 1.0)
         update = self.update or optimizer.update
         new_params, new_state = update(weights, state, params, safe_gradients, safe_loss, step, layout)
         if type(problem).displace is not Problem.displace:

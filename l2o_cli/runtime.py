@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import hashlib
 import importlib.metadata
 import logging
@@ -96,9 +97,14 @@ def _cpu() -> str:
 
 
 def cache_hint(error: BaseException) -> str | None:
-    """What to do about `error` when it comes of a damaged entry of the compilation cache."""
-    if _CACHE_DAMAGE.search(str(error)) and "persistent_cache_directory" in os.environ.get("TF_XLA_FLAGS", ""):
-        return f"the compilation cache seems damaged: delete {cache_folder()} and run again"
+    """What to do about `error` when it comes of the compilation cache: of a damaged entry, or of a disk that is full."""
+    folder = cache_folder()
+    if folder is None or "persistent_cache_directory" not in os.environ.get("TF_XLA_FLAGS", ""):
+        return None
+    if "No space left on device" in str(error):
+        return f"if it is the disk of the compilation cache that is full, make room, or put {folder} elsewhere with L2O_CACHE"
+    if _CACHE_DAMAGE.search(str(error)):
+        return f"the compilation cache seems damaged: delete {folder} and run again"
     return None
 
 
@@ -109,6 +115,10 @@ def quieten_python() -> None:
 
 
 def give_memory_back() -> None:
-    """Return freed memory to the system, where the C library is glibc: it keeps what a compilation used and freed."""
+    """Free what nothing but itself refers to, and return freed memory to the system, where the C library is glibc.
+
+    A compilation leaves much of both.
+    """
+    gc.collect()
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

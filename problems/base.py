@@ -98,6 +98,12 @@ class Problem(abc.ABC):
         return (type(self), *((field.name, _structure(getattr(self, field.name))) for field in fields))
 
     @property
+    def deterministic(self) -> bool:
+        """Whether the optimizer gets the gradient of one and the same loss at every step: no minibatches, no noise, no delay."""
+        own = type(self)
+        return own.batch is Problem.batch and own.perturb is Problem.perturb and own.displace is Problem.displace
+
+    @property
     def held_out(self) -> bool:
         """Whether the "validation" and "test" splits are other data than "train"."""
         return False

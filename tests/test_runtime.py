@@ -168,6 +168,8 @@ def test_tensorflow_is_quiet_and_its_cache_serves_the_next_process(tmp_path, mon
     hint = runtime.cache_hint(RuntimeError(damaged.stderr.splitlines()[-1]))
     assert hint == f"the compilation cache seems damaged: delete {entry.parent} and run again"
     assert runtime.cache_hint(RuntimeError("something else")) is None
+    full = RuntimeError("xla_compile_cache_1.pb; No space left on device")
+    assert str(entry.parent) in runtime.cache_hint(full) and "full" in runtime.cache_hint(full)
 
 
 def test_environment(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ Examples:
     default=("hrnn",),
     show_default=True,
     metavar="NAME|DIR",
-    help="Repeatable, not tuned: a published checkpoint or hand-designed optimizer by name, or the folder of a run or export.",
+    help="Repeatable, not tuned: a checkpoint or hand-designed optimizer by name, the folder of a run or export, or lbfgs.",
 )
 @click.option(
     "--trials",
@@ -129,6 +129,7 @@ def compare(
     from l2o_cli.evaluation.compare import Comparison
     from l2o_cli.evaluation.compare import compare as run
     from l2o_cli.evaluation.evaluate import Request
+    from l2o_cli.evaluation.lbfgs import contender
     from l2o_cli.evaluation.progress import Stages
     from l2o_cli.evaluation.report import print_outcome
     from l2o_cli.evaluation.scores import card_section
@@ -140,7 +141,7 @@ def compare(
 
     request = Request(
         problems=_names(problems),
-        contenders=[resolve(name) for name in optimizers],
+        contenders=[contender(name) for name in optimizers],
         steps=steps,
         seeds=seeds,
         every=every,

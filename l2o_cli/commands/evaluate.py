@@ -72,7 +72,7 @@ Examples:
     default=("hrnn",),
     show_default=True,
     metavar="NAME|DIR",
-    help="Repeatable: a hand-designed optimizer or published checkpoint by name, or the folder of a run or an export.",
+    help="Repeatable: a hand-designed optimizer or published checkpoint by name, the folder of a run or an export, or lbfgs.",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of a run.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per problem and optimizer.")
@@ -89,6 +89,9 @@ def evaluate(problems, optimizers, steps, seeds, settings, every, seed, xla, out
 
     A run is one (problem, optimizer, hyperparameters, seed) for N steps. The same seed means the same task, initial
     params, minibatches and random optimizer state for every optimizer, whatever else is run.
+
+    lbfgs is L-BFGS of SciPy, for problems without minibatches and noise: a step is then one evaluation of the loss and its
+    gradient, and the loss of a step the least one so far.
 
     \b
     Scores of a run (lower is better); the table shows medians over the seeds:
@@ -111,13 +114,13 @@ def evaluate(problems, optimizers, steps, seeds, settings, every, seed, xla, out
     """
     from l2o_cli.evaluation.evaluate import Request
     from l2o_cli.evaluation.evaluate import evaluate as run
+    from l2o_cli.evaluation.lbfgs import contender
     from l2o_cli.evaluation.progress import Stages
     from l2o_cli.evaluation.report import print_outcome
-    from l2o_cli.export.resolve import resolve
 
     request = Request(
         problems=problems,
-        contenders=[resolve(name) for name in optimizers],
+        contenders=[contender(name) for name in optimizers],
         steps=steps,
         seeds=seeds,
         every=every,

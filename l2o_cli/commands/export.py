@@ -36,6 +36,7 @@ def export(optimizer: str, format_: str, out: Path, overwrite: bool) -> None:
     from l2o_cli.export.keras_optimizer import keras_file
     from l2o_cli.export.resolve import resolve
     from l2o_cli.files import write_atomically
+    from l2o_cli.optimizers.transforms import names_of
 
     wrong_kind = out.is_dir() if format_ == "keras" else out.exists() and not out.is_dir()
     if wrong_kind:
@@ -53,7 +54,7 @@ def export(optimizer: str, format_: str, out: Path, overwrite: bool) -> None:
         save_artifact(out, loaded.optimizer, loaded.weights, loaded.card or {})
 
     count = sum(value.size for value in loaded.weights.values())
-    click.echo(f"wrote {out}: {loaded.label} ({loaded.source}), optimizer {loaded.optimizer.name}, {count} weights")
+    click.echo(f"wrote {out}: {loaded.label} ({loaded.source}), optimizer {names_of(loaded.optimizer)}, {count} weights")
     click.echo("use it:")
     click.echo("    from l2o_cli import LearnedOptimizer")
     click.echo(f'    model.compile(optimizer=LearnedOptimizer.load("{out}"), loss="mse")')

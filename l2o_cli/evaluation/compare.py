@@ -8,6 +8,7 @@ from typing import Any
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.evaluate import Outcome, Request, described, enter, file_name, labels, make_problems
+from l2o_cli.evaluation.lbfgs import check_fits
 from l2o_cli.evaluation.plots import plot_problem
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.records import Contender, Run
@@ -154,6 +155,7 @@ def compare(comparison: Comparison, stages: Stages) -> Outcome:
     request = comparison.request
     problems = make_problems(request.problems)
     check(comparison, problems)
+    check_fits(request.contenders, problems)
     baselines = labels(comparison.baselines)
     contenders = dict(zip(labels(request.contenders, taken=baselines), request.contenders, strict=True))
     claim(request.out, request.overwrite)

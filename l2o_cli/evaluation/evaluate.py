@@ -10,6 +10,7 @@ from typing import Any
 
 from l2o_cli.environment import environment
 from l2o_cli.errors import BadInput
+from l2o_cli.evaluation.lbfgs import check_fits, trials_of
 from l2o_cli.evaluation.plots import plot_problem
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.records import Contender
@@ -24,7 +25,7 @@ from l2o_cli.evaluation.results import (
     write_yaml,
 )
 from l2o_cli.evaluation.scores import summarize
-from l2o_cli.evaluation.trials import Trials, hyperparameters
+from l2o_cli.evaluation.trials import hyperparameters
 from l2o_cli.rollout import layout_of
 from l2o_cli.spec import parse_problems
 from problems.base import Problem
@@ -103,7 +104,7 @@ def check_settings(request: Request) -> None:
 
 def enter(request: Request, name: str, problem: Problem, contender: Contender, label: str, stages: Stages) -> Entry:
     """The runs of a contender as it is, on the reporting seeds."""
-    trials = Trials(name, problem, contender, steps=request.steps, every=request.every, label=label, xla=request.xla)
+    trials = trials_of(name, problem, contender, steps=request.steps, every=request.every, label=label, xla=request.xla)
     setting = {} if contender.optimizer.learned else request.settings
     with stages.stage(f"{name}: {label}, {request.seeds} seeds of {request.steps} steps") as advance:
         runs = trials.run([setting], request.reporting_seeds, advance=advance)
@@ -134,6 +135,7 @@ def evaluate(request: Request, stages: Stages) -> Outcome:
     """
     problems = make_problems(request.problems)
     check_settings(request)
+    check_fits(request.contenders, problems)
     contenders = dict(zip(labels(request.contenders), request.contenders, strict=True))
     claim(request.out, request.overwrite)
     record = {

@@ -40,7 +40,7 @@ def trajectories(
     The learning rate of a hand-designed optimizer is, for each start, the best of 15 by the final training loss of this
     same run; while the best is at the edge of the grid, it is extended.
     """
-    rollout = Rollout(problem, contender.optimizer, maximum=1)
+    rollout = Rollout(problem, contender.optimizer.over(steps), maximum=1)
     first = started(rollout, contender.weights, seed)
     carries = [first] if starts is None else [_moved(problem, first, start) for start in starts]
     if not contender.optimizer.learned:

@@ -84,7 +84,7 @@ class Trials:
         self.steps = steps
         self.every = min(every or default_window(steps), steps)
         self.label = label or contender.label
-        self._rollout = Rollout(problem, contender.optimizer, maximum=self.every, xla=xla)
+        self._rollout = Rollout(problem, contender.optimizer.over(steps), maximum=self.every, xla=xla)
 
     @property
     def windows(self) -> int:

@@ -23,7 +23,8 @@ from safetensors.numpy import save as save_safetensors
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import write_atomically
 from l2o_cli.optimizers.base import Optimizer
-from l2o_cli.spec import first_problem, make_optimizer, yaml_fault
+from l2o_cli.optimizers.transforms import names_of
+from l2o_cli.spec import OptimizerSpec, first_problem, yaml_fault
 
 FORMAT = 1
 CARD, WEIGHTS = "card.yaml", "weights.safetensors"
@@ -47,11 +48,6 @@ class LoadedOptimizer:
     source: str
 
 
-class _CardOptimizer(pydantic.BaseModel):
-    name: str
-    options: dict[str, Any] = {}
-
-
 class _CardWeights(pydantic.BaseModel):
     sha256: str
     count: int
@@ -63,13 +59,8 @@ class _Card(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="allow")
 
     format: Literal[1]
-    optimizer: _CardOptimizer
+    optimizer: OptimizerSpec
     weights: _CardWeights
-
-
-def options_of(optimizer: Optimizer) -> dict[str, Any]:
-    """The options as plain values, such that `make_optimizer(optimizer.name, options)` is equal to `optimizer`."""
-    return pydantic.TypeAdapter(type(optimizer)).dump_python(optimizer, mode="json")
 
 
 def weights_to_bytes(weights: Mapping[str, Any]) -> bytes:
@@ -85,9 +76,9 @@ def weights_from_bytes(content: bytes, optimizer: Optimizer, file: Path | str) -
         raise Failure(f"{file}: damaged, not in the safetensors format ({error})") from None
     expected = {name: np.shape(value) for name, value in optimizer.init_weights(0).items()}
     for name in expected.keys() - weights.keys():
-        raise Failure(f"{file}: weight {name!r} of optimizer {optimizer.name!r} is missing")
+        raise Failure(f"{file}: weight {name!r} of optimizer {names_of(optimizer)!r} is missing")
     for name in weights.keys() - expected.keys():
-        raise Failure(f"{file}: weight {name!r} is not one of optimizer {optimizer.name!r}")
+        raise Failure(f"{file}: weight {name!r} is not one of optimizer {names_of(optimizer)!r}")
     for name, value in weights.items():
         if value.shape != expected[name]:
             raise Failure(f"{file}: weight {name!r} has the shape {value.shape}, not {expected[name]}")
@@ -114,7 +105,7 @@ def save_artifact(directory: Path | str, optimizer: Optimizer, weights: Mapping[
     digest = hashlib.sha256(content).hexdigest()
     fixed = {
         "format": FORMAT,
-        "optimizer": {"name": optimizer.name, "options": options_of(optimizer)},
+        "optimizer": OptimizerSpec.of(optimizer).plain,
         "weights": {"sha256": digest, "count": int(sum(np.size(value) for value in weights.values()))},
     }
     sections = {key: _plain(value) for key, value in card.items() if key not in fixed}
@@ -148,7 +139,7 @@ def load_artifact(directory: Path | str) -> LoadedOptimizer:
     content = read_card(directory / CARD)
     card = _Card.model_validate(content)
     try:
-        optimizer = make_optimizer(card.optimizer.name, card.optimizer.options)
+        optimizer = card.optimizer.make()
     except BadInput as error:
         raise Failure(f"{directory / CARD}: {error}") from None
     weights = weights_from_bytes(_matching_weights(directory, card.weights.sha256), optimizer, directory / WEIGHTS)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from l2o_cli.errors import BadInput, Failure
-from l2o_cli.export.artifact import LoadedOptimizer, options_of, weights_from_bytes, weights_to_bytes
-from l2o_cli.spec import make_optimizer
+from l2o_cli.export.artifact import LoadedOptimizer, weights_from_bytes, weights_to_bytes
+from l2o_cli.spec import OptimizerSpec, make_optimizer
 
 REGISTERED_NAME = "l2o>LearnedOptimizer"
 
@@ -24,8 +24,7 @@ def to_config(loaded: LoadedOptimizer) -> dict[str, Any]:
     """`loaded` without its card as plain values; `weights` is a safetensors file in base 64."""
     return {
         "label": loaded.label,
-        "name": loaded.optimizer.name,
-        "options": options_of(loaded.optimizer),
+        **OptimizerSpec.of(loaded.optimizer).plain,
         "weights": base64.b64encode(weights_to_bytes(loaded.weights)).decode(),
     }
 
@@ -37,7 +36,7 @@ def from_config(config: Mapping[str, Any], source: str, card: dict[str, Any] | N
     except KeyError as error:
         raise Failure(f"{source}: damaged, optimizer.{error.args[0]} is missing") from None
     try:
-        optimizer = make_optimizer(name, options)
+        optimizer = make_optimizer(name, options, config.get("transforms", ()))
         content = base64.b64decode(weights, validate=True)
     except BadInput as error:
         raise Failure(f"{source}: {error}") from None

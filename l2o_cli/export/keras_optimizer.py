@@ -15,11 +15,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.keras_config import from_config, to_config
 from l2o_cli.export.resolve import resolve
-from l2o_cli.optimizers.base import Optimizer, Weights
+from l2o_cli.export.shown_loss import ShownLoss
 from l2o_cli.optimizers.packing import Layout, pack, spread, unpack
+from l2o_cli.optimizers.transforms import names_of
 from l2o_cli.rollout import compiled_update
 
 
@@ -42,6 +44,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     params. In a loop of your own, or after an interrupted `fit`, call `finalize_variable_values(model.trainable_variables)`
     before using the model.
 
+    An optimizer that reads the loss is shown it by `fit`, as `scale_loss(loss)`. In a loop of your own, call that before `apply`.
+    It is the training loss, also where the optimizer asks for that of held-out data, and with gradient accumulation the mean
+    over the minibatches. Keras's `LossScaleOptimizer` does not pass it on: for mixed_float16, give `loss_scale_factor` here and
+    `auto_scale_loss=False` to `compile`.
+
     Args:
         optimizer: a name, a path (see `l2o_cli.export.resolve.resolve`) or a `LoadedOptimizer`.
         learning_rate: multiplies every update; the optimizer sets its own step lengths, so 1.0, or a schedule around it.
@@ -54,7 +61,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     Raises:
         BadInput: no optimizer of that name, or nothing at that path.
         Failure: what was found there is damaged.
-        ValueError: the optimizer reads the loss, which Keras does not show to optimizers; or it has attention and `use_ema`.
+        ValueError: the optimizer goes by the length of the run, which Keras does not tell (a schedule without `steps`); or it has
+            attention, and `use_ema` or a need of the loss; or (from `apply`) it reads the loss and has not been shown it.
         NotImplementedError: another backend than TensorFlow, or (when built) several replicas.
     """
 
@@ -95,9 +103,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         self._seed, self._jit_compile = seed, jit_compile
         rule = self._loaded.optimizer
         if use_ema and rule.evaluates_elsewhere:
-            raise ValueError(f"{rule.name!r} with attention does not go with use_ema, which would average attended points")
-        if _reads_loss(rule, self._loaded.weights):
-            raise ValueError(f"optimizer {rule.name!r} reads the loss, which Keras does not show to its optimizers")
+            raise ValueError(f"{names_of(rule)!r} with attention does not go with use_ema, which would average attended points")
+        if rule.lacks_steps:
+            raise ValueError(f"optimizer {names_of(rule)!r} goes by the length of the run, which Keras does not tell; give steps")
+        self._loss = ShownLoss(rule, self._loaded.weights)
+        if self.reads_loss and rule.evaluates_elsewhere:
+            raise ValueError(f"{names_of(rule)!r} with attention reads the loss at the params, and Keras knows another one")
         self._update = compiled_update(rule) if jit_compile else rule.update
 
     @classmethod
@@ -110,6 +121,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """The update rule and its weights."""
         return self._loaded
 
+    @property
+    def reads_loss(self) -> bool:
+        """Whether `scale_loss` must be called before `apply`."""
+        return self._loss.read
+
     def build(self, variables: Sequence[Any]) -> None:
         """Create the state of a run on `variables`."""
         if self.built:
@@ -119,7 +135,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         constrained = [variable.path for variable in variables if getattr(variable, "constraint", None) is not None]
         if rule.evaluates_elsewhere and constrained:
             raise ValueError(
-                f"{rule.name!r} with attention does not go with constraints, which would bind attended points; "
+                f"{names_of(rule)!r} with attention does not go with constraints, which would bind attended points; "
                 f"{constrained[0]!r} has one"
             )
         super().build(variables)
@@ -127,18 +143,27 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         with tf.init_scope():  # the contract: the initial state is made eagerly
             state = rule.init_state(weights, self._layout, 1, self._seed)
             state = rule.refresh_state(weights, state, ops.ones((1,), "bool"))
-            self._state = {name: self._state_variable(f"state_{name}", leaf) for name, leaf in state.items()}
+            self._state = {name: self._state_variable(f"state_{name.replace('/', '.')}", leaf) for name, leaf in state.items()}
+            if self.reads_loss and self.gradient_accumulation_steps:
+                self._loss_sum = self._state_variable("loss_sum", 0.0)
             if rule.evaluates_elsewhere:
                 start = self._packed(variables)
                 self._params = self._state_variable("params", start)
                 self._point = self._state_variable("point", start)
 
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss times `loss_scale_factor`, as in every Keras optimizer; here the optimizer sees it, if it reads losses."""
+        self._loss.show(loss)
+        return super().scale_loss(loss)
+
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Update the variables, as in every Keras optimizer; sparse gradients (embeddings) are made dense first."""
+        self._loss.require()
         _check_one_replica(tf.distribute.get_strategy())
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
         dense = [_dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
         super().apply(dense, trainable_variables)
+        self._loss.forget()
 
     def attend(self) -> None:
         """Put the point where the next gradient is to be taken into the model (see `AttentionCallback`)."""
@@ -172,6 +197,18 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         loaded = from_config(config["optimizer"], "Keras configuration")
         return super().from_config({**config, "optimizer": loaded}, custom_objects)
 
+    def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
+        if self.reads_loss and self.gradient_accumulation_steps:
+            self._loss.add_to(self._loss_sum)
+        super()._backend_apply_gradients(grads, trainable_variables)
+
+    def _given_loss(self) -> Any:
+        if not (self.reads_loss and self.gradient_accumulation_steps):
+            return self._loss.given()
+        mean = self._loss_sum / self.gradient_accumulation_steps
+        self._loss_sum.assign(0.0)
+        return self._loss.given(mean)
+
     # Keras's own step is one variable at a time; this is where it has all gradients, clipped and accumulated.
     def _backend_update_step(self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any) -> None:
         rule, weights, layout = self._loaded.optimizer, self._loaded.weights, self._layout
@@ -182,7 +219,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         old = self._true_params()
         params = self._decayed(old, set(given), rate)
         step = ops.reshape(ops.cast(self.iterations, "int32"), (1,))
-        new, state = self._update(weights, self._values(), params, gradients, ops.ones((1,)), step, layout)
+        new, state = self._update(weights, self._values(), params, gradients, self._given_loss(), step, layout)
         # Exactly the optimizer's own params where the rate is 1, so that a run is the same inside Keras and outside.
         new = ops.where(ops.equal(rate, 1.0), new, params + rate * (new - params))
         new = self._kept_without_gradient(new, old, set(given))
@@ -200,8 +237,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def _decayed(self, params: Any, given: set[int], rate: Any) -> Any:
         if not self.weight_decay:
             return params
-        variables = enumerate(self._trainable_variables)
-        decayed = [index in given and self._use_weight_decay(variable) for index, variable in variables]
+        indices = map(int, self._layout.names)
+        decayed = [index in given and self._use_weight_decay(self._trainable_variables[index]) for index in indices]
         decay = ops.convert_to_tensor([[self.weight_decay * chosen for chosen in decayed]], "float32")
         return params - params * spread(decay, self._layout) * rate
 
@@ -239,9 +276,10 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         return {name: variable.value for name, variable in self._state.items()}
 
     def _state_variable(self, name: str, value: Any) -> keras.Variable:
-        value = np.asarray(value, np.float32)
+        value = np.asarray(value)
+        dtype = "bfloat16" if value.dtype.name == "bfloat16" else "float32"  # see `LowPrecision`
         return self.add_variable(
-            value.shape, initializer=lambda shape, dtype=None: ops.convert_to_tensor(value), dtype="float32", name=name
+            value.shape, initializer=lambda shape, dtype=dtype: ops.convert_to_tensor(value, dtype), dtype=dtype, name=name
         )
 
 
@@ -260,16 +298,13 @@ def _dense(gradient: Any, variable: Any) -> Any:
     return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
 
 
-def _reads_loss(rule: Optimizer, weights: Weights) -> bool:
-    """Whether a loss that is not a number leaves a trace in the params or the state after one step."""
-    layout = Layout.of({"0": (2, 2), "1": (3,)})
-    values = ops.reshape(ops.linspace(-1.0, 1.0, layout.parameters), (1, -1))
-    state = rule.init_state(weights, layout, 1, 0)
-    loss, step = ops.full((1,), float("nan")), ops.zeros((1,), "int32")
-    params, state = rule.update(weights, state, values, values, loss, step, layout)
-    return not all(np.isfinite(np.asarray(leaf)).all() for leaf in (params, *state.values()))
-
-
 def keras_file(loaded: LoadedOptimizer) -> str:
-    """The text of a file for `LearnedOptimizer(path)`: `keras.optimizers.serialize` of it as JSON, with the card beside it."""
-    return json.dumps({**keras.optimizers.serialize(LearnedOptimizer(loaded)), "card": loaded.card}, indent=1)
+    """The text of a file for `LearnedOptimizer(path)`: `keras.optimizers.serialize` of it as JSON, with the card beside it.
+
+    Raises BadInput if Keras cannot have this one.
+    """
+    try:
+        made = LearnedOptimizer(loaded)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    return json.dumps({**keras.optimizers.serialize(made), "card": loaded.card}, indent=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +14,74 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import CARD, LoadedOptimizer, load_artifact
 from l2o_cli.export.keras_config import read_keras_file
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.spec import make_optimizer, unknown
+from l2o_cli.spec import OptimizerSpec, parse_part, part_text, split_outside, transformed, unknown
 
 UNTRAINED = ":untrained"
+INITIAL = "untrained, seed 0"
 
 
 def resolve(name_or_path: str | os.PathLike) -> LoadedOptimizer:
-    """The optimizer a user means.
+    """The optimizer a user means: `WHICH+transformation(option=value)+...`, the innermost transformation first.
 
-    One of, in this order: `NAME:untrained`, the initial weights (seed 0) of a learned optimizer, with the options of the
-    checkpoint of that name or path if there is one; a hand-designed optimizer
-    with its default hyperparameters; a published checkpoint; an artifact directory, a run directory (which contains
-    artifact/), or a file that `l2o export --format keras` wrote. A path that is also a name is meant as ./NAME.
+    WHICH is one of, in this order: `NAME:untrained`, the initial weights (seed 0) of a learned optimizer, with the options of
+    the checkpoint of that name or path if there is one; a hand-designed optimizer with its default hyperparameters; a published
+    checkpoint; an artifact directory, a run directory (which contains artifact/), or a file that `l2o export --format keras`
+    wrote. `NAME(option=value, ...)` replaces options of a hand-designed optimizer, `NAME(option=value, ...):untrained` those of
+    a learned one.
+
+    A path that is also a name is meant as ./NAME. Brackets and plus signs belong to a path where one exists as it stands.
 
     Raises:
         BadInput: nothing of that name; the message has the nearest name there is.
         Failure: what was found is damaged.
     """
-    name = os.fspath(name_or_path)
-    published = assets.checkpoints()
-    if name.endswith(UNTRAINED):
-        return _untrained(name.removesuffix(UNTRAINED))
+    which, transforms = _split(os.fspath(name_or_path))
+    loaded = _resolved(which)
+    return _transformed(loaded, [parse_part(text, "transformation") for text in transforms]) if transforms else loaded
+
+
+def _split(text: str) -> tuple[str, list[str]]:
+    """What is transformed, as long as there is such a path, and the transformations around it."""
+    if Path(text).exists():
+        return text, []
+    parts = split_outside(text, "+")
+    for count in range(len(parts), 1, -1):
+        path = "+".join(parts[:count])
+        if Path(path.removesuffix(UNTRAINED)).exists():
+            return path, parts[count:]
+    return (parts[0], parts[1:]) if parts else ("", [])
+
+
+def _transformed(loaded: LoadedOptimizer, transforms: Sequence[Mapping[str, Any]]) -> LoadedOptimizer:
+    optimizer = transformed(loaded.optimizer, transforms)
+    label = "+".join([loaded.label, *(part_text(part["name"], part["options"]) for part in transforms)])
+    weights = _as_float32({**optimizer.init_weights(0), **loaded.weights})
+    if optimizer.learned and weights.keys() - loaded.weights.keys() and loaded.source != INITIAL:
+        raise BadInput(f"optimizer {label!r}: a part of it would be untrained; meta-train it as a whole")
+    # The scores are those of the optimizer without them.
+    card = {name: section for name, section in loaded.card.items() if name != "scores"} if loaded.card else None
+    return LoadedOptimizer(label, optimizer, weights, card, loaded.source)
+
+
+def _resolved(which: str) -> LoadedOptimizer:
+    text, options = which.removesuffix(UNTRAINED), {}
+    name = text
+    if "(" in text and not Path(text).exists():
+        part = parse_part(text, "optimizer")
+        name, options = part["name"], part["options"]
+    if which.endswith(UNTRAINED):
+        return _untrained(name, options)
     if name in OPTIMIZERS and not OPTIMIZERS[name].learned:
-        optimizer = make_optimizer(name)
-        return LoadedOptimizer(name, optimizer, _as_float32(optimizer.init_weights(0)), None, "built in")
+        return _initial(part_text(name, options), OptimizerSpec(name=name, options=options), "built in")
+    loaded = _named(name)
+    if options:
+        raise BadInput(f"optimizer {which!r}: what is trained has its options; for others say {which}{UNTRAINED}")
+    return loaded
+
+
+def _named(name: str) -> LoadedOptimizer:
+    """A published checkpoint, or what lies at a path."""
+    published = assets.checkpoints()
     if name and Path(name).name == name and (published / name / CARD).is_file():
         loaded = load_artifact(published / name)
         return LoadedOptimizer(name, loaded.optimizer, loaded.weights, loaded.card, "published")
@@ -65,15 +109,21 @@ def names() -> list[str]:
     return sorted(found)
 
 
-def _untrained(name: str) -> LoadedOptimizer:
+def _untrained(name: str, options: Mapping[str, Any]) -> LoadedOptimizer:
     """The initial weights, seed 0, of a learned optimizer by name, or of the one that `name` resolves to, with its options."""
-    plain = name in OPTIMIZERS and not (assets.checkpoints() / name / CARD).is_file()
-    trained = None if plain else resolve(name)
-    optimizer = trained.optimizer if trained else make_optimizer(name)
-    if not optimizer.learned:
+    spec, label = OptimizerSpec(name=name), name
+    if name not in OPTIMIZERS or (assets.checkpoints() / name / CARD).is_file():
+        trained = _resolved(name)
+        spec, label = OptimizerSpec.of(trained.optimizer), trained.label
+    if not spec.make().learned:
         raise BadInput(f"optimizer {name!r} is not learned, so there is no untrained one; say {name!r}")
-    label = trained.label if trained else name
-    return LoadedOptimizer(label + UNTRAINED, optimizer, _as_float32(optimizer.init_weights(0)), None, "untrained, seed 0")
+    spec = spec.model_copy(update={"options": {**spec.options, **options}})
+    return _initial(part_text(label, options) + UNTRAINED, spec, INITIAL)
+
+
+def _initial(label: str, spec: OptimizerSpec, source: str) -> LoadedOptimizer:
+    optimizer = spec.make()
+    return LoadedOptimizer(label, optimizer, _as_float32(optimizer.init_weights(0)), None, source)
 
 
 def _as_float32(weights: Mapping[str, Any]) -> dict[str, np.ndarray]:

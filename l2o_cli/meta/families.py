@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.meta import horizons
-from l2o_cli.meta.estimators import ESTIMATORS, Estimate, MetaGradient
+from l2o_cli.meta.estimators import ESTIMATORS
+from l2o_cli.meta.meta_gradient import Estimate, MetaGradient
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.population import Population, derive_seed
 from l2o_cli.optimizers.base import Optimizer, Weights
@@ -42,7 +43,7 @@ class Families:
         self._optimizer = Imitating(optimizer, imitation.make()) if imitation is not None else optimizer
         self._spec, self._perturbation_seed, self._xla = spec, perturbation_seed, xla
         self._estimators: dict[Hashable, MetaGradient] = {}
-        self._seen: set[Hashable] = set()  # families and bounds that were estimated in this process
+        self._seen: set[Hashable] = set()  # estimators and bounds that were used in this process
         problems = alike([entry.make() for entry in spec.problems])
         self.populations = [
             self._population(entry, problem, derive_seed(seed, index))
@@ -93,9 +94,9 @@ class Families:
         began = time.perf_counter()
         result = population.estimator(weights, particles, tf.constant(length), seed, bound)
         seconds = 0.0
-        if (index, bound) not in self._seen:
+        if (population.estimator, bound) not in self._seen:
             # The first call compiles; of a hundred families what it leaves behind adds up to gigabytes.
-            self._seen.add((index, bound))
+            self._seen.add((population.estimator, bound))
             seconds = time.perf_counter() - began
             give_memory_back()
         title = self._spec.problems[index].title

@@ -18,7 +18,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.keras_optimizer import LearnedOptimizer
 from l2o_cli.export.resolve import resolve
 from l2o_cli.graph import Graph
-from l2o_cli.meta.estimators import global_norm
+from l2o_cli.meta.meta_gradient import global_norm
 from l2o_cli.meta.truncation import unpacked, weights_layout
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.spec import MetaOptimizer
@@ -100,9 +100,12 @@ def make(spec: MetaOptimizer) -> keras.optimizers.Optimizer:
         loaded = resolve(spec.checkpoint)
         if loaded.optimizer.evaluates_elsewhere:
             raise ValueError(f"{spec.checkpoint!r} has attention, for which meta-gradients are not taken elsewhere")
-        return LearnedOptimizer(
+        made = LearnedOptimizer(
             loaded, learning_rate=spec.learning_rate, weight_decay=spec.weight_decay or None, jit_compile=False
         )
+        if made.reads_loss:
+            raise ValueError(f"{spec.checkpoint!r} reads the loss, which a meta-optimizer is not shown")
+        return made
     except (BadInput, ValueError) as error:
         raise BadInput(f"meta_optimizer.checkpoint: {error}") from None
 
@@ -128,13 +131,14 @@ class WeightsInTraining:
     Args:
         ema: decay of the average over the updates.
         initial: the weights at first, by name.
+        decay: times the weights, is added to each meta-gradient that moves them, after clipping.
 
     Raises:
         BadInput, Failure: see `make`.
     """
 
-    def __init__(self, spec: MetaOptimizer, ema: float, initial: Mapping[str, np.ndarray]):
-        self._spec, self._ema = spec, ema
+    def __init__(self, spec: MetaOptimizer, ema: float, initial: Mapping[str, np.ndarray], decay: float = 0.0):
+        self._spec, self._ema, self._decay = spec, ema, decay
         self._variables = {name: keras.Variable(value, name=name.replace("/", "_")) for name, value in initial.items()}
         self.average = {name: tf.constant(value) for name, value in initial.items()}
         self._groups = self._grouped(initial)
@@ -208,7 +212,8 @@ class WeightsInTraining:
             entries = unpacked(scale * gradient, layout)
             for group in self._groups:
                 if stage in group.stages:
-                    group.optimizer.apply([entries[name] for name in group.names])
+                    values = [(entries[name], self._variables[name].value) for name in group.names]
+                    group.optimizer.apply([entry + self._decay * value for entry, value in values])
             return {name: self._averaged(average[name], variable.value) for name, variable in self._variables.items()}
 
         return update

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.meta import horizons
-from l2o_cli.meta.estimators import MetaGradient, Particles
+from l2o_cli.meta.meta_gradient import MetaGradient, Particles
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.rollout import RUNNING, Carry, draw_task, select
 from l2o_cli.spec import Lengths

@@ -20,8 +20,8 @@ UNITS = {
 
 
 def _terms(run: Run) -> list[Mapping[str, Any]]:
-    """Those of the objective; older specs have `log` instead."""
-    objective = run.spec.get("objective", {})
+    """Those that validation judges by; older specs have `log` instead."""
+    objective = run.spec.get("validation", {}).get("objective") or run.spec.get("objective", {})
     return objective.get("terms") or [{"scale": "log" if objective.get("log", True) else "ratio"}]
 
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,10 @@ from l2o_cli.meta.record import account, with_record
 from l2o_cli.meta.rollback import Rollbacks
 from l2o_cli.meta.run_directory import DIAGNOSTIC, RunDirectory
 from l2o_cli.meta.run_tables import read_table
-from l2o_cli.meta.truncation import packed, weights_layout
 from l2o_cli.meta.validation import Score, Validator, overall
 from l2o_cli.meta.watchdog import RunWarning, Watchdog, no_progress
 from l2o_cli.optimizers.base import Weights
+from l2o_cli.optimizers.transforms import names_of
 from l2o_cli.spec import MetaTraining
 
 # Purposes for which seeds are derived from the run's seed.
@@ -62,7 +62,8 @@ class Trainer:
         self.spec, self.directory = spec, directory
         self.optimizer = spec.optimizer.make()
         seed = spec.seed
-        self.weights = WeightsInTraining(spec.meta_optimizer, spec.ema, self.optimizer.init_weights(derive_seed(seed, _WEIGHTS)))
+        initial = self.optimizer.init_weights(derive_seed(seed, _WEIGHTS))
+        self.weights = WeightsInTraining(spec.meta_optimizer, spec.ema, initial, spec.objective.weight_decay)
         self.families = Families(spec, self.optimizer, derive_seed(seed, _POPULATION), derive_seed(seed, _PERTURBATIONS), xla)
         self._validator = Validator(spec.validation, spec.objective, self.optimizer, derive_seed(seed, _VALIDATION), xla)
         self._watchdog = Watchdog()  # when the run begins, one that knows its tables
@@ -109,8 +110,11 @@ class Trainer:
         """
         spec = self.spec
         with self.directory.in_use(), ThreadPoolExecutor(min(spec.families_per_step, os.cpu_count() or 1)) as pool:
-            self.directory.cut(self.meta_step)
+            self.directory.cut(self.meta_step or -1)  # what begins again has no rows, of the validation at its start neither
             self._watchdog = self._informed_watchdog()
+            if self.meta_step == 0 and spec.validation.start:
+                scores, _, _ = self._validate()
+                self._watchdog.validated(self._validation_rows(scores))
             late = False
             while not self.complete and not late:
                 watch(self._step(pool))
@@ -133,8 +137,6 @@ class Trainer:
         estimated = self.families.estimate(pool, self.families.draw(rng, self.meta_step), weights, self.meta_step)
         rate = learning_rate(spec.meta_optimizer, self.meta_step, spec.meta_steps)
         gradients = tf.stack([part.estimate.gradient for part in estimated])  # [F, W]
-        if spec.objective.weight_decay:
-            gradients += spec.objective.weight_decay * packed(weights, weights_layout(weights))
         applied = self.weights.apply(gradients, rate, self.meta_step)
         self.meta_step += 1
         current = self.weights.current
@@ -164,14 +166,13 @@ class Trainer:
                 for name, value in part.estimate.diagnostics.items()
             }
             | {"mean_norm": applied.norm, "learning_rate": rate, "inner_steps_per_second": inner_steps / seconds},
+            {"meta_gradient": gradients} if self.meta_step % spec.validation.every == 0 else None,
         )
         scores, best, rolled_back = self._validate()
         self.seconds += time.perf_counter() - began
         meta_loss = float(np.mean([row["meta_loss"] for row in rows]))
         compile_seconds = max(part.compile_seconds for part in estimated)
-        warnings = self._watchdog.step(rows) + self._watchdog.validated(
-            [{"meta_step": self.meta_step, **vars(entry)} for entry in scores]
-        )
+        warnings = self._watchdog.step(rows) + self._watchdog.validated(self._validation_rows(scores))
         return Progress(
             self.meta_step,
             spec.meta_steps,
@@ -184,6 +185,9 @@ class Trainer:
             rolled_back,
             tuple(warnings),
         )
+
+    def _validation_rows(self, scores: Sequence[Score]) -> list[dict[str, Any]]:
+        return [{"meta_step": self.meta_step, **vars(entry)} for entry in scores]
 
     def _informed_watchdog(self) -> Watchdog:
         """One that knows the meta-steps made before this process; what it had to say of them was said then."""
@@ -213,9 +217,7 @@ class Trainer:
         best = score < self.best_score
         if best:
             self.best_score, self.best = score, self.weights.average
-        self.directory.validation.append(
-            {"meta_step": self.meta_step, **vars(entry), "rolled_back": int(rolled_back)} for entry in scores
-        )
+        self.directory.validation.append(row | {"rolled_back": int(rolled_back)} for row in self._validation_rows(scores))
         self.directory.event(
             self.meta_step,
             {f"validation/{entry.problem}": entry.objective for entry in scores}
@@ -244,7 +246,7 @@ class Trainer:
         spec = self.spec
         count = sum(int(tf.size(value)) for value in self.weights.current.values())
         families = f"{len(spec.problems)} problem families" if len(spec.problems) > 1 else spec.problems[0].title
-        return f"{self.optimizer.name} ({count:,} weights) on {families}"
+        return f"{names_of(self.optimizer)} ({count:,} weights) on {families}"
 
     def _account(self) -> dict:
         """What the artifact's card says of the run."""

@@ -32,9 +32,9 @@ class Validator:
 
     def __init__(self, spec: Validation, objective: Objective, optimizer: Optimizer, seed: int, xla: bool):
         self._steps = tf.constant(spec.steps)
-        weights = optimizer.init_weights(0)
+        optimizer, weights = optimizer.over(spec.steps), optimizer.init_weights(0)
         self._layout = weights_layout(weights)
-        objective = objective.model_copy(update={"imitation": None})
+        objective = (spec.objective or objective).model_copy(update={"imitation": None})
         self._runs = []
         for index, entry in enumerate(spec.problems):
             problem = entry.make()

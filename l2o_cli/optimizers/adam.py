@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from keras import ops
 
-from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
+from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters, number, root
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,10 @@ class Adam(HandDesigned):
     beta_2: float = 0.999
     epsilon: float = 1e-7
 
-    def update(self, weights, state, params, gradients, loss, step, layout):
+    def move(self, weights, state, params, gradients, step, layout):
         rate, beta_1, beta_2, epsilon = hyperparameters(weights, "learning_rate", "beta_1", "beta_2", "epsilon")
         mean = state["mean"] + (gradients - state["mean"]) * (1 - beta_1)
         square = state["square"] + (ops.square(gradients) - state["square"]) * (1 - beta_2)
-        count = ops.cast(step, "float32")[:, None] + 1
+        count = number(step)
         rate = rate * ops.sqrt(1 - beta_2**count) / (1 - beta_1**count)
-        # The derivative of a root is infinite at 0, where dead units are; no meta-gradient would be left.
-        root = ops.sqrt(ops.maximum(square[0], 1e-30))
-        return params - rate * mean[0] / (root + epsilon), {"mean": mean, "square": square}
+        return params - rate * mean[0] / (root(square[0]) + epsilon), {"mean": mean, "square": square}

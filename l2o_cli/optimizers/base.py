@@ -42,6 +42,20 @@ class Optimizer(abc.ABC):
         """Whether `evaluation_point` may differ from the parameters (attention)."""
         return False
 
+    @property
+    def reads_validation_loss(self) -> bool:
+        """Whether `update` is given the loss on held-out data beside the training loss."""
+        return False
+
+    @property
+    def lacks_steps(self) -> bool:
+        """Whether the rule works for runs of known length alone, and that is still to be told it with `over`."""
+        return False
+
+    def over(self, steps: int) -> Optimizer:
+        """The rule for runs of `steps` steps, for those that go by the length of the run."""
+        return self
+
     @abc.abstractmethod
     def init_weights(self, seed: int) -> dict[str, np.ndarray]:
         """Initial weights as float32 numpy arrays, a function of `seed` alone."""
@@ -79,7 +93,8 @@ class Optimizer(abc.ABC):
             state: as `init_state` or the previous `update` made it.
             params: [I, P].
             gradients: [I, P], taken at `evaluation_point`.
-            loss: [I], at `params`.
+            loss: [I], at `params`, of the minibatch of the gradients. If `reads_validation_loss`: [2, I], and in the second row
+                the loss of a minibatch of held-out data; that of the first row again where the problem holds nothing out.
             step: [I] int32, the number of updates made before this one.
             layout: how the tensors are packed.
 
@@ -98,3 +113,8 @@ def per_instance(value: Array) -> Array:
     if len(value.shape) == 1:
         return value[:, None]
     return ops.transpose(value[..., 0], (1, 0, 2)) if len(value.shape) == 4 else value
+
+
+def loss_for(optimizer: Optimizer, loss: Array) -> Array:
+    """What an optimizer inside of another is given of the other's loss, [I] or [2, I]: the training loss, or both."""
+    return loss if optimizer.reads_validation_loss or len(loss.shape) == 1 else loss[0]

@@ -5,14 +5,20 @@ Shape letters: I instances, P parameters of one instance, S time scales. Arrays 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
+from l2o_cli.optimizers.packing import Array, Layout, spread, sums_by_group, tensor_mean
 
 SQUARE_EPSILON = 1e-12  # added to every square that is averaged
 ROOT_EPSILON = 1e-16  # added under every root
 GRADIENT_LIMIT = 1e18  # larger gradients would have no finite square in float32
+NORMALIZING_EPSILON = 1e-5  # added to the mean square by which a feature is divided (Metz et al. 2019)
+MOMENT_EPSILON = 1e-6  # added to second moments under a root (Metz et al. 2019)
+FEATURE_LIMIT = 1e15  # larger features would have no finite mean square in float32
+FEW_PARAMETERS = 50_000  # up to so many, what is computed of them stays in the cache
 ASINH_SERIES = (1.0, -1 / 6, 3 / 40, -5 / 112, 35 / 1152, -63 / 2816)  # of asinh(x) / x, in powers of x^2
 
 
@@ -58,6 +64,36 @@ def relative_log(values: Array) -> Array:
     """log v_s - mean_s log v_s: [S, I, P] -> [S, I, P]; how the size of the gradient changes with the time scale."""
     logs = ops.log(values + ROOT_EPSILON)
     return logs - ops.mean(logs, axis=0, keepdims=True)
+
+
+def bounded(values: Array) -> Array:
+    """Clipped to +-1e15, of which even the sum of a hundred million squares is finite."""
+    return ops.clip(values, -FEATURE_LIMIT, FEATURE_LIMIT)
+
+
+def normalized(values: Array, layout: Layout) -> Array:
+    """v / sqrt(mean v^2 + 1e-5), the mean over each tensor: [..., P] -> [..., P] (Metz et al. 2019); |v| at most 1e15."""
+    return values * spread(ops.rsqrt(mean_square(values, layout) + NORMALIZING_EPSILON), layout)
+
+
+def mean_square(values: Array, layout: Layout) -> Array:
+    """The mean over each tensor of the squares: [..., P] -> [..., T]."""
+    return fused_mean(ops.square(values), layout)
+
+
+def fused_mean(values: Array, layout: Layout) -> Array:
+    """`tensor_mean` of what is computed for that alone: [..., P] -> [..., T]."""
+    if layout.parameters <= FEW_PARAMETERS:
+        return tensor_mean(values, layout)
+    # Sums of slices, which XLA makes one loop with what the values are computed from; `tensor_mean` would have them stored.
+    # Where that is not much, it is up to twice as fast, above all its derivative.
+    return sums_by_group(values, layout) / np.array(layout.sizes, np.float32)
+
+
+def time_features(step: Array, time_scales: Sequence[float]) -> Array:
+    """tanh(t / x - 1) for each x of the scales: step [I] -> [F, I, 1] (Metz et al. 2019)."""
+    scales = np.array(time_scales, np.float32)[:, None, None]
+    return ops.tanh(ops.cast(ops.convert_to_tensor(step), "float32")[None, :, None] / scales - 1.0)
 
 
 def divided_by_tensor_rms(values: Array, layout: Layout) -> Array:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers.base import Optimizer, State
+from l2o_cli.optimizers.base import Optimizer, State, loss_for
 from l2o_cli.optimizers.packing import Array
 
 DISTANCE = "distance"  # the leaf of the state that adds up how far the student's steps were from the teacher's, [1, I, 1]
@@ -37,6 +37,17 @@ class Imitating(Optimizer):
     def evaluates_elsewhere(self):
         return self.student.evaluates_elsewhere
 
+    @property
+    def reads_validation_loss(self):
+        return self.student.reads_validation_loss or self.teacher.reads_validation_loss
+
+    @property
+    def lacks_steps(self):
+        return self.student.lacks_steps or self.teacher.lacks_steps
+
+    def over(self, steps):
+        return Imitating(self.student.over(steps), self.teacher.over(steps))
+
     def init_weights(self, seed):
         return self.student.init_weights(seed)
 
@@ -52,10 +63,11 @@ class Imitating(Optimizer):
         return self.student.evaluation_point(weights, self._own(state), params, layout)
 
     def update(self, weights, state, params, gradients, loss, step, layout):
-        new_params, own = self.student.update(weights, self._own(state), params, gradients, loss, step, layout)
+        own_loss = loss_for(self.student, loss)
+        new_params, own = self.student.update(weights, self._own(state), params, gradients, own_loss, step, layout)
         teacher = {name.removeprefix(_TEACHER): leaf for name, leaf in state.items() if name.startswith(_TEACHER)}
         # The teacher is taken as it is: nothing is to be learned by leading it somewhere else.
-        seen = ops.stop_gradient(params), ops.stop_gradient(gradients), ops.stop_gradient(loss)
+        seen = ops.stop_gradient(params), ops.stop_gradient(gradients), ops.stop_gradient(loss_for(self.teacher, loss))
         there, teacher = self.teacher.update(self.teacher.init_weights(0), teacher, *seen, step, layout)
         wanted = there - seen[0]
         apart = ops.sum(ops.square(new_params - params - wanted), axis=-1)

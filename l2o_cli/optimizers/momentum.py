@@ -24,7 +24,7 @@ class Momentum(HandDesigned):
     momentum: float = 0.9
     nesterov: bool = False
 
-    def update(self, weights, state, params, gradients, loss, step, layout):
+    def move(self, weights, state, params, gradients, step, layout):
         rate, momentum = hyperparameters(weights, "learning_rate", "momentum")
         descent = rate * gradients
         velocity = momentum * state["velocity"] - descent

@@ -1,5 +1,8 @@
 """Many tensors as one packed array, so that the number of operations does not grow with the number of tensors.
 
+Where they are many, those of equal shape lie side by side: what is done to each tensor is then done to a group of them at once,
+and a graph grows with the number of different shapes alone.
+
 Shape letters: I instances, P parameters of one instance (all tensors packed), T tensors.
 """
 
@@ -9,7 +12,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -18,6 +22,15 @@ Array = Any  # a tensor of whichever backend Keras runs on, or a numpy array
 
 # Up to so many tensors, work that grows with T * P is faster than slices and concatenations, which XLA makes poor code of.
 FEW_TENSORS = 8
+
+
+class Group(NamedTuple):
+    """Tensors of one shape that lie side by side."""
+
+    shape: tuple[int, ...]  # of each
+    members: int
+    tensors: slice  # among all tensors
+    entries: slice  # in the packed axis
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,11 @@ class Layout:
 
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Layout:
-        return cls(tuple(shapes), tuple(tuple(shape) for shape in shapes.values()))
+        """Packed in the given order; more than `FEW_TENSORS` in the order of their shapes."""
+        named = [(name, tuple(shape)) for name, shape in shapes.items()]
+        if len(named) > FEW_TENSORS:
+            named.sort(key=lambda tensor: tensor[1])
+        return cls(tuple(name for name, _ in named), tuple(shape for _, shape in named))
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -38,6 +55,17 @@ class Layout:
     @cached_property
     def offsets(self) -> tuple[int, ...]:
         return tuple(sum(self.sizes[:index]) for index in range(len(self.sizes)))
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """All tensors, in packing order."""
+        made, tensor, entry = [], 0, 0
+        for shape, members in groupby(self.shapes):
+            count = len(list(members))
+            ends = tensor + count, entry + count * math.prod(shape)
+            made.append(Group(shape, count, slice(tensor, ends[0]), slice(entry, ends[1])))
+            tensor, entry = ends
+        return tuple(made)
 
     @property
     def parameters(self) -> int:
@@ -52,8 +80,7 @@ class Layout:
 
 def pack(params: Mapping[str, Array], layout: Layout) -> Array:
     """{name: [I, *shape]} -> [I, P]."""
-    flat = [ops.reshape(params[name], (-1, size)) for name, size in zip(layout.names, layout.sizes, strict=True)]
-    return ops.concatenate(flat, axis=1) if len(flat) > 1 else flat[0]
+    return joined([ops.reshape(params[name], (-1, size)) for name, size in zip(layout.names, layout.sizes, strict=True)])
 
 
 def unpack(packed: Array, layout: Layout) -> dict[str, Array]:
@@ -86,9 +113,32 @@ def _tensor_sum(values: Array, layout: Layout) -> Array:
         return ops.sum(values, axis=-1, keepdims=True)
     if layout.tensors <= FEW_TENSORS:
         return ops.matmul(values, ops.cast(_membership(layout), values.dtype))
-    parts = zip(layout.offsets, layout.sizes, strict=True)
-    sums = [ops.sum(values[..., offset : offset + size], axis=-1, keepdims=True) for offset, size in parts]
-    return ops.concatenate(sums, axis=-1)
+    return sums_by_group(values, layout)
+
+
+def sums_by_group(values: Array, layout: Layout) -> Array:
+    """The sum over each tensor's parameters, of slices: [..., P] -> [..., T]."""
+    lead = tuple(values.shape[:-1])
+    sums = [ops.sum(ops.reshape(values[..., group.entries], (*lead, group.members, -1)), axis=-1) for group in layout.groups]
+    return joined(sums)
+
+
+def joined(pieces: list[Array]) -> Array:
+    """Along the last axis."""
+    return ops.concatenate(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
+
+
+class InTurn:
+    """Arrays [..., N] by key, of which one piece after another is taken."""
+
+    def __init__(self, arrays: Mapping[Any, Array]):
+        self._arrays, self._taken = arrays, dict.fromkeys(arrays, 0)
+
+    def take(self, key: Any, count: int) -> Array:
+        """The next `count` entries of an array, [..., count]."""
+        begin = self._taken[key]
+        self._taken[key] += count
+        return self._arrays[key][..., begin : begin + count]
 
 
 def _membership(layout: Layout) -> Array:
@@ -101,9 +151,12 @@ def _membership(layout: Layout) -> Array:
 def _spread(values: Array, layout: Layout) -> Array:
     lead = tuple(values.shape[:-1])
     if layout.tensors > FEW_TENSORS:
-        sizes = enumerate(layout.sizes)
-        parts = [ops.broadcast_to(values[..., index : index + 1], (*lead, size)) for index, size in sizes]
-        return ops.concatenate(parts, axis=-1)
+        parts = []
+        for group in layout.groups:
+            size = math.prod(group.shape)
+            repeated = ops.broadcast_to(values[..., group.tensors, None], (*lead, group.members, size))
+            parts.append(ops.reshape(repeated, (*lead, group.members * size)))
+        return joined(parts)
     # Selections from last to first, which XLA makes part of whatever loop needs the result.
     result = ops.broadcast_to(values[..., -1:], (*lead, layout.parameters))
     position = ops.arange(layout.parameters, dtype="int32")

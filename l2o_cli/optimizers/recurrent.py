@@ -1,4 +1,4 @@
-"""A gated recurrent unit on feature-major arrays [F, I, N] (Cho et al. 2014)."""
+"""Recurrent cells on feature-major arrays [F, I, N]: the gated unit of Cho et al. 2014, and long short-term memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from l2o_cli.optimizers.base import Weights, per_instance
 from l2o_cli.optimizers.packing import Array
 
 GATE_BIAS = 2.2  # sigmoid(2.2) = 0.9: a new unit keeps most of its state
+FORGET_BIAS = 1.0  # of a new long short-term memory (Gers et al. 2000; Jozefowicz et al. 2015)
 
 
 def normal_matrix(rng: np.random.Generator, rows: int, columns: int, fan_in: int | None = None) -> np.ndarray:
@@ -53,3 +54,34 @@ def gru(weights: Weights, prefix: str, inputs: Array, hidden: Array, extra_bias:
     reset, update = gates[:units], gates[units:]
     candidate = ops.tanh(drive[2 * units :] + matmul(weights[f"{prefix}/recurrent_candidate"], reset * hidden))
     return candidate + update * (hidden - candidate)
+
+
+def init_lstm(rng: np.random.Generator, prefix: str, inputs: int, units: int) -> Weights:
+    """Weights of a cell with F inputs and K units: rows of the input gate, forget gate, candidate and output gate."""
+    bias = np.zeros((4 * units, 1, 1), np.float32)
+    bias[units : 2 * units] = FORGET_BIAS
+    return {
+        f"{prefix}/input": normal_matrix(rng, 4 * units, inputs, inputs + units),
+        f"{prefix}/recurrent": normal_matrix(rng, 4 * units, units, inputs + units),
+        f"{prefix}/bias": bias,
+    }
+
+
+def lstm(weights: Weights, prefix: str, inputs: Array, hidden: Array, cell: Array) -> tuple[Array, Array]:
+    """One step (Hochreiter and Schmidhuber 1997, with forget gates): c' = f * c + i * tanh(a), h' = o * tanh(c').
+
+    i, f, a, o = W x + U h + b; gates i, f and o through a sigmoid.
+
+    Args:
+        inputs: [F, I, N].
+        hidden, cell: h and c, [K, I, N].
+
+    Returns:
+        h' and c'.
+    """
+    units = hidden.shape[0]
+    drive = matmul(weights[f"{prefix}/input"], inputs) + matmul(weights[f"{prefix}/recurrent"], hidden)
+    drive = drive + per_instance(weights[f"{prefix}/bias"])
+    keep = ops.sigmoid(drive[: 2 * units])
+    cell = keep[units:] * cell + keep[:units] * ops.tanh(drive[2 * units : 3 * units])
+    return ops.sigmoid(drive[3 * units :]) * ops.tanh(cell), cell

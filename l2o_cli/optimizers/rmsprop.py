@@ -22,7 +22,7 @@ class RmsProp(HandDesigned):
     rho: float = 0.9
     epsilon: float = 1e-7
 
-    def update(self, weights, state, params, gradients, loss, step, layout):
+    def move(self, weights, state, params, gradients, step, layout):
         rate, rho, epsilon = hyperparameters(weights, "learning_rate", "rho", "epsilon")
         square = rho * state["square"] + (1 - rho) * ops.square(gradients)
         return params - rate * gradients / ops.sqrt(square[0] + epsilon), {"square": square}

@@ -17,6 +17,6 @@ class Sgd(HandDesigned):
 
     learning_rate: float = 0.01
 
-    def update(self, weights, state, params, gradients, loss, step, layout):
+    def move(self, weights, state, params, gradients, step, layout):
         (rate,) = hyperparameters(weights, "learning_rate")
         return params - rate * gradients, state

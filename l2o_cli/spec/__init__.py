@@ -3,11 +3,13 @@
 from l2o_cli.spec.estimators import Estimator
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.meta_optimizers import MetaOptimizer, Schedule
-from l2o_cli.spec.meta_training import MetaTraining, OptimizerSpec, Rollback, Validation, read_meta_training
-from l2o_cli.spec.names import first_problem, make_optimizer, make_problem, unknown
+from l2o_cli.spec.meta_training import MetaTraining, Rollback, Validation, read_meta_training
+from l2o_cli.spec.model import TransformSpec
+from l2o_cli.spec.names import first_problem, make_optimizer, make_problem, transformed, unknown
 from l2o_cli.spec.objectives import Objective, Term
-from l2o_cli.spec.problems import ProblemSpec, TransformSpec, parse_problems, split_outside
-from l2o_cli.spec.text import to_yaml, yaml_fault
+from l2o_cli.spec.optimizers import OptimizerSpec
+from l2o_cli.spec.problems import ProblemSpec, parse_problems
+from l2o_cli.spec.text import parse_part, part_text, split_outside, to_yaml, yaml_fault
 
 __all__ = [
     "Estimator",
@@ -25,10 +27,13 @@ __all__ = [
     "first_problem",
     "make_optimizer",
     "make_problem",
+    "parse_part",
     "parse_problems",
+    "part_text",
     "read_meta_training",
     "split_outside",
     "to_yaml",
+    "transformed",
     "unknown",
     "yaml_fault",
 ]

@@ -11,25 +11,16 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.transforms import layers
 from l2o_cli.spec.estimators import Estimator
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.meta_optimizers import MetaOptimizer
 from l2o_cli.spec.model import Fraction, Model
-from l2o_cli.spec.names import first_problem, make_optimizer
+from l2o_cli.spec.names import first_problem
 from l2o_cli.spec.objectives import Objective
+from l2o_cli.spec.optimizers import OptimizerSpec
 from l2o_cli.spec.problems import Families
 from l2o_cli.spec.text import read_yaml
-
-
-class OptimizerSpec(Model):
-    """Which optimizer is meta-trained."""
-
-    name: str = Field(description="a learned optimizer; see `l2o optimizers`")
-    options: dict[str, Any] = Field({}, description="its switches and sizes, the fields of its class")
-
-    def make(self) -> Optimizer:
-        return make_optimizer(self.name, self.options)
 
 
 class Rollback(Model):
@@ -46,12 +37,16 @@ class Validation(Model):
     every: PositiveInt = Field(100, description="meta-steps between validations")
     steps: PositiveInt = Field(500, description="inner steps of each run")
     instances: PositiveInt = Field(4, description="instances per problem, the same at every validation")
+    start: bool = Field(False, description="validate before the first meta-step too: the weights as they were drawn")
+    objective: Objective | None = Field(None, description="what the runs are judged by; null: the objective of meta-training")
     rollback: Rollback | None = Field(
         None, description="go back to the best weights, with new instances, when validation stays bad; null: never"
     )
 
     @pydantic.model_validator(mode="after")
     def _judged(self) -> Validation:
+        if self.start and not self.problems:
+            raise ValueError("start needs problems to validate on")
         if self.rollback and not self.problems:
             raise ValueError("rollback needs problems to validate on")
         return self
@@ -105,7 +100,11 @@ def _check_names(spec: MetaTraining) -> None:
             raise BadInput(f"objective.imitation: {error}") from None
     if not optimizer.learned:
         learned = ", ".join(sorted(name for name, cls in OPTIMIZERS.items() if cls.learned))
-        raise BadInput(f"optimizer.name: {optimizer.name!r} has nothing to meta-train; learned optimizers: {learned}")
+        raise BadInput(f"optimizer.name: {spec.optimizer.name!r} has nothing to meta-train; learned optimizers: {learned}")
+    for index, layer in enumerate(layers(optimizer)):
+        if layer.lacks_steps:
+            field = f"optimizer.transforms.{index - 1}.options.steps" if index else "optimizer.options"
+            raise BadInput(f"{field}: {layer.name!r} goes by the length of a run, and in meta-training there is no fixed one")
     spec.meta_optimizer.check_weights(optimizer.init_weights(0))
     for section, problems in (("problems", spec.problems), ("validation.problems", spec.validation.problems)):
         for index, problem in enumerate(problems):

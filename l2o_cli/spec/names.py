@@ -12,6 +12,7 @@ import pydantic
 
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers import OPTIMIZERS
+from l2o_cli.optimizers import TRANSFORMS as OPTIMIZER_TRANSFORMS
 from l2o_cli.optimizers.base import Optimizer
 from problems.base import Problem
 from problems.from_file import is_file_name, problem_in_file
@@ -73,9 +74,27 @@ def _made(title: str, factory: Any, options: Mapping[str, Any]) -> Any:
         raise BadInput(f"{title}: {reason}") from None
 
 
-def make_optimizer(name: str, options: Mapping[str, Any] | None = None) -> Optimizer:
-    """The optimizer `name` with its options; BadInput when either is wrong."""
-    return _build("optimizer", OPTIMIZERS, name, options or {})
+def make_optimizer(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Optimizer:
+    """The optimizer `name` with its options, inside each transformation in turn; BadInput when any of them is wrong.
+
+    Args:
+        transforms: mappings with `name` and `options`; the first is the innermost.
+    """
+    return transformed(_build("optimizer", OPTIMIZERS, name, options or {}), transforms)
+
+
+def transformed(optimizer: Optimizer, transforms: Iterable[Any]) -> Optimizer:
+    """The optimizer inside each transformation in turn, as for `make_optimizer`."""
+    for transform in transforms:
+        optimizer = _wrapped(OPTIMIZER_TRANSFORMS, transform, optimizer)
+    return optimizer
+
+
+def _wrapped(classes: Mapping[str, Any], transform: Mapping[str, Any], inner: Any) -> Any:
+    name = transform["name"]
+    if name not in classes:
+        raise unknown("transformation", name, classes)
+    return _made(f"transformation {name!r}", functools.partial(classes[name], inner=inner), transform.get("options", {}))
 
 
 def make_problem(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Problem:
@@ -99,10 +118,7 @@ def make_problem(name: str, options: Mapping[str, Any] | None = None, transforms
     else:
         problem = _build("problem", PROBLEMS, name, options)
     for transform in transforms:
-        if transform["name"] not in TRANSFORMS:
-            raise unknown("transformation", transform["name"], TRANSFORMS)
-        wrapped = functools.partial(TRANSFORMS[transform["name"]], inner=problem)
-        problem = _made(f"transformation {transform['name']!r}", wrapped, transform.get("options", {}))
+        problem = _wrapped(TRANSFORMS, transform, problem)
     return problem
 
 

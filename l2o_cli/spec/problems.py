@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import pydantic
-import yaml
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from l2o_cli.errors import BadInput
 from l2o_cli.spec.lengths import Lengths
-from l2o_cli.spec.model import Model
+from l2o_cli.spec.model import Model, TransformSpec
 from l2o_cli.spec.names import Misplaced, first_problem, make_problem, unknown
-from l2o_cli.spec.text import parse_yaml
+from l2o_cli.spec.text import parse_parts, part_text
 from problems.base import Problem
 from problems.ensembles import ENSEMBLES
 from problems.from_file import is_file_name, located
@@ -35,13 +33,6 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, Sequence[Any]], Any]] = 
 
 def _short(value: float) -> float:
     return float(f"{value:.4g}")
-
-
-class TransformSpec(Model):
-    """A transformation around a problem."""
-
-    name: str
-    options: dict[str, Any] = {}
 
 
 class ProblemSpec(Model):
@@ -69,14 +60,7 @@ class ProblemSpec(Model):
         if self.label:
             return self.label
         parts = [(self.name, self.options), *((transform.name, transform.options) for transform in self.transforms)]
-        return "+".join(
-            name + (f"({','.join(f'{key}={_plain(value)}' for key, value in options.items())})" if options else "")
-            for name, options in parts
-        )
-
-
-def _plain(value: Any) -> str:
-    return str(value).replace(" ", "").replace("'", "")
+        return "+".join(part_text(name, options) for name, options in parts)
 
 
 class EnsembleSpec(Model):
@@ -188,35 +172,6 @@ def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
 Families = Annotated[tuple[ProblemSpec, ...], BeforeValidator(_expanded)]
 
 
-def split_outside(text: str, separator: str) -> list[str]:
-    """`text` split at each `separator` that is not within brackets, empty parts left out."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        if character == separator and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts if part.strip()]
-
-
-def _parse_part(text: str) -> dict[str, Any]:
-    """`name(key=value, ...)` -> {name, options}; values are YAML."""
-    match = re.fullmatch(r"([^()]+?)\s*(?:\((.*)\))?", text, re.DOTALL)
-    if match is None:
-        raise BadInput(f"problem {text!r}: expected NAME or NAME(option=value, ...)")
-    options = {}
-    for setting in split_outside(match[2] or "", ","):
-        key, separator, value = setting.partition("=")
-        try:
-            options[key.strip()] = parse_yaml(value)
-        except yaml.YAMLError:
-            separator = ""
-        if not separator:
-            raise BadInput(f"problem {text!r}: {setting!r} is not option=value")
-    return {"name": match[1], "options": options}
-
-
 def parse_problems(text: str, folder: Path = Path()) -> list[ProblemSpec]:
     """The problem families of a text: an ensemble's name, or `name(option=value, ...)+transformation(...)+...`.
 
@@ -226,6 +181,5 @@ def parse_problems(text: str, folder: Path = Path()) -> list[ProblemSpec]:
         raise BadInput("no problem is given")
     if text in ENSEMBLES:
         return EnsembleSpec(ensemble=text).families()
-    name, *transforms = (_parse_part(part) for part in split_outside(text, "+"))
-    name["name"] = located(name["name"], folder)
-    return [ProblemSpec.model_validate({**name, "transforms": transforms, "label": text})]
+    parts = parse_parts(text, "problem")
+    return [ProblemSpec.model_validate({**parts, "name": located(parts["name"], folder), "label": text})]

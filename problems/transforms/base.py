@@ -74,6 +74,12 @@ class Transform(Problem):
         return self.inner.displace(fold(seed, 0), self.inner_task(task), before, after)
 
     @property
+    def deterministic(self):
+        own = type(self)
+        changed = (own.batch, own.perturb, own.displace) != (Transform.batch, Transform.perturb, Transform.displace)
+        return self.inner.deterministic and not changed
+
+    @property
     def held_out(self):
         return self.inner.held_out
 

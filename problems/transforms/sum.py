@@ -83,6 +83,10 @@ class SumOfProblems(Problem):
         return {name: leaf for part in parts for name, leaf in part.items()}
 
     @property
+    def deterministic(self):
+        return all(problem.deterministic for problem in self.problems)
+
+    @property
     def held_out(self):
         return any(problem.held_out for problem in self.problems)
 

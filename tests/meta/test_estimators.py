@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_cli.meta.estimators import ESTIMATORS, global_norm, inverse_variance_mean
+from l2o_cli.meta.estimators import ESTIMATORS, inverse_variance_mean
+from l2o_cli.meta.meta_gradient import global_norm
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.truncation import packed, unpacked
 from l2o_cli.optimizers import Sgd

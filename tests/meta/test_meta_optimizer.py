@@ -40,6 +40,18 @@ def combined(rows, **spec):
     return combine(MetaOptimizer(**spec), tf.constant(rows))
 
 
+def test_decay_is_added_after_clipping_and_does_not_hide_that_there_is_no_gradient():
+    spec = MetaOptimizer(name="keras.SGD", learning_rate=0.1, clip_norm=0.5)
+    weights = WeightsInTraining(spec, 0.9, INITIAL, decay=0.2)
+    assert weights.apply(tf.zeros([2, 9]), 0.1, 0).skipped
+    given = gradients(0, 100.0)
+    assert weights.apply(given, 0.1, 0).norm == pytest.approx(0.5)
+    mean = np.mean(given, axis=0)
+    entries = by_name(0.5 * mean / np.linalg.norm(mean))
+    for name, value in INITIAL.items():
+        np.testing.assert_allclose(weights.current[name], value - 0.1 * (entries[name] + 0.2 * value), rtol=1e-5)
+
+
 def test_families_are_averaged():
     np.testing.assert_allclose(combined([FIRST, SECOND]), [1.5, 2.0, -50.0])
 
@@ -201,6 +213,12 @@ def test_an_optimizer_with_attention_cannot_be_one(tmp_path):
     save_artifact(tmp_path / "attentive", attentive, attentive.init_weights(0), {})
     with pytest.raises(BadInput, match=r"^meta_optimizer.checkpoint: .*attention"):
         make(MetaOptimizer(name="learned", checkpoint=str(tmp_path / "attentive")))
+
+
+def test_an_optimizer_that_reads_the_loss_cannot_be_one():
+    with pytest.raises(BadInput, match=r"^meta_optimizer.checkpoint: 'lstm_mlp:untrained' reads the loss"):
+        make(MetaOptimizer(name="learned", checkpoint="lstm_mlp:untrained"))
+    assert not make(MetaOptimizer(name="learned", checkpoint="lstm_mlp(losses=none):untrained")).reads_loss
 
 
 STAGES = [{"trainable": ["bias"]}, {"meta_step": 2}, {"meta_step": 4, "frozen": ["gru/*"]}, {"meta_step": 6}]

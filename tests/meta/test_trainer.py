@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 
 from l2o_cli.errors import BadInput, Failure
@@ -73,7 +74,10 @@ def test_a_run_writes_everything(whole):
     assert [int(row["meta_step"]) for row in validation] == [3, 6, 8]
     resolved = yaml.safe_load((out / "spec.yaml").read_text())
     assert resolved["record"]["data"] and resolved["record"]["tensorflow"]
-    assert list((out / "events").iterdir()) and (out / "checkpoints" / "ckpt-8").exists()
+    events = [event for file in (out / "events").iterdir() for event in tf.compat.v1.train.summary_iterator(str(file))]
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert {"mean_norm", "meta_gradient", "validation"} <= tags
+    assert (out / "checkpoints" / "ckpt-8").exists()
     loaded = load_artifact(out / "artifact")
     assert loaded.optimizer == trainer.optimizer and loaded.card["meta_training"]["meta_steps"] == 8
     for name, value in trainer.best.items():

@@ -6,24 +6,65 @@ import pytest
 import tensorflow as tf
 
 from l2o_cli.optimizers import OPTIMIZERS
+from l2o_cli.optimizers.adagrad import Adagrad
 from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.adamw import AdamW
+from l2o_cli.optimizers.lion import Lion
 from l2o_cli.optimizers.momentum import Momentum
+from l2o_cli.optimizers.nadamw import NAdamW
+from l2o_cli.optimizers.nesterov import Nesterov
 from l2o_cli.optimizers.rmsprop import RmsProp
 from l2o_cli.optimizers.sgd import Sgd
 from l2o_cli.rollout import Rollout, compiled_update, layout_of
 from problems.quadratics import Quadratic
 
-# Ours and Keras's, with rates that go somewhere in 100 steps of the quadratic.
+
+class NumpyNAdamW:
+    """Dozat's formula with a constant momentum, in float64 and the form of his paper; Keras's Nadam has a schedule of it."""
+
+    def __init__(self, rate, weight_decay, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+        self.rate, self.decay, self.betas, self.epsilon = rate, weight_decay, (beta_1, beta_2), epsilon
+
+    def build(self, variables):
+        [self.variable] = variables
+        self.params = self.variable.numpy().astype(np.float64)
+        self.mean, self.square, self.count = 0.0, 0.0, 0
+
+    def apply(self, gradients):
+        gradient = gradients[0].numpy().astype(np.float64)
+        (beta_1, beta_2), self.count = self.betas, self.count + 1
+        self.mean = beta_1 * self.mean + (1 - beta_1) * gradient
+        self.square = beta_2 * self.square + (1 - beta_2) * gradient**2
+        now, following = 1 - beta_1**self.count, 1 - beta_1 ** (self.count + 1)
+        ahead = beta_1 * self.mean / following + (1 - beta_1) * gradient / now
+        unbiased = np.sqrt(self.square / (1 - beta_2**self.count))
+        epsilon = self.epsilon / np.sqrt(1 - beta_2**self.count)
+        self.params = self.params - self.rate * (ahead / (unbiased + epsilon) + self.decay * self.params)
+        self.variable.assign(self.params.astype(np.float32))
+
+
+# Ours and another's, Keras's where it has the same, with rates that go somewhere in 100 steps of the quadratic.
 PAIRS = {
     "sgd": (Sgd(learning_rate=0.01), lambda: keras.optimizers.SGD(0.01)),
     "momentum": (Momentum(learning_rate=0.002), lambda: keras.optimizers.SGD(0.002, momentum=0.9)),
-    "nesterov": (
+    "momentum, nesterov": (
         Momentum(learning_rate=0.002, nesterov=True),
         lambda: keras.optimizers.SGD(0.002, momentum=0.9, nesterov=True),
     ),
     "rmsprop": (RmsProp(learning_rate=0.01), lambda: keras.optimizers.RMSprop(0.01)),
     "adam": (Adam(learning_rate=0.05), lambda: keras.optimizers.Adam(0.05)),
+    "nesterov": (Nesterov(learning_rate=0.002), lambda: keras.optimizers.SGD(0.002, momentum=0.9, nesterov=True)),
+    "adagrad": (Adagrad(learning_rate=0.3), lambda: keras.optimizers.Adagrad(0.3)),
+    "adamw": (AdamW(learning_rate=0.05, weight_decay=0.1), lambda: keras.optimizers.AdamW(0.05, weight_decay=0.1)),
+    "nadamw": (NAdamW(learning_rate=0.05, weight_decay=0.1), lambda: NumpyNAdamW(0.05, weight_decay=0.1)),
+    "nadamw, not nesterov": (
+        NAdamW(learning_rate=0.05, weight_decay=0.1, nesterov=0.0),
+        lambda: keras.optimizers.AdamW(0.05, weight_decay=0.1),
+    ),
+    "lion": (Lion(learning_rate=0.02, weight_decay=0.1), lambda: keras.optimizers.Lion(0.02, weight_decay=0.1)),
 }
+# Those whose losses come from the same compiled loop as Keras's; the others differ from them in the update alone.
+LOOPS = ("sgd", "momentum", "momentum, nesterov", "rmsprop", "adam", "adamw", "lion")
 STEPS = 100
 PROBLEM = Quadratic(dimension=10)
 
@@ -55,7 +96,7 @@ def follow(optimizer, update, weights):
     return params.numpy(), state
 
 
-def test_update_equals_keras(pair):
+def test_update_equals_the_independent_one(pair):
     ours, theirs = pair
     params, _ = follow(ours, ours.update, ours.init_weights(0))
     variable = keras.Variable(np.ones((3, 10), np.float32))
@@ -77,8 +118,9 @@ def test_compiled_equals_eager(pair):
         np.testing.assert_allclose(leaf, eager_state[name], rtol=1e-5, atol=1e-6)
 
 
-def test_rollout_equals_training_with_keras(pair):
-    ours, theirs = pair
+@pytest.mark.parametrize("name", LOOPS)
+def test_rollout_equals_training_with_keras(name):
+    ours, theirs = PAIRS[name]
     weights = ours.init_weights(0)
     rollout = Rollout(PROBLEM, ours, maximum=STEPS)
     start = rollout.start(weights, seed=3, instances=3)
@@ -127,14 +169,33 @@ def test_weights_are_the_numeric_options():
     assert set(Sgd(learning_rate=1).init_weights(0)) == {"learning_rate"}
     assert set(RmsProp().init_weights(0)) == {"learning_rate", "rho", "epsilon"}
     assert set(Adam().init_weights(0)) == {"learning_rate", "beta_1", "beta_2", "epsilon"}
+    assert set(AdamW().init_weights(0)) == {*Adam().init_weights(0), "weight_decay"}
+    assert set(NAdamW().init_weights(0)) == {*AdamW().init_weights(0), "nesterov"}
 
 
-def test_default_rates_are_those_of_keras():
-    for cls, theirs in ((Sgd, keras.optimizers.SGD), (RmsProp, keras.optimizers.RMSprop), (Adam, keras.optimizers.Adam)):
-        assert cls().learning_rate == pytest.approx(float(theirs().learning_rate))
+def test_kinds_of_nadamw_run_together():
+    """Instances with and without Nesterov's momentum, each as alone."""
+    ours = NAdamW(learning_rate=0.05)
+    weights = ours.init_weights(0)
+    together, _ = follow(ours, ours.update, {**weights, "nesterov": np.float32([0, 1, 0.5])})
+    plain, _ = follow(ours, ours.update, {**weights, "nesterov": np.float32(0)})
+    ahead, _ = follow(ours, ours.update, weights)
+    np.testing.assert_allclose(together[:2], [plain[0], ahead[1]], rtol=1e-5)
+    assert np.abs(plain[1] - ahead[1]).max() > 1e-3
+    with pytest.raises(ValueError, match="nesterov must be between 0 and 1"):
+        NAdamW(nesterov=2.0)
+
+
+def test_defaults_are_those_of_keras():
+    theirs = {Sgd: keras.optimizers.SGD, RmsProp: keras.optimizers.RMSprop, Adam: keras.optimizers.Adam}
+    theirs |= {Adagrad: keras.optimizers.Adagrad, AdamW: keras.optimizers.AdamW, Lion: keras.optimizers.Lion}
+    for cls, other in theirs.items():
+        config = other().get_config()
+        for name, value in cls().init_weights(0).items():
+            assert value == pytest.approx(config[name] or 0.0), (cls, name)
 
 
 def test_registered_by_name():
-    for name, cls in (("sgd", Sgd), ("momentum", Momentum), ("rmsprop", RmsProp), ("adam", Adam)):
-        assert OPTIMIZERS[name] is cls
+    for cls in (Sgd, Momentum, RmsProp, Adam, Nesterov, Adagrad, AdamW, NAdamW, Lion):
+        assert OPTIMIZERS[cls.name] is cls
         assert cls.summary and "\n" not in cls.summary and not cls.learned

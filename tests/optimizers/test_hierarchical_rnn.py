@@ -218,6 +218,26 @@ def test_features_are_invariant_to_the_scale_of_the_loss():
     np.testing.assert_allclose(run(1000.0), run(1.0), rtol=1e-4, atol=1e-6)
 
 
+def test_steps_are_invariant_to_the_scale_of_params_and_initial_rate_together():
+    """Params in other units: c theta with gradients g / c and rates that begin at c times the others is the same run."""
+    rng = np.random.default_rng(0)
+    gradients = rng.standard_normal((8, 1, LAYOUT.parameters)).astype(np.float32)
+
+    def run(unit):
+        optimizer = HierarchicalRNN(hidden=(4, 3, 2), initial_rate=(1e-4 * unit, 1e-2 * unit))
+        weights = perturbed(HierarchicalRNN(hidden=(4, 3, 2)))
+        state = optimizer.init_state(weights, LAYOUT, 1, seed=0)
+        params = np.full((1, LAYOUT.parameters), unit, np.float32)
+        for step, gradient in enumerate(gradients):
+            loss, age = np.ones(1, np.float32), np.array([step])
+            params, state = optimizer.update(weights, state, params, gradient / unit, loss, age, LAYOUT)
+        return np.asarray(params) / unit
+
+    assert np.abs(run(1.0) - 1).max() > 1e-3
+    for unit in (2.0**-7, 100.0):
+        np.testing.assert_allclose(run(unit), run(1.0), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
 def test_extreme_gradients_leave_everything_finite(size):
     optimizer = HierarchicalRNN(attention=True)

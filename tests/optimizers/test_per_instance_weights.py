@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_cli.optimizers.adafactor_mlp import AdafactorMlp
 from l2o_cli.optimizers.base import per_instance
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
+from l2o_cli.optimizers.learned_adam import LearnedAdam
+from l2o_cli.optimizers.learned_rate import LearnedRate
+from l2o_cli.optimizers.learned_schedule import LearnedSchedule
+from l2o_cli.optimizers.lstm import Lstm
+from l2o_cli.optimizers.lstm_mlp import LstmMlp
+from l2o_cli.optimizers.mlp import Mlp
+from l2o_cli.optimizers.nominal import Nominal
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.recurrent import matmul
+from l2o_cli.optimizers.rnnprop import RnnProp
 
 LAYOUT = Layout.of({"kernel": (3, 2), "bias": (4,), "scale": (1,)})
 INSTANCES, STEPS = 3, 3
@@ -19,10 +28,24 @@ VARIANTS = {
     "no dynamic scaling, no shortcut": {"hidden": (5, 4), "dynamic_scaling": False, "gradient_shortcut": False},
 }
 
+OPTIMIZERS = {title: HierarchicalRNN(**options) for title, options in VARIANTS.items()} | {
+    "lstm": Lstm(units=3, learned_initial_state=True),
+    "rnnprop": RnnProp(units=3, preprocessing_units=2),
+    "lstm_mlp": LstmMlp(hidden=(4, 3), units=3, values=2, decays=(0.9,), step_multiplier=1.0),
+    "mlp": Mlp(hidden=(5, 4), decays=(0.9, 0.99), step_multiplier=0.3, exponent_multiplier=0.5),
+    "adafactor_mlp": AdafactorMlp(step_multiplier=0.3, exponent_multiplier=0.5),
+    "adafactor_mlp, normalized": AdafactorMlp(hidden=(5,), normalize_step=True, step_multiplier=0.3, exponent_multiplier=0.5),
+    "learned rate": LearnedRate(),
+    "learned Adam": LearnedAdam(initial_epsilon=0.1),
+    "learned schedule": LearnedSchedule(knots=3, last_step=STEPS - 1),
+    "nominal": Nominal(HierarchicalRNN(hidden=(5, 4)), initial_rate=0.1, initial_gain=0.5),
+    "nominal momentum": Nominal(LearnedAdam(), "momentum", precondition="normalized", initial_rate=0.1, initial_gain=0.5),
+}
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS)
+
+@pytest.fixture(params=OPTIMIZERS.values(), ids=OPTIMIZERS)
 def optimizer(request):
-    return HierarchicalRNN(**request.param)
+    return request.param
 
 
 def own_weights(optimizer):
@@ -48,7 +71,8 @@ def run(optimizer, weights, chosen):
     for step, gradient in enumerate(gradients):
         points.append(optimizer.evaluation_point(weights, state, params, LAYOUT)[None])
         steps = np.full(len(params), step)
-        params, state = optimizer.update(weights, state, params, gradient, np.ones(len(params), np.float32), steps, LAYOUT)
+        loss = gradient[:, :2].T if optimizer.reads_validation_loss else gradient[:, 0]
+        params, state = optimizer.update(weights, state, params, gradient, loss, steps, LAYOUT)
     return [*points, params[None], *state.values()]
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from l2o_cli.catalog.text import block, json_value, plain
 from l2o_cli.spec import ProblemSpec, parse_problems
 from problems.adam_table import adam_row
 from problems.base import Problem
@@ -51,7 +52,7 @@ def transform_rows() -> list[Row]:
     return [
         {
             "name": name,
-            "options": [f"{option}={_plain(value)}" for option, value in _defaults(TRANSFORMS[name]).items()],
+            "options": [f"{option}={plain(value)}" for option, value in _defaults(TRANSFORMS[name]).items()],
             "summary": TRANSFORMS[name].summary,
         }
         for name in sorted(TRANSFORMS)
@@ -143,41 +144,29 @@ def _options(problem: Problem) -> dict[str, Any]:
     """Values are those of JSON; a problem among them is its text."""
     if not dataclasses.is_dataclass(problem):
         return {}
-    return {name: _json(getattr(problem, name)) for name in _defaults(type(problem))}
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_json(part) for part in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_plain, value))}]"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return {name: json_value(getattr(problem, name)) for name in _defaults(type(problem))}
 
 
 def text_of(description: Mapping[str, Any]) -> str:
     """The description as a text of several blocks."""
-    options = {name: _plain(value) for name, value in description["options"].items()}
+    options = {name: plain(value) for name, value in description["options"].items()}
     for name, default in description["defaults"].items():
-        if _plain(default) != options[name]:
-            options[name] += f" (default {_plain(default)})"
+        if plain(default) != options[name]:
+            options[name] += f" (default {plain(default)})"
     minimum = description["minimum"]
     facts = {
         "parameters": f"{description['parameters']:,}",
-        "minimum": "not known" if minimum is None else _plain(minimum),
+        "minimum": "not known" if minimum is None else plain(minimum),
         "data": description["source"],
         "held-out data": "yes" if description["held_out"] else "no",
     }
     tensors = {name: " x ".join(map(str, shape)) or "scalar" for name, shape in description["tensors"].items()}
     blocks = [f"{description['problem']}: {description['summary']}", description["description"]]
-    blocks += [_table("options", options)] if options else []
+    blocks += [block("options", options)] if options else []
     for transform in description["transforms"]:
-        own = {name: _plain(value) for name, value in transform["options"].items()}
-        blocks += [f"{transform['name']}: {transform['description']}", *([_table("options", own)] if own else [])]
-    blocks += [_table("tensors", tensors), _table("facts", facts)]
+        own = {name: plain(value) for name, value in transform["options"].items()}
+        blocks += [f"{transform['name']}: {transform['description']}", *([block("options", own)] if own else [])]
+    blocks += [block("tensors", tensors), block("facts", facts)]
     if description["adam"]:
         blocks.append(_adam(description["adam"]))
     return "\n\n".join(blocks)
@@ -189,9 +178,4 @@ def _adam(row: Mapping[str, Any]) -> str:
     names = ("initial_loss", "best_loss", "final_loss", "step_milliseconds")
     facts = {name.replace("_", " "): f"{row[name]:.4g}" for name in names}
     diverged = {"diverged": f"{row['diverged']} of {row['seeds']}"} if row["diverged"] else {}
-    return _table(title, {"learning rate": f"{row['learning_rate']:.3g}{edge}", **facts, **diverged})
-
-
-def _table(title: str, rows: Mapping[str, str]) -> str:
-    width = max(map(len, rows))
-    return "\n".join([title, *(f"  {name.ljust(width)}  {value}" for name, value in rows.items())])
+    return block(title, {"learning rate": f"{row['learning_rate']:.3g}{edge}", **facts, **diverged})

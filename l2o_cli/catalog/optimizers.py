@@ -1,0 +1,124 @@
+"""What is said of optimizers: rows for listings, and the description of one."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from l2o_cli import assets
+from l2o_cli.benchmark import UPDATE_SIZES, state_bytes, tensors, update_costs
+from l2o_cli.catalog.text import block, json_value, plain
+from l2o_cli.export.artifact import CARD, LoadedOptimizer, read_card
+from l2o_cli.export.resolve import UNTRAINED, resolve
+from l2o_cli.optimizers import OPTIMIZERS, TRANSFORMS
+from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.transforms import layers
+
+Row = dict[str, Any]
+
+
+def optimizer_rows() -> list[Row]:
+    """One for each update rule, with the published checkpoints of it."""
+    published: dict[str, list[str]] = {name: [] for name in OPTIMIZERS}
+    for card in sorted(assets.checkpoints().glob(f"*/{CARD}")):
+        published.setdefault(read_card(card)["optimizer"]["name"], []).append(card.parent.name)
+    return [
+        {"name": name, "summary": cls.summary, "learned": cls.learned, "checkpoints": published[name]}
+        for name, cls in sorted(OPTIMIZERS.items())
+    ]
+
+
+def transform_rows() -> list[Row]:
+    return [
+        {
+            "name": name,
+            "options": [f"{option}={plain(value)}" for option, value in _defaults(cls).items()],
+            "summary": cls.summary,
+        }
+        for name, cls in sorted(TRANSFORMS.items())
+    ]
+
+
+def find(name: str) -> LoadedOptimizer:
+    """What `resolve` finds, and a learned update rule without a checkpoint by its name alone."""
+    unpublished = name in OPTIMIZERS and OPTIMIZERS[name].learned and not (assets.checkpoints() / name / CARD).is_file()
+    return resolve(name + UNTRAINED if unpublished else name)
+
+
+def describe(loaded: LoadedOptimizer, cost: bool = True, tell: Callable[[str], None] = lambda line: None) -> Row:
+    """All that is known of one optimizer, for JSON; `text_of` says the same to people.
+
+    Args:
+        cost: whether updates are timed, some seconds for each size.
+        tell: is told what is being timed.
+    """
+    rule, *transforms = layers(loaded.optimizer)
+    weights = loaded.weights
+    costs = update_costs(loaded.optimizer, tensors(weights), UPDATE_SIZES, tell) if cost else []
+    return {
+        "optimizer": loaded.label,
+        "rule": rule.name,
+        "summary": rule.summary,
+        "description": inspect.cleandoc(type(rule).__doc__ or ""),
+        "from": loaded.source,
+        "options": _options(rule),
+        "defaults": _options(OPTIMIZERS[rule.name]()),
+        "transforms": [
+            {
+                "name": transform.name,
+                "description": inspect.cleandoc(type(transform).__doc__ or ""),
+                "options": _options(transform),
+            }
+            for transform in transforms
+        ],
+        "learned": loaded.optimizer.learned,
+        "weights": {name: list(np.shape(value)) for name, value in weights.items()},
+        "weight_count": int(sum(np.size(value) for value in weights.values())),
+        "state_bytes_per_parameter": state_bytes(loaded.optimizer, weights),
+        "reads_validation_loss": loaded.optimizer.reads_validation_loss,
+        "gradient_elsewhere": loaded.optimizer.evaluates_elsewhere,
+        "update": [cost._asdict() for cost in costs],
+    }
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """The options of a class with their defaults; without the optimizer inside a transformation."""
+    return {field.name: field.default for field in dataclasses.fields(cls) if field.name != "inner"}
+
+
+def _options(rule: Optimizer) -> dict[str, Any]:
+    return {name: json_value(getattr(rule, name)) for name in _defaults(type(rule))}
+
+
+def text_of(description: Mapping[str, Any]) -> str:
+    """The description as a text of several blocks."""
+    options = {}
+    for name, value in description["options"].items():
+        default = plain(description["defaults"][name])
+        options[name] = plain(value) if plain(value) == default else f"{plain(value)} (default {default})"
+    kind = "learned" if description["learned"] else "hand-designed"
+    blocks = [f"{description['optimizer']}: {description['summary']}", description["description"]]
+    blocks += [block("options", options)] if options else []
+    for transform in description["transforms"]:
+        own = {name: plain(value) for name, value in transform["options"].items()}
+        blocks += [f"{transform['name']}: {transform['description']}", *([block("options", own)] if own else [])]
+    shapes = {name: " x ".join(map(str, shape)) or "scalar" for name, shape in description["weights"].items()}
+    blocks.append(block(f"{description['weight_count']:,} weights" if description["learned"] else "hyperparameters", shapes))
+    facts = {
+        "kind": f"{kind}, {description['from']}",
+        "state": f"{description['state_bytes_per_parameter']:.4g} bytes per parameter",
+        "reads the validation loss": "yes" if description["reads_validation_loss"] else "no",
+        "gradient taken elsewhere": "yes" if description["gradient_elsewhere"] else "no",
+    }
+    blocks.append(block("facts", facts))
+    if description["update"]:
+        rows = {
+            f"{cost['parameters']:,} parameters": f"{cost['milliseconds']:.3g} ms, {cost['adams']:.3g} times Adam's"
+            for cost in description["update"]
+        }
+        blocks.append(block("one compiled update on this machine", rows))
+    return "\n\n".join(blocks)

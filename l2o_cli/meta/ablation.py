@@ -1,0 +1,163 @@
+"""The ablation experiment: specs meta-trained with the same time each, judged by the same meta-validation.
+
+Each run is `l2o meta-train` in a process of its own, because what XLA holds in memory is given back only by the end of a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from l2o_cli.assets import configs
+from l2o_cli.errors import BadInput, Failure
+from l2o_cli.meta.ablation_results import BASE, AblationRow, outcome, read_rows, write_rows
+from l2o_cli.meta.run_directory import RunDirectory
+from l2o_cli.meta.run_tables import by_meta_step, read_table
+from l2o_cli.spec import MetaTraining, read_meta_training
+
+LEAST_MINUTES = 0.01  # given to a run whose time was up when it was killed, to end as it should
+_ASK = 0.2  # seconds between two looks at whether to stop
+
+
+class Interrupted(KeyboardInterrupt):
+    """The experiment was asked to stop; the run under way is saved."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of the experiment: a spec with a seed."""
+
+    config: Path
+    settings: tuple[str, ...]  # `a.b=value`
+    spec: MetaTraining
+    path: Path  # of its run directory
+
+    @property
+    def name(self) -> str:
+        return self.config.stem
+
+
+def find_folder(name: str) -> Path:
+    """The folder `name`, or the one of that name among the specs that l2o ships; BadInput when there is neither."""
+    for folder in (Path(name), configs() / name):
+        if folder.is_dir():
+            return folder
+    raise BadInput(f"{name}: no such folder, nor one among the specs that l2o ships")
+
+
+def members(folder: Path, out: Path, seeds: int, overrides: Sequence[str]) -> list[Member]:
+    """All runs: base.yaml first, then the others by name; of each spec as many as there are seeds.
+
+    All specs are read before the first run begins. The validation section of each is that of base.yaml, with the scores at the
+    start and with an objective that does not depend on the spec.
+
+    Raises:
+        BadInput: a spec is wrong, there is no base.yaml, or a run directory holds another spec.
+    """
+    base = folder / f"{BASE}.yaml"
+    if not base.is_file():
+        raise BadInput(f"{folder}: there is no {BASE}.yaml, which the others are compared with")
+    reference = read_meta_training(base, overrides)
+    validation = reference.validation
+    if not validation.problems:
+        raise BadInput(f"{base}: validation.problems: missing; they are what the specs are compared by")
+    judged = validation.model_copy(update={"start": True, "objective": validation.objective or reference.objective})
+    shared = f"validation={json.dumps(judged.model_dump(mode='json'))}"
+    result = []
+    for seed in range(reference.seed, reference.seed + seeds):
+        for config in sorted(folder.glob("*.yaml"), key=lambda file: (file != base, file.name)):
+            settings = (*overrides, f"seed={seed}", shared)
+            spec, path = read_meta_training(config, settings), out / f"{config.stem}-seed-{seed}"
+            if (path / "spec.yaml").exists():
+                RunDirectory.reopen(path, spec)
+            result.append(Member(config, settings, spec, path))
+    return result
+
+
+def run_all(
+    runs: Sequence[Member],
+    out: Path,
+    minutes: float,
+    *,
+    tell: Callable[[str], object],
+    stop: Callable[[], bool] = lambda: False,
+    options: Sequence[str] = (),
+) -> list[AblationRow]:
+    """Train what is not finished yet; all rows of the table `ablations.csv` in `out`, which is written after each run.
+
+    Args:
+        minutes: for each run, what earlier commands have given it included.
+        tell: called with a line before each run, and when one fails.
+        stop: asked now and then; when it says so the run under way is saved and `Interrupted` raised.
+        options: further arguments of `l2o meta-train`.
+
+    Raises:
+        Failure: a run failed; all others were made.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    table = out / "ablations.csv"
+    rows = {row.key: row for row in read_rows(table)}
+    failed = []
+    for number, member in enumerate(runs, 1):
+        key = member.name, member.spec.seed
+        row = rows.get(key) if (member.path / "artifact").is_dir() else None
+        title = f"{number} of {len(runs)}: {member.name}, seed {member.spec.seed}"
+        if row is None or not _finished(row, member, minutes):
+            left = max(LEAST_MINUTES, minutes - (row.minutes if row else _minutes_in(member.path)))
+            tell(f"{title}, {left:.3g} of {minutes:g} minutes")
+            code = _train(member, left, stop, options)
+            if stop():
+                raise Interrupted
+            if code:
+                failed.append(f"{member.name} (seed {member.spec.seed})")
+                tell(f"{title} failed with exit code {code}")
+                continue
+            rows[key] = outcome(member.name, member.spec.seed, minutes, member.path)
+            write_rows(table, rows.values())
+    if failed:
+        raise Failure(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}; the same command tries them again")
+    return list(rows.values())
+
+
+def _finished(row: AblationRow, member: Member, minutes: float) -> bool:
+    return row.minutes >= minutes or row.meta_steps >= member.spec.meta_steps
+
+
+def _minutes_in(path: Path) -> float:
+    """What a run that was stopped or killed has spent on its meta-steps."""
+    metrics = path / "metrics.csv"
+    rows = read_table(metrics) if metrics.exists() else []
+    return sum(float(group[0].get("seconds", 0.0)) for _, group in by_meta_step(rows)) / 60
+
+
+def _train(member: Member, minutes: float, stop: Callable[[], bool], options: Sequence[str]) -> int:
+    """Begin the run or go on with it in a process of its own; its exit code."""
+    begun = ["--resume"] if (member.path / "spec.yaml").exists() else []
+    settings = [part for setting in member.settings for part in ("--set", setting)]
+    arguments = [str(member.config), *begun, "--out", str(member.path), "--minutes", f"{minutes:g}", *settings, *options]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "l2o_cli", "meta-train", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=sys.stderr,
+        # Ctrl-C reaches this process alone, which passes it on once: a second signal would end the run unsaved.
+        process_group=0,
+    )
+    asked = False
+    try:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(_ASK)
+            if stop() and not asked:
+                asked = True
+                child.send_signal(signal.SIGINT)
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()

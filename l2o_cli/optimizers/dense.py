@@ -1,0 +1,74 @@
+"""A multilayer perceptron that makes each parameter's step from its features (Metz et al. 2019, "Understanding and Correcting
+Pathologies in the Training of Learned Optimizers").
+
+Shape letters: I instances, P parameters of one instance, F features, K hidden units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from keras import ops
+
+from l2o_cli.optimizers import features
+from l2o_cli.optimizers.base import Weights, per_instance
+from l2o_cli.optimizers.packing import Array, Layout
+from l2o_cli.optimizers.recurrent import matmul
+
+OUTPUTS = 2  # direction and log magnitude
+READOUT_SCALE = 0.1  # of the last layer's initial weights, so that untrained steps are a tenth of the step multiplier
+
+
+def init_mlp(rng: np.random.Generator, inputs: int, hidden: Sequence[int]) -> Weights:
+    """Layers of ReLUs and a readout: matrices [K, F], N(0, 1 / fan in), the last one smaller; biases [K, 1, 1], zero."""
+    sizes = (inputs, *hidden, OUTPUTS)
+    weights: Weights = {}
+    for layer, (fan_in, units) in enumerate(pairwise(sizes)):
+        scale = (READOUT_SCALE if layer == len(hidden) else 1.0) / np.sqrt(fan_in)
+        weights[f"mlp/{layer}/matrix"] = (scale * rng.standard_normal((units, fan_in))).astype(np.float32)
+        weights[f"mlp/{layer}/bias"] = np.zeros((units, 1, 1), np.float32)
+    return weights
+
+
+def input_columns(weights: Weights, first: int, count: int) -> Array:
+    """The columns of the first matrix for `count` inputs from number `first` on: [K, count], or [I, K, count]."""
+    return weights["mlp/0/matrix"][..., first : first + count]
+
+
+def time_drive(weights: Weights, step: Array, time_scales: Sequence[float]) -> Array:
+    """What the bias and the age of the run, the last of the inputs, contribute to the first layer: [K, I, 1].
+
+    All parameters are equally old, so that these inputs cost nothing per parameter.
+    """
+    matrix = weights["mlp/0/matrix"]
+    count = len(time_scales)
+    age = features.time_features(step, time_scales)
+    return matmul(matrix[..., matrix.shape[-1] - count :], age) + per_instance(weights["mlp/0/bias"])
+
+
+def outputs(weights: Weights, drive: Array, hidden: int) -> Array:
+    """From the first layer's sums [K, I, P] through `hidden` layers to the outputs, [2, I, P]."""
+    for layer in range(1, hidden + 1):
+        drive = matmul(weights[f"mlp/{layer}/matrix"], ops.relu(drive)) + per_instance(weights[f"mlp/{layer}/bias"])
+    return drive
+
+
+def step_of(outputs: Array, step_multiplier: float, exponent_multiplier: float, normalize: bool, layout: Layout) -> Array:
+    """a * d * exp(b * m), [I, P], with direction d and log magnitude m; `normalize` divides d by its RMS over the tensor."""
+    direction = outputs[:1]
+    if normalize:
+        direction = features.divided_by_tensor_rms(direction, layout)
+    return step_multiplier * direction[0] * ops.exp(exponent_multiplier * outputs[1])
+
+
+def check_options(hidden: Sequence[int], step_multiplier: float, **decays: Sequence[float]) -> None:
+    """ValueError naming the option that is impossible."""
+    if not hidden or min(hidden) < 1:
+        raise ValueError(f"hidden must be one or more positive sizes, not {hidden}")
+    if not step_multiplier > 0:
+        raise ValueError(f"step_multiplier must be positive, not {step_multiplier}")
+    for name, values in decays.items():
+        if not values or not all(0 < value < 1 for value in values):
+            raise ValueError(f"{name} must be one or more numbers between 0 and 1, not {values}")

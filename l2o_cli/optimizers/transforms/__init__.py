@@ -1,0 +1,21 @@
+"""Optimizers around optimizers, hand-designed and learned, in any order and depth."""
+
+from l2o_cli.optimizers.transforms.base import ScaledSteps, Transform, layers, names_of
+from l2o_cli.optimizers.transforms.gradients import Clipping, Regularization
+from l2o_cli.optimizers.transforms.schedule import Schedule
+from l2o_cli.optimizers.transforms.state import Averaging, LowPrecision
+from l2o_cli.optimizers.transforms.steps import Decay, WeightDecay
+
+__all__ = [
+    "Averaging",
+    "Clipping",
+    "Decay",
+    "LowPrecision",
+    "Regularization",
+    "ScaledSteps",
+    "Schedule",
+    "Transform",
+    "WeightDecay",
+    "layers",
+    "names_of",
+]

@@ -1,0 +1,148 @@
+"""What all transformations of optimizers share: they are the inner optimizer in everything they do not change.
+
+Shape letters: I instances, P parameters of one instance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from keras import ops
+
+from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
+from l2o_cli.optimizers.packing import Array, Layout
+
+
+def layers(optimizer: Optimizer) -> list[Optimizer]:
+    """The update rule, then the transformations around it, the innermost first."""
+    return [*layers(optimizer.inner), optimizer] if isinstance(optimizer, Transform) else [optimizer]
+
+
+def names_of(optimizer: Optimizer) -> str:
+    """The names of the update rule and of the transformations around it: `adam+clipping`."""
+    return "+".join(layer.name for layer in layers(optimizer))
+
+
+def require_number(option: str, value: Any, *, least: float = 0.0, most: float = math.inf, above: bool = False) -> None:
+    """ValueError, naming the option, unless `value` is a finite number from `least` (if `above`: more than it) to `most`."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not least <= value <= most or (above and value == least):
+        bounds = f"more than {least:g}" if above else f"at least {least:g}"
+        bounds += "" if most == math.inf else f" and at most {most:g}"
+        raise ValueError(f"{option} must be a number of {bounds}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Transform(Optimizer):
+    """An optimizer that is `inner` in everything its subclass does not change.
+
+    The weights and the state of the inner optimizer keep their names. What the transformation itself keeps in the state has its
+    name in front, "NAME/leaf". Its numeric options are hyperparameters, in the weights as "NAME/option", around a hand-designed
+    optimizer; around a learned one they are constants, which meta-training leaves alone.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "arbitrary_types_allowed": True}
+    constants: ClassVar[tuple[str, ...]] = ()  # numeric options that are never hyperparameters
+
+    inner: Optimizer
+
+    def __post_init__(self):
+        if not isinstance(self.inner, Optimizer):
+            raise TypeError(f"{self.name} transforms an optimizer, but got {self.inner!r}")
+        if self.name in [layer.name for layer in layers(self.inner)]:
+            raise ValueError(f"{self.name} is already around {names_of(self.inner)!r}")
+
+    @property
+    def learned(self) -> bool:  # type: ignore[override]  # of a class elsewhere, here of the inner optimizer
+        return self.inner.learned
+
+    @property
+    def evaluates_elsewhere(self):
+        return self.inner.evaluates_elsewhere
+
+    @property
+    def reads_validation_loss(self):
+        return self.inner.reads_validation_loss
+
+    @property
+    def lacks_steps(self):
+        return self.inner.lacks_steps
+
+    def over(self, steps):
+        return dataclasses.replace(self, inner=self.inner.over(steps))
+
+    def init_weights(self, seed):
+        own = {} if self.learned else {f"{self.name}/{option}": np.float32(value) for option, value in self._numbers().items()}
+        return {**self.inner.init_weights(seed), **own}
+
+    def init_state(self, weights, layout, instances, seed):
+        return self.joined(self.inner.init_state(weights, layout, instances, seed), self.init_own_state(layout, instances))
+
+    def refresh_state(self, weights, state, fresh):
+        return self.joined(self.inner.refresh_state(weights, self.inner_state(state), fresh), self.own_state(state))
+
+    def evaluation_point(self, weights, state, params, layout):
+        return self.inner.evaluation_point(weights, self.inner_state(state), params, layout)
+
+    def update(self, weights, state, params, gradients, loss, step, layout):
+        inner = self.inner_state(state)
+        new_params, inner = self.inner.update(weights, inner, params, gradients, loss, step, layout)
+        return new_params, self.joined(inner, self.own_state(state))
+
+    def init_own_state(self, layout: Layout, instances: int) -> State:
+        """What the transformation itself keeps from step to step, before the first one; leaves [F, I, N]."""
+        return {}
+
+    def inner_state(self, state: State) -> State:
+        return {name: leaf for name, leaf in state.items() if not name.startswith(f"{self.name}/")}
+
+    def own_state(self, state: State) -> State:
+        """The transformation's own leaves, without its name in front."""
+        return {name.removeprefix(f"{self.name}/"): leaf for name, leaf in state.items() if name.startswith(f"{self.name}/")}
+
+    def joined(self, inner: State, own: State) -> State:
+        return {**inner, **{f"{self.name}/{name}": leaf for name, leaf in own.items()}}
+
+    def option(self, weights: Weights, name: str) -> Array:
+        """The value of a numeric option, shaped to broadcast against [I, P]."""
+        return per_instance(np.float32(getattr(self, name)) if self.learned else weights[f"{self.name}/{name}"])
+
+    def _numbers(self) -> dict[str, float]:
+        """The numeric options that may be hyperparameters."""
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "inner"}
+        return {
+            name: value
+            for name, value in options.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and name not in self.constants
+        }
+
+
+@dataclass(frozen=True)
+class ScaledSteps(Transform):
+    """A transformation that multiplies each step, new params - params, by a factor.
+
+    The way from the params to the point of the next gradient (attention) is a step too. Its factor is that of the step just
+    made, which the state keeps as [1, I, 1] where it is needed.
+    """
+
+    @abstractmethod
+    def factor(self, weights: Weights, step: Array) -> Array:
+        """What the step after `step` [I] updates is multiplied by, [I, 1]."""
+
+    def init_own_state(self, layout, instances):
+        return {"factor": np.ones((1, instances, 1), np.float32)} if self.evaluates_elsewhere else {}
+
+    def evaluation_point(self, weights, state, params, layout):
+        point = super().evaluation_point(weights, state, params, layout)
+        return params + self.own_state(state)["factor"][0] * (point - params) if self.evaluates_elsewhere else point
+
+    def update(self, weights, state, params, gradients, loss, step, layout):
+        factor = self.factor(weights, step)
+        new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
+        own = {"factor": ops.broadcast_to(factor, (step.shape[0], 1))[None]} if self.evaluates_elsewhere else {}
+        return params + factor * (new_params - params), self.joined(self.inner_state(state), own)

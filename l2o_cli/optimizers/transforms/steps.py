@@ -1,0 +1,77 @@
+"""Transformations of the steps that an optimizer makes.
+
+Shape letters: I instances, P parameters of one instance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from keras import ops
+
+from l2o_cli.optimizers.base import per_instance
+from l2o_cli.optimizers.packing import Array, Layout, spread
+from l2o_cli.optimizers.transforms.base import ScaledSteps, Transform, require_number
+
+
+@dataclass(frozen=True)
+class WeightDecay(Transform):
+    """Decoupled weight decay (Loshchilov and Hutter 2019): each step also takes away a share of the params.
+
+    The share is rate * learning_rate around a hand-designed optimizer that has a learning_rate, as in Keras and in AdamW, and
+    rate around any other. A schedule multiplies it too if it is listed after the weight decay, and does not if before.
+
+    Attributes:
+        rate: the share of the params, see above.
+        exclude_vectors: leave alone the tensors with fewer than two axes: biases and scales.
+    """
+
+    name: ClassVar[str] = "weight_decay"
+    summary: ClassVar[str] = "decoupled weight decay: each step also takes away a share of the params"
+
+    rate: float = 0.01
+    exclude_vectors: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_number("rate", self.rate)
+
+    def update(self, weights, state, params, gradients, loss, step, layout):
+        new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
+        share = self.option(weights, "rate")
+        if not self.learned and "learning_rate" in weights:
+            share = share * per_instance(weights["learning_rate"])
+        decaying = params * _of_matrices(layout) if self.exclude_vectors else params
+        return new_params - share * decaying, state
+
+
+def _of_matrices(layout: Layout) -> Array:
+    """1 for each parameter of a tensor with two axes or more, 0 for the others, [1, P]."""
+    return spread(np.array([[len(shape) > 1 for shape in layout.shapes]], np.float32), layout)
+
+
+@dataclass(frozen=True)
+class Decay(ScaledSteps):
+    """The t-th step, t = 0, 1, ..., is multiplied by max(1 - linear t, 0) exp(-exponential t).
+
+    The decay of the learning rate in Adam6p and Adam8p (Metz et al. 2020, "Using a thousand optimization tasks to learn
+    hyperparameter search strategies"), whose search spaces are 1e-7 to 1e-4 and 1e-6 to 1e-3.
+    """
+
+    name: ClassVar[str] = "decay"
+    summary: ClassVar[str] = "steps that get shorter, linearly and exponentially in their number (Adam6p, Adam8p)"
+
+    linear: float = 0.0
+    exponential: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_number("linear", self.linear)
+        require_number("exponential", self.exponential)
+
+    def factor(self, weights, step):
+        count = ops.cast(step, "float32")[:, None]
+        linear, exponential = self.option(weights, "linear"), self.option(weights, "exponential")
+        return ops.maximum(1 - linear * count, 0.0) * ops.exp(-exponential * count)

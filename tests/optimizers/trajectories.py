@@ -1,0 +1,47 @@
+"""Some steps of every update rule on whichever backend Keras has: `python -m tests.optimizers.trajectories FILE.npz`."""
+
+import sys
+
+import numpy as np
+from keras import ops
+
+from l2o_cli.optimizers import OPTIMIZERS
+from l2o_cli.optimizers.packing import Layout
+
+LAYOUT = Layout.of({"kernel": (4, 3), "bias": (3,), "scale": ()})
+INSTANCES, STEPS = 2, 5
+
+
+def trajectory(name):
+    """Params after each step [STEPS, I, P], from weights that all differ from their start and gradients of many sizes."""
+    rng = np.random.default_rng(7)
+    rule = OPTIMIZERS[name]()
+    weights = {
+        leaf: (value * rng.uniform(0.8, 1.0, np.shape(value))).astype(np.float32) for leaf, value in rule.init_weights(0).items()
+    }
+    state = rule.init_state(weights, LAYOUT, INSTANCES, 0)
+    state = rule.refresh_state(weights, state, np.ones(INSTANCES, bool))
+    params = ops.convert_to_tensor(rng.standard_normal((INSTANCES, LAYOUT.parameters)).astype(np.float32))
+    path = []
+    for step in range(STEPS):
+        gradients = (10.0 ** (step - 2) * rng.standard_normal((INSTANCES, LAYOUT.parameters))).astype(np.float32)
+        loss = np.exp(rng.standard_normal((2, INSTANCES))).astype(np.float32)
+        params, state = rule.update(
+            weights,
+            state,
+            params,
+            ops.convert_to_tensor(gradients),
+            ops.convert_to_tensor(loss if rule.reads_validation_loss else loss[0]),
+            ops.full((INSTANCES,), step, "int32"),
+            LAYOUT,
+        )
+        path.append(np.asarray(ops.convert_to_numpy(params)))
+    return np.stack(path)
+
+
+def trajectories():
+    return {name: trajectory(name) for name in OPTIMIZERS}
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], **trajectories())
