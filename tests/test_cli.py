@@ -78,7 +78,6 @@ def test_unknown_command_suggests_the_nearest(l2o):
         (["--bogus"], "No such option '--bogus'"),
         (["optimizers", "--jsno"], "'--jsno'"),
         (["bench", "extra"], "Got unexpected extra argument (extra)"),
-        (["optimizers", "extra"], "unknown optimizer 'extra'"),
         (["xyz"], "unknown command 'xyz'; there are: meta-train"),
     ],
 )

@@ -39,14 +39,15 @@ class Layout:
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    given: tuple[str, ...] = ()  # the names in the order in which tensors are unpacked; none: that of packing
 
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Layout:
-        """Packed in the given order; more than `FEW_TENSORS` in the order of their shapes."""
+        """Packed in the given order; more than `FEW_TENSORS` in the order of their shapes, and unpacked in the given one."""
         named = [(name, tuple(shape)) for name, shape in shapes.items()]
         if len(named) > FEW_TENSORS:
             named.sort(key=lambda tensor: tensor[1])
-        return cls(tuple(name for name, _ in named), tuple(shape for _, shape in named))
+        return cls(tuple(name for name, _ in named), tuple(shape for _, shape in named), tuple(shapes))
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -85,10 +86,9 @@ def pack(params: Mapping[str, Array], layout: Layout) -> Array:
 
 def unpack(packed: Array, layout: Layout) -> dict[str, Array]:
     """[I, P] -> {name: [I, *shape]}."""
-    return {
-        name: ops.reshape(packed[:, offset : offset + size], (-1, *shape))
-        for name, shape, offset, size in zip(layout.names, layout.shapes, layout.offsets, layout.sizes, strict=True)
-    }
+    parts = zip(layout.names, layout.shapes, layout.offsets, layout.sizes, strict=True)
+    tensors = {name: ops.reshape(packed[:, offset : offset + size], (-1, *shape)) for name, shape, offset, size in parts}
+    return {name: tensors[name] for name in layout.given or layout.names}
 
 
 def tensor_mean(values: Array, layout: Layout) -> Array:

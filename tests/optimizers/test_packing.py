@@ -37,6 +37,22 @@ def test_order_is_that_of_the_layout():
     assert (layout.sizes, layout.offsets, layout.parameters, layout.tensors) == ((2, 1), (0, 2), 3, 2)
 
 
+def test_many_tensors_lie_by_shape_and_come_back_in_the_given_order():
+    shapes = {f"t{index}": (index % 3 + 1, 2)[: 1 + index % 2] for index in range(FEW_TENSORS + 5)}
+    layout = Layout.of(shapes)
+    assert len(layout.groups) == len(set(shapes.values())) < layout.tensors
+    params = {name: np.full((2, *shape), float(name[1:]), np.float32) for name, shape in shapes.items()}
+    packed = np.asarray(pack(params, layout))
+    for group in layout.groups:
+        numbers = packed[0, group.entries].reshape(group.members, *group.shape)
+        names = layout.names[group.tensors]
+        assert [f"t{int(number)}" for number in numbers.reshape(group.members, -1)[:, 0]] == list(names)
+    unpacked = unpack(packed, layout)
+    assert list(unpacked) == list(shapes)
+    for name, tensor in unpacked.items():
+        np.testing.assert_array_equal(tensor, params[name])
+
+
 @settings(max_examples=25, deadline=None)
 @given(SHAPES, st.sampled_from([(), (2,), (3, 2)]))
 def test_tensor_mean_and_spread(shapes, lead):
