@@ -116,7 +116,11 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("name", EVERYTHING)
+# They take as long again as the others, and share all of their code with them.
+SLOW = ("full_es", "reparameterization")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in EVERYTHING])
 def test_every_estimator_goes_on_bit_for_bit(tmp_path, name):
     changes = EVERYTHING[name] | {"estimator": {"name": name}, "meta_steps": 6}
     whole = train(tmp_path / "whole", spec=spec(**changes))

@@ -179,6 +179,7 @@ def test_impossible_options_are_refused(options):
         AdafactorMlp(**options)
 
 
+@pytest.mark.slow
 def test_meta_training_improves_its_start():
     options = {"step_multiplier": 0.1, "normalize_step": True}
     ratio = meta_trained_ratio("adafactor_mlp", options, dimension=2, steps=20, meta_steps=60, learning_rate=0.03, xla=False)
