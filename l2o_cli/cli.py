@@ -24,6 +24,7 @@ COMMANDS = {
     "report": "Write a page with plots of a meta-training run.",
     "evaluate": "Run optimizers on problems; writes their curves and scores.",
     "compare": "Compare a learned optimizer with tuned hand-designed ones.",
+    "score": "Score the curves of a comparison again, without running anything.",
     "export": "Write a learned optimizer for Keras, or as safetensors.",
     "bench": "Measure the speed of the inner loop, in training and evaluation.",
     "problems": "List the problems, transformations and ensembles; describe or draw a problem.",

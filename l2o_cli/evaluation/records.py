@@ -7,24 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from l2o_cli.optimizers.base import Optimizer
+if TYPE_CHECKING:  # scoring saved curves needs no Keras
+    from l2o_cli.optimizers.base import Optimizer
 
 
-class Contender(Protocol):
-    """An optimizer with its weights and a name for tables and plots."""
+class Labelled(Protocol):
+    """What has a name for tables and plots, and comes from somewhere."""
 
     @property
     def label(self) -> str: ...
     @property
+    def source(self) -> str: ...
+
+
+class Contender(Labelled, Protocol):
+    """An optimizer with its weights."""
+
+    @property
     def optimizer(self) -> Optimizer: ...
     @property
     def weights(self) -> Mapping[str, Any]: ...
-    @property
-    def source(self) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""`l2o score`."""
+
+from pathlib import Path
+
+import click
+
+MEASURE = (
+    "final_train_loss",
+    "final_validation_loss",
+    "final_test_loss",
+    "mean_log_window_loss",
+    "equal_time_train_loss",
+    "equal_time_validation_loss",
+)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  l2o score runs/compare-20250101-120000
+  l2o score runs/compare-20250101-120000 --measure final_validation_loss --json
+"""
+)
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--measure",
+    type=click.Choice(MEASURE),
+    default=MEASURE[0],
+    show_default=True,
+    help="The score of a run by which the verdict is given.",
+)
+@click.option(
+    "--reference",
+    metavar="OPTIMIZER",
+    help="The optimizer that speed-up and targets refer to.  [default: the tuned adam]",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--json", "as_json", is_flag=True, help="Print all tables as JSON.")
+def score(results, measure, reference, seed, as_json):
+    """Score the runs in the folder RESULTS of a comparison or an evaluation, without running anything.
+
+    Only RESULTS/curves.csv is needed; where RESULTS/scores.csv is there too, the verdict tells how many settings were tried.
+    Intervals, in brackets, are of 95 %, from a bootstrap that draws the runs of each problem anew. A diverged run counts as the
+    worst and is listed.
+
+    \b
+    normalized loss  interquartile mean of the final training loss, 1 being the initial one and 0 the best of tuned Adam
+    at equal time    the same when the fastest optimizer is at its end
+    speed-up         interquartile mean; the time of the tuned adam over ours to the lowest loss that both reach
+    profile          share of problems within a factor of the fastest to the target, mean over factors from 1 to 4;
+                     the target is the best training loss of the tuned adam after 3/4 of its steps
+
+    --json prints one object: verdict, verdicts, reference, measure, left_out and the tables optimizers, pairs, problems, runs
+    and profiles. null is infinite (a diverged run, a target never reached) or unknown. docs/comparison.md defines each score.
+    """
+    from l2o_cli.evaluation.score_report import as_json as text
+    from l2o_cli.evaluation.score_report import print_scoring
+    from l2o_cli.evaluation.scoring import score_folder
+
+    scoring = score_folder(results, reference=reference, measure=measure, seed=seed)
+    if as_json:
+        click.echo(text(scoring))
+    else:
+        print_scoring(scoring)
