@@ -66,6 +66,7 @@ def test_evaluate_compare_and_card(run, l2o_in):
     done = succeed(l2o_in, run, "compare", *options, "--into-card", "runs/tiny/artifact")
     rows = json.loads(done.stdout)
     assert [row["optimizer"] for row in rows] == ["tiny", "tiny:untrained", "adam"]
+    assert "probability of improvement" in done.stderr  # who won, in a sentence
     card = yaml.safe_load((run / "runs/tiny/artifact/card.yaml").read_text())
     assert card["scores"]["rows"] == rows and card["meta_training"]["seed"] == 3
 

@@ -24,6 +24,7 @@ Examples:
   l2o compare
   l2o compare --problems mnist_conv --baselines adam,rmsprop --trials 7 --steps 300 --out runs/conv
   l2o compare --problems digits_mlp,mnist_mlp --optimizer runs/quick --optimizer hrnn --json > rows.json
+  l2o compare --baselines adam,random:adam8p:10,list:10 --tuning defaults,global,sweep
 """
 )
 @click.option(
@@ -41,8 +42,17 @@ Examples:
     multiple=True,
     default=("adam,rmsprop",),
     show_default=True,
-    metavar="A,B",
-    help="Hand-designed optimizers whose learning rate is tuned on each problem.",
+    metavar="A,B[:TIER]",
+    help="Hand-designed optimizers, each with its tier of tuning after a colon, if it has one of its own.",
+)
+@click.option(
+    "--tuning",
+    "tiers",
+    multiple=True,
+    default=("sweep",),
+    show_default=True,
+    metavar="TIER",
+    help="The tier of the baselines that name none; several, comma-separated or repeated, make as many baselines of each.",
 )
 @click.option(
     "--optimizer",
@@ -58,7 +68,7 @@ Examples:
     type=click.IntRange(min=1),
     default=15,
     show_default=True,
-    help="Learning rates per baseline and problem, half a decade apart: 15 span 1e-6 to 1e1, fewer lie around its default.",
+    help="Learning rates of a sweep, half a decade apart: 15 span 1e-6 to 1e1, fewer lie around the optimizer's default.",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=500, show_default=True, help="Steps of a run.")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs that are reported.")
@@ -67,14 +77,14 @@ Examples:
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="Other seeds, on which the rate is chosen.",
+    help="Other seeds, on which hyperparameters are chosen.",
 )
 @click.option(
     "--select",
     type=click.Choice(SELECT),
     default=SELECT[0],
     show_default=True,
-    help="The score by whose median over the tuning seeds the rate is chosen.",
+    help="The score by whose median over the tuning seeds hyperparameters are chosen.",
 )
 @click.option(
     "--into-card",
@@ -86,6 +96,7 @@ Examples:
 def compare(
     problems,
     baselines,
+    tiers,
     optimizers,
     trials,
     steps,
@@ -101,22 +112,35 @@ def compare(
     as_json,
     quiet,
 ):
-    """Compare optimizers as they are with hand-designed ones tuned on each problem.
+    """Compare optimizers as they are with hand-designed ones that are tuned.
 
-    The learning rate of each baseline is chosen by a sweep, half a decade apart, on seeds that are not reported. While the best
-    rate is the least or greatest of the sweep, 3 more are tried beyond it, at most 3 times; where it is still at
-    the edge, that is said. Then everything runs on the same reporting seeds. A diverged run is never dropped: it has the worst
-    score. The number of learning rates tried is printed (trials); 0 means that nothing was tuned.
+    The hyperparameters of each baseline are chosen on seeds that are not reported. Then everything runs on the same reporting
+    seeds. A diverged run is never dropped: it has the worst score. What is going to run is printed first.
+
+    
+    A tier says what a baseline may try. It follows its name, as in adam:global, or is that of --tuning:
+      defaults        its own hyperparameters, such as those in adam(learning_rate=0.01); also for lbfgs
+      sweep           --trials learning rates on each problem; sweep:N tries N
+      random:SPACE:N  N settings drawn, by --seed, from a search space: adam1p, adam4p, adam6p, adam8p, nadamw;
+                      without a name in front, of the space's own optimizer
+      list            an ordered list of settings of NAdamW; list:N its first N; a name in front is as for random
+      global          as sweep, but one learning rate for all problems: the one of best mean rank. global:N tries
+                      N; global:random:SPACE:N and global:list:N choose one setting of those for all problems
+
+    While the best rate of a sweep is its least or greatest, 3 more are tried beyond it, at most 3 times; where it is still at
+    the edge, that is said. The number of settings that were tried to choose one is printed for each problem (trials): 0 for
+    --optimizer, of which nothing is tuned; 1 for defaults, and for global on several problems, whose cost is printed below.
 
     For what a run, a window and the scores are, see `l2o evaluate --help`.
 
     \b
     Written to --out (default runs/compare-DATE-TIME):
       curves.csv    problem,optimizer,trial,seed,step,seconds,train_loss,validation_loss of the reporting runs;
-                    trial is 0 for what is not tuned, or the index of the chosen rate in tuning.csv
+                    trial is 0 for what is not tuned, or the index of the chosen setting in tuning.csv
       scores.csv    the scores of each reporting run
-      tuning.csv    the scores of each run of the sweeps, with its learning rate
-      compare.yaml  the request, versions, sources of data and weights, and the chosen rates
+      tuning.csv    the scores of each run on the tuning seeds, with its hyperparameters; a line without a run
+                    for defaults
+      compare.yaml  the request, versions, sources of data and weights, and what was chosen from how many
       PROBLEM.png   the curves, medians and ranges
 
     \b
@@ -126,15 +150,15 @@ def compare(
     null is an infinite median (see diverged, the number of diverged seeds) or no held-out data; step_milliseconds is
     wall-clock per step of one instance while all seeds run together, in one compiled call per window.
     """
-    from l2o_cli.evaluation.compare import Comparison
     from l2o_cli.evaluation.compare import compare as run
+    from l2o_cli.evaluation.comparison import Comparison
     from l2o_cli.evaluation.evaluate import Request
     from l2o_cli.evaluation.lbfgs import contender
     from l2o_cli.evaluation.progress import Stages
     from l2o_cli.evaluation.report import print_outcome
     from l2o_cli.evaluation.scores import card_section
+    from l2o_cli.evaluation.tiers import parse_baselines
     from l2o_cli.export.artifact import add_to_card, load_artifact
-    from l2o_cli.export.resolve import resolve
 
     if into_card:
         load_artifact(into_card)  # rather an error now than after the runs
@@ -152,7 +176,7 @@ def compare(
     )
     comparison = Comparison(
         request=request,
-        baselines=[resolve(name) for name in _names(baselines)],
+        baselines=parse_baselines(_names(baselines), _names(tiers)),
         trials=trials,
         tuning_seeds=tuning_seeds,
         select=select,

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.compare import Comparison, sweep
+from l2o_cli.evaluation.choice import sweep
+from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.evaluate import Request, make_problems
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.records import Contender, Run
@@ -102,10 +103,10 @@ def calibrate(calibration: Calibration, stages: Stages) -> list[AdamRow]:
 def _measure(calibration: Calibration, title: str, problem: Problem, stages: Stages) -> AdamRow:
     steps, seeds = calibration.steps, calibration.seeds
     request = Request([title], [], steps=steps, seeds=seeds, out=calibration.out.parent, xla=calibration.xla)
-    comparison = Comparison(request, baselines=[calibration.contender], trials=calibration.trials, tuning_seeds=1)
+    comparison = Comparison(request, baselines=[], trials=calibration.trials, tuning_seeds=1)
     every = max(1, steps // WINDOWS)
     trials = Trials(title, problem, calibration.contender, steps=steps, every=every, xla=calibration.xla)
-    tuning, _ = sweep(comparison, trials, stages)
+    tuning, _ = sweep(comparison, [trials], stages)
     with stages.stage(f"{title}: rate {tuning.rate:.3g}, {seeds} seeds of {steps} steps") as advance:
         runs: list[Run] = []
         for seed in request.reporting_seeds:  # one alone at a time, for its time per step

@@ -13,7 +13,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.lbfgs import check_fits, trials_of
 from l2o_cli.evaluation.plots import plot_problem
 from l2o_cli.evaluation.progress import Stages
-from l2o_cli.evaluation.records import Contender
+from l2o_cli.evaluation.records import Contender, Labelled
 from l2o_cli.evaluation.results import (
     CURVE_COLUMNS,
     SCORE_COLUMNS,
@@ -56,6 +56,7 @@ class Outcome:
     entries: list[Entry]
     sources: dict[str, str]  # of each problem's data
     files: list[Path]
+    notes: Sequence[str] = ()  # what is to be known of the rows
 
 
 def make_problems(texts: Sequence[str]) -> dict[str, Problem]:
@@ -76,7 +77,7 @@ def file_name(title: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", title).strip("-")
 
 
-def labels(contenders: Sequence[Contender], taken: Sequence[str] = ()) -> list[str]:
+def labels(contenders: Sequence[Labelled], taken: Sequence[str] = ()) -> list[str]:
     """A label for each, no two alike: its own, or where several share it its source.
 
     A label in `taken` (a tuned baseline's) becomes `label (defaults)`. BadInput when an optimizer is given twice.

@@ -46,7 +46,10 @@ def entry_label(entry: Entry) -> str:
     else:
         if "learning_rate" in row.hyperparameters:
             parts.append(f"learning rate {row.hyperparameters['learning_rate']:.3g}")
-        parts.append(f"best of {row.trials} trials" if row.trials > 1 else "not tuned")
+        if entry.tuning and entry.tuning.problems > 1:
+            parts.append(f"chosen for {entry.tuning.problems} problems together")
+        else:
+            parts.append(f"best of {row.trials} trials" if row.trials > 1 else "not tuned")
     if entry.tuning and entry.tuning.edge:
         parts.append(f"at the {entry.tuning.edge} edge of the grid")
     if row.diverged:
@@ -141,7 +144,8 @@ def _scale(axes: Axes, values: Sequence[np.ndarray], initial: float) -> None:
 def styles(learned: Sequence[bool]) -> list[Style]:
     """(colour, dashes) of each optimizer, learned ones in their own colours."""
     of_learned = itertools.cycle((colour, dash) for dash in DASHES for colour in LEARNED_COLOURS)
-    of_others = zip(itertools.cycle(OTHER_COLOURS), itertools.cycle(DASHES), strict=False)
+    rounds = (DASHES[start:] + DASHES[:start] for start in itertools.cycle(range(len(DASHES))))  # no two alike among 16
+    of_others = (style for dashes in rounds for style in zip(OTHER_COLOURS, dashes, strict=True))
     return [next(of_learned if one else of_others) for one in learned]
 
 

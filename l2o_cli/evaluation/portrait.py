@@ -10,13 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.compare import Comparison, enter_tuned
+from l2o_cli.evaluation.compare import enter_tuned
+from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.evaluate import Request, enter, labels
 from l2o_cli.evaluation.landscape import Landscape, grid_points, minimizers, shown
 from l2o_cli.evaluation.plots import FORMATS, plot_problem
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.records import Contender
 from l2o_cli.evaluation.surface_plot import plot_surface
+from l2o_cli.evaluation.tiers import Baseline
 from l2o_cli.evaluation.trajectories import trajectories
 from l2o_cli.optimizers.packing import pack
 from l2o_cli.rollout import draw_task, layout_of
@@ -81,7 +83,7 @@ def _draw_curves(portrait: Portrait, names: Sequence[str], source: str, stages: 
     entries = [
         enter(request, portrait.title, portrait.problem, contender, name, stages)
         if contender.optimizer.learned
-        else enter_tuned(comparison, portrait.title, portrait.problem, contender, stages)
+        else enter_tuned(comparison, portrait.title, portrait.problem, Baseline(contender), stages)
         for contender, name in zip(portrait.contenders, names, strict=True)
     ]
     return plot_problem(portrait.path, portrait.title, source, entries)

@@ -33,5 +33,9 @@ class Stages:
             task = progress.add_task(text, total=1.0)
             yield lambda share: progress.advance(task, share)
 
+    def tell(self, text: str) -> None:
+        if not self._quiet:
+            self._console.print(text, markup=False)
+
     def warn(self, text: str) -> None:
         self._console.print(f"warning: {text}", markup=False)

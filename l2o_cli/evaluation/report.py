@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from l2o_cli.evaluation.evaluate import Outcome
 from l2o_cli.evaluation.scores import Row
@@ -56,7 +57,7 @@ def table(outcome: Outcome, plain: bool) -> Table:
         result.add_column(text, justify="left" if index < 2 else "right", no_wrap=True, vertical="bottom")
     for entry in outcome.entries:
         steps = [run.diverged_at for run in entry.runs if run.diverged_at is not None]
-        result.add_row(*_cells(entry.row, steps))
+        result.add_row(*map(Text, _cells(entry.row, steps)))  # brackets in names are not markup
     return result
 
 
@@ -81,6 +82,8 @@ def print_outcome(outcome: Outcome, json_only: bool) -> None:
         width = max(console.width, console.measure(rows, options=console.options.update(width=1000)).maximum)
         Console(highlight=False, width=width).print(rows)
         console.print()
+    for note in outcome.notes:
+        console.print(note, markup=False)
     for name, source in outcome.sources.items():
         console.print(f"{name}: data {source}", markup=False)
     for line in _file_lines(outcome.files):

@@ -15,7 +15,7 @@ import yaml
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.records import Run
 from l2o_cli.evaluation.scores import Row, score
-from l2o_cli.evaluation.tuning import Tuning
+from l2o_cli.evaluation.tiers import Choice
 from l2o_cli.files import write_atomically
 
 CURVE_COLUMNS = ("problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss")
@@ -36,8 +36,11 @@ SCORE_COLUMNS = (
 TUNING_COLUMNS = (
     "problem",
     "optimizer",
+    "tier",
+    "trials",
     "trial",
     "learning_rate",
+    "hyperparameters",
     "seed",
     "final_train_loss",
     "mean_log_train_loss",
@@ -49,13 +52,12 @@ TUNING_COLUMNS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One optimizer on one problem: its runs on the reporting seeds, and how its learning rate was chosen, if it was."""
+    """One optimizer on one problem: its runs on the reporting seeds, and how a baseline's hyperparameters were chosen."""
 
     row: Row
     runs: Sequence[Run]
     learned: bool
-    tuning: Tuning | None = None
-    tuning_runs: Sequence[Run] = ()
+    tuning: Choice | None = None
 
 
 def claim(out: Path, overwrite: bool) -> None:
@@ -139,20 +141,29 @@ def score_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
 
 
 def tuning_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
-    """One row per run on the tuning seeds; chosen is 1 for the setting that was reported."""
+    """One row per run on the tuning seeds; chosen is 1 for the setting that was reported.
+
+    A baseline whose hyperparameters are its own has one row, without a run.
+    """
     for entry in entries:
-        chosen = entry.tuning.chosen if entry.tuning else None
-        for run in entry.tuning_runs:
+        choice = entry.tuning
+        if choice is None:
+            continue
+        begin = (entry.row.problem, entry.row.optimizer, choice.tier.text, choice.trials)
+        if not choice.runs:
+            own = entry.row.hyperparameters
+            yield (*begin, choice.trial, own.get("learning_rate"), _settings(own), *[None] * 5, 1)
+        for run in choice.runs:
             scores = score(run)
             yield (
-                run.problem,
-                run.optimizer,
+                *begin,
                 run.trial,
-                run.hyperparameters["learning_rate"],
+                run.hyperparameters.get("learning_rate"),
+                _settings(run.hyperparameters),
                 run.seed,
                 scores.final_train_loss,
                 scores.mean_log_train_loss,
                 scores.final_validation_loss,
                 run.diverged_at,
-                int(run.trial == chosen),
+                int(run.trial == choice.trial),
             )

@@ -1,10 +1,16 @@
-"""Choosing a learning rate: a half-decade grid, extended while the best is at its edge. Pure: running is the caller's."""
+"""Choosing a learning rate: a half-decade grid, extended while the best is at its edge. Pure: running is the caller's.
+
+Shape letters: S settings (here: rates), K problems.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 WIDE = 15  # as many rates or more are centred on CENTRE, whatever the optimizer: 1e-6 to 1e1
 CENTRE = -5  # the rate 10 ** (-5 / 2)
@@ -55,22 +61,44 @@ def grid(count: int, default: float) -> list[float]:
     return [half_decade(index) for index in range(low, low + count)]
 
 
-def tune(score: Callable[[list[float], int], Sequence[float]], rates: Sequence[float]) -> Tuning:
+def mean_ranks(losses: Sequence[Sequence[float]]) -> list[float]:
+    """The rank of each setting, 1 being the best, averaged over the problems: of one problem alone, the order of its losses.
+
+    Args:
+        losses: [S, K], inf for a diverged setting, which is as bad as any other diverged one. Equals share the mean of their
+            ranks, so that a problem on which all diverge, or all do as well, has no say.
+    """
+    ranks = []
+    for column in np.asarray(losses, np.float64).T:
+        ordered = np.sort(column)
+        # How many are better, and how many are not worse.
+        ranks.append((np.searchsorted(ordered, column, "left") + np.searchsorted(ordered, column, "right") + 1) / 2)
+    return np.mean(ranks, axis=0).tolist()
+
+
+def tune(
+    score: Callable[[list[float], int], Sequence[Any]],
+    rates: Sequence[float],
+    combine: Callable[[Sequence[Any]], Sequence[float]] = list,
+) -> Tuning:
     """Score `rates`; as long as the best of them is at an edge, and at most 3 times, score 3 more beyond that edge.
 
     One rate alone is no sweep and is not extended.
 
     Args:
-        score: (rates, index of the first one's trial) -> one score per rate, lower is better.
+        score: (rates, index of the first one's trial) -> what is known of each rate: a score, lower is better, or with
+            `combine` anything.
         rates: half-decades, as `grid` makes them.
+        combine: what is known of all rates so far -> the score of each.
     """
-    tuning = Tuning(tuple(rates), tuple(score(list(rates), 0)))
+    known = [*score(list(rates), 0)]
+    tuning = Tuning(tuple(rates), tuple(combine(known)))
     for _ in range(ROUNDS):
         if tuning.edge is None:
             break
         direction = -1 if tuning.edge == "low" else 1
         start = half_decade_index(tuning.rate)
         more = [half_decade(start + direction * distance) for distance in range(1, EXTENSION + 1)]
-        scores = score(more, len(tuning.rates))
-        tuning = Tuning((*tuning.rates, *more), (*tuning.scores, *scores))
+        known += score(more, len(tuning.rates))
+        tuning = Tuning((*tuning.rates, *more), tuple(combine(known)))
     return tuning

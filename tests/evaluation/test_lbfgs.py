@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.compare import Comparison, check
+from l2o_cli.evaluation.comparison import Comparison, check
 from l2o_cli.evaluation.evaluate import Request, evaluate
 from l2o_cli.evaluation.lbfgs import NAME, Lbfgs, check_fits, contender, minimize, trials_of
 from l2o_cli.evaluation.progress import Stages
+from l2o_cli.evaluation.tiers import Baseline
 from l2o_cli.evaluation.trials import Trials
 from l2o_cli.spec import make_problem, parse_problems
 
@@ -128,7 +129,7 @@ def test_it_has_no_rate_to_tune(tmp_path):
     problems = {"quadratic": make_problem("quadratic")}
     request = Request(["quadratic"], [], steps=1, seeds=1, out=tmp_path)
     with pytest.raises(BadInput, match="'lbfgs' has no learning_rate to tune; name it with --optimizer"):
-        check(Comparison(request, [contender(NAME)]), problems)
+        check(Comparison(request, [Baseline(contender(NAME))]), problems)
 
 
 def test_beside_others_in_an_evaluation(tmp_path):

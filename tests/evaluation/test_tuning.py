@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
+import scipy.stats
 
-from l2o_cli.evaluation.tuning import Tuning, grid, tune
+from l2o_cli.evaluation.tuning import Tuning, grid, mean_ranks, tune
 
 
 def bowl(best: float):
@@ -68,3 +70,27 @@ def test_ties_go_to_the_least_rate_and_one_rate_is_no_sweep():
     assert Tuning((1.0, 0.1, 10.0), (2.0, 2.0, 2.0)).rate == 0.1
     score, calls = bowl(1e3)
     assert tune(score, [0.01]).edge is None and len(calls) == 1
+
+
+def test_mean_ranks_are_those_of_scipy():
+    losses = np.random.default_rng(0).integers(0, 6, (9, 5)).astype(float)
+    losses[2, 1] = losses[3, 1] = losses[:, 4] = math.inf
+    expected = scipy.stats.rankdata(losses, axis=0).mean(axis=1)
+    assert mean_ranks(losses.tolist()) == pytest.approx(expected)
+    assert mean_ranks([[3.0], [math.inf], [1.0], [3.0]]) == [2.5, 4, 1, 2.5]
+
+
+def test_a_rate_for_several_problems_is_extended_by_what_all_say():
+    """Two problems with the optima 1 and 100, one with many times the other's losses: what is between them is good for both."""
+    calls = []
+
+    def losses(rates, first_trial):
+        calls.append((len(rates), first_trial))
+        return [[abs(math.log10(rate)), 1e6 * abs(math.log10(rate) - 2)] for rate in rates]
+
+    tuning = tune(losses, grid(3, 0.01), mean_ranks)
+    assert calls == [(3, 0), (3, 3), (3, 6)] and tuning.edge is None
+    best = min(range(9), key=lambda trial: (mean_ranks(losses(tuning.rates, 0))[trial], tuning.rates[trial]))
+    assert tuning.chosen == best and 1 <= tuning.rate <= 100
+    # By mean losses it would be that of the second problem.
+    assert tuning.rate < 50
