@@ -90,7 +90,7 @@ def test_same_seed_same_bits_and_other_seed_other_bits(tmp_path, whole):
     assert not np.array_equal(final_state(whole)["weights/readout"], other["weights/readout"])
 
 
-@pytest.mark.parametrize("stop_after", [1, 5])
+@pytest.mark.parametrize("stop_after", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, whole, stop_after):
     with pytest.raises(Interrupted):
         train(tmp_path / "parts", stop_after, spec=spec())

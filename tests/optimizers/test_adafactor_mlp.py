@@ -154,6 +154,7 @@ def test_extreme_gradients_leave_everything_finite(size):
     check_finite(AdafactorMlp(normalize_step=size == 1e30), size)
 
 
+@pytest.mark.slow
 def test_meta_gradient_equals_finite_differences():
     check_meta_gradient(AdafactorMlp(step_multiplier=0.05, exponent_multiplier=0.5))
 

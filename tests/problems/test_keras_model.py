@@ -213,7 +213,11 @@ def backpropagated(problem, optimizer, xla):
 
 
 @pytest.mark.parametrize(
-    "name", ["mlp", "embedded", "regularized", "noisy", "normalized", "convolutional", "recurrent", "attentive"]
+    "name",
+    [
+        *("mlp", "embedded", "regularized", "normalized", "convolutional"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("noisy", "recurrent", "attentive")),
+    ],
 )
 def test_meta_gradient_is_that_of_differences(name):
     problem, optimizer = make(name), OPTIMIZERS["sgd"]()
