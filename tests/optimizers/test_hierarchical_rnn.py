@@ -9,6 +9,7 @@ import tensorflow as tf
 from l2o_cli.optimizers import features
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.packing import Layout
+from tests.optimizers.convergence import meta_trained
 
 LAYOUT = Layout.of({"kernel": (3, 2), "bias": (4,), "scale": (1,)})
 INSTANCES = 2
@@ -296,3 +297,8 @@ def test_compiled_update_equals_eager():
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         HierarchicalRNN(**options)
+
+
+@pytest.mark.slow
+def test_meta_training_makes_it_a_hundred_times_better():
+    assert meta_trained("hrnn", meta_steps=600, minutes=2.0, learning_rate=3e-3).ratio < 0.01
