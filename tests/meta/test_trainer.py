@@ -117,7 +117,7 @@ EVERYTHING = {
 
 
 # They take as long again as the others, and share all of their code with them.
-SLOW = ("full_es", "reparameterization")
+SLOW = ("full_es", "reparameterization", "combined")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in EVERYTHING])

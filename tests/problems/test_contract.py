@@ -113,6 +113,7 @@ def test_a_seed_gives_the_same_bits_and_another_seed_others(problem):
     assert not np.array_equal(problem.loss(first[1], first[0], first[2]), problem.loss(other[1], other[0], other[2]))
 
 
+@pytest.mark.slow
 def test_starts_finite_and_above_the_lower_bound_a_thousand_times(problem):
     @tf.function(autograph=False)
     def start(seed):
