@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,14 +10,12 @@ import numpy as np
 
 from l2o_cli import assets
 from l2o_cli.benchmark import UPDATE_SIZES, state_bytes, tensors, update_costs
-from l2o_cli.catalog.text import block, json_value, plain
+from l2o_cli.catalog.text import Row, block, defaults, json_value, plain
 from l2o_cli.export.artifact import CARD, LoadedOptimizer, read_card
 from l2o_cli.export.resolve import UNTRAINED, resolve
-from l2o_cli.optimizers import OPTIMIZERS, TRANSFORMS
+from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.transforms import layers
-
-Row = dict[str, Any]
 
 
 def optimizer_rows() -> list[Row]:
@@ -29,17 +26,6 @@ def optimizer_rows() -> list[Row]:
     return [
         {"name": name, "summary": cls.summary, "learned": cls.learned, "checkpoints": published[name]}
         for name, cls in sorted(OPTIMIZERS.items())
-    ]
-
-
-def transform_rows() -> list[Row]:
-    return [
-        {
-            "name": name,
-            "options": [f"{option}={plain(value)}" for option, value in _defaults(cls).items()],
-            "summary": cls.summary,
-        }
-        for name, cls in sorted(TRANSFORMS.items())
     ]
 
 
@@ -85,13 +71,8 @@ def describe(loaded: LoadedOptimizer, cost: bool = True, tell: Callable[[str], N
     }
 
 
-def _defaults(cls: type) -> dict[str, Any]:
-    """The options of a class with their defaults; without the optimizer inside a transformation."""
-    return {field.name: field.default for field in dataclasses.fields(cls) if field.name != "inner"}
-
-
 def _options(rule: Optimizer) -> dict[str, Any]:
-    return {name: json_value(getattr(rule, name)) for name in _defaults(type(rule))}
+    return {name: json_value(getattr(rule, name)) for name in defaults(type(rule))}
 
 
 def text_of(description: Mapping[str, Any]) -> str:

@@ -8,16 +8,14 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from l2o_cli.catalog.text import block, json_value, plain
+from l2o_cli.catalog.text import Row, block, defaults, json_value, plain
 from l2o_cli.spec import ProblemSpec, parse_problems
 from problems.adam_table import adam_row
 from problems.base import Problem
 from problems.data import DataMissing
 from problems.ensembles import ENSEMBLES
-from problems.registry import PROBLEMS, TRANSFORMS, summary_of
+from problems.registry import PROBLEMS, summary_of
 from problems.transforms import Transform
-
-Row = dict[str, Any]
 
 
 def _parameters(problem: Problem) -> int:
@@ -46,22 +44,6 @@ def _source(problem: Problem) -> str:
         return problem.source
     except DataMissing as error:
         return f"missing: {str(error).partition(':')[0]}"
-
-
-def transform_rows() -> list[Row]:
-    return [
-        {
-            "name": name,
-            "options": [f"{option}={plain(value)}" for option, value in _defaults(TRANSFORMS[name]).items()],
-            "summary": TRANSFORMS[name].summary,
-        }
-        for name in sorted(TRANSFORMS)
-    ]
-
-
-def _defaults(cls: type) -> dict[str, Any]:
-    """The options of a class of problems with their defaults; without the problem inside a transformation."""
-    return {field.name: field.default for field in dataclasses.fields(cls) if field.name != "inner"}
 
 
 def ensemble_rows() -> list[Row]:
@@ -144,7 +126,7 @@ def _options(problem: Problem) -> dict[str, Any]:
     """Values are those of JSON; a problem among them is its text."""
     if not dataclasses.is_dataclass(problem):
         return {}
-    return {name: json_value(getattr(problem, name)) for name in _defaults(type(problem))}
+    return {name: json_value(getattr(problem, name)) for name in defaults(type(problem))}
 
 
 def text_of(description: Mapping[str, Any]) -> str:

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+Row = dict[str, Any]
+
+
+def transform_rows(transforms: Mapping[str, Any]) -> list[Row]:
+    """One for each transformation, of problems or of optimizers."""
+    return [
+        {"name": name, "options": [f"{option}={plain(value)}" for option, value in defaults(cls).items()], "summary": cls.summary}
+        for name, cls in sorted(transforms.items())
+    ]
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """The options of a class with their defaults; without what is inside a transformation."""
+    return {field.name: field.default for field in dataclasses.fields(cls) if field.name != "inner"}
 
 
 def json_value(value: Any) -> Any:

@@ -37,9 +37,11 @@ def optimizers(name: str | None, transforms: bool, cost: bool, as_json: bool, qu
     of state for each parameter (of a two-layer network of a million), and what an update costs as a multiple of Adam's.
     """
     from l2o_cli.catalog import optimizers as catalog
+    from l2o_cli.catalog.text import transform_rows
+    from l2o_cli.optimizers import TRANSFORMS
 
     if not name:
-        print_listing(catalog.transform_rows() if transforms else catalog.optimizer_rows(), as_json)
+        print_listing(transform_rows(TRANSFORMS) if transforms else catalog.optimizer_rows(), as_json)
         return
     if transforms:
         raise BadInput("NAME and --transforms exclude each other")

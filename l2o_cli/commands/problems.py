@@ -69,10 +69,12 @@ def problems(ctx, name, transforms, ensembles, plot, optimizers, steps, seed, st
     learning rates tuned as `l2o compare` does, on one other seed.
     """
     from l2o_cli.catalog import problems as catalog
+    from l2o_cli.catalog.text import transform_rows
+    from problems.registry import TRANSFORMS
 
     _check_options(ctx)
     if not name:
-        rows = (catalog.transform_rows if transforms else catalog.ensemble_rows if ensembles else catalog.problem_rows)()
+        rows = transform_rows(TRANSFORMS) if transforms else catalog.ensemble_rows() if ensembles else catalog.problem_rows()
         print_listing(rows, as_json)
         return
     if catalog.is_ensemble(name):
