@@ -23,7 +23,7 @@ demo: $(STAMP)  ## meta-train, evaluate and compare on real digits in a few minu
 	l2o evaluate --problem mnist_conv --optimizer runs/demo --optimizer runs/demo:untrained --steps 200 --seeds 2 --out runs/demo-evaluate
 	l2o compare --problems mnist_conv --optimizer runs/demo --optimizer hrnn --baselines adam,rmsprop --trials 5 --steps 200 --seeds 2 --out runs/demo-compare
 	@echo
-	@echo "Look at runs/demo-compare/mnist_conv.png: the optimizer trained a minute ago, the published one, and tuned Adam and RMSprop."
+	@echo "Look at runs/demo-compare/report.html: the optimizer trained a minute ago, the published one, and tuned Adam and RMSprop."
 
 test: $(STAMP)  ## the tests that are not slow
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder

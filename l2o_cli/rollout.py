@@ -46,39 +46,60 @@ def layout_of(problem: Problem) -> Layout:
     return Layout.of(problem.param_shapes)
 
 
+class Draw(NamedTuple):
+    """Problems as they were drawn, with what a run of any optimizer on them begins with."""
+
+    task: Task
+    params: tf.Tensor  # [I, P]
+    memory: Memory
+    state_seed: tf.Tensor  # [2] int32
+    batch_seed: tf.Tensor  # [2] int32
+
+
 @functools.cache
 def _drawing(problem: Problem, instances: int) -> Graph:
-    """The draw of `instances` problems as one graph: seed -> (task, params [I, P], seed of the state, seed of the batches)."""
+    """The draw of `instances` problems as one graph: seed -> Draw."""
 
-    def draw(root: tf.Tensor) -> tuple[Task, tf.Tensor, tf.Tensor, tf.Tensor]:
+    def draw(root: tf.Tensor) -> Draw:
         task = problem.sample(fold(root, _TASK), instances)
         params = pack(problem.initial_params(fold(root, _PARAMS), task), layout_of(problem))
-        return task, params, fold(root, _STATE), fold(root, _BATCH)
+        memory = problem.initial_memory(task, unpack(params, layout_of(problem)))
+        return Draw(task, params, memory, fold(root, _STATE), fold(root, _BATCH))
 
     return Graph(draw, f"draw {instances} {problem.structure}", xla=False)
 
 
+def draw(problem: Problem, seed: int, instances: int) -> Draw:
+    """Draw `instances` problems; a function of its arguments alone."""
+    return Draw(*_drawing(problem, instances)(as_seed(seed)))
+
+
 def draw_task(problem: Problem, seed: int, instances: int) -> Task:
     """The task that `start` draws with the same arguments."""
-    return _drawing(problem, instances)(as_seed(seed))[0]
+    return draw(problem, seed, instances).task
+
+
+def at_start(problem: Problem, optimizer: Optimizer, weights: Weights, drawn: Draw) -> Carry:
+    """The optimizer at the start of the problems that were drawn."""
+    instances = drawn.params.shape[0]
+    state = optimizer.init_state(weights, layout_of(problem), instances, int(drawn.state_seed[0]) & 0x7FFFFFFF)
+    return Carry(
+        params=drawn.params,
+        # A tensor may be bfloat16 (see `LowPrecision`) and stays what it is.
+        state={name: leaf if tf.is_tensor(leaf) else tf.constant(leaf, tf.float32) for name, leaf in state.items()},
+        task=drawn.task,
+        memory=drawn.memory,
+        step=tf.zeros([instances], tf.int32),
+        initial_loss=tf.ones([instances]),
+        diverged=tf.fill([instances], RUNNING),
+        seed=drawn.batch_seed,
+        clock=tf.zeros([], tf.int32),
+    )
 
 
 def start(problem: Problem, optimizer: Optimizer, weights: Weights, seed: int, instances: int) -> Carry:
     """Draw `instances` problems and put the optimizer at their start; a function of its arguments alone."""
-    task, params, state_seed, batch_seed = _drawing(problem, instances)(as_seed(seed))
-    state = optimizer.init_state(weights, layout_of(problem), instances, int(state_seed[0]) & 0x7FFFFFFF)
-    return Carry(
-        params=params,
-        # A tensor may be bfloat16 (see `LowPrecision`) and stays what it is.
-        state={name: leaf if tf.is_tensor(leaf) else tf.constant(leaf, tf.float32) for name, leaf in state.items()},
-        task=task,
-        memory=problem.initial_memory(task, unpack(params, layout_of(problem))),
-        step=tf.zeros([instances], tf.int32),
-        initial_loss=tf.ones([instances]),
-        diverged=tf.fill([instances], RUNNING),
-        seed=batch_seed,
-        clock=tf.zeros([], tf.int32),
-    )
+    return at_start(problem, optimizer, weights, draw(problem, seed, instances))
 
 
 def _mask(condition: tf.Tensor, leaf: tf.Tensor, axis: int) -> tf.Tensor:

@@ -62,21 +62,33 @@ def set_environment(debug: bool = False) -> None:
             os.environ["TF_XLA_FLAGS"] = " ".join(flags)
 
 
-def cache_folder() -> Path | None:
-    """Where compiled computations are kept: $L2O_CACHE, or l2o/xla in the user's cache; None when L2O_CACHE=off.
+def compile_anew() -> None:
+    """Make TensorFlow, not imported yet, leave the compilation cache alone, so that what it takes to compile can be measured."""
+    if "persistent_cache_directory" in os.environ.get("TF_XLA_FLAGS", ""):
+        del os.environ["TF_XLA_FLAGS"]
 
-    TensorFlow names an entry after the computation alone, so code for another CPU or by another release would be taken for
-    this one's: each combination has a folder of its own.
-    """
+
+def cache_root() -> Path | None:
+    """The folder of everything that l2o keeps for later: $L2O_CACHE, or l2o in the user's cache; None when L2O_CACHE=off."""
     chosen = os.environ.get("L2O_CACHE", "")
     if chosen.lower() == "off":
         return None
     if chosen:
-        root = Path(chosen).expanduser()
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "l2o" / "xla"
-    identity = "\n".join((_release("tensorflow"), _cpu(), os.environ.get("XLA_FLAGS", "")))
-    return root.absolute() / hashlib.sha256(identity.encode()).hexdigest()[:16]
+        return Path(chosen).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "l2o"
+
+
+def cache_folder() -> Path | None:
+    """Where compiled computations are kept; None when nothing is.
+
+    TensorFlow names an entry after the computation alone, so code for another CPU or by another release would be taken for
+    this one's: each combination has a folder of its own.
+    """
+    root = cache_root()
+    if root is None:
+        return None
+    identity = "\n".join((_release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", "")))
+    return root / "xla" / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _release(package: str) -> str:
@@ -86,7 +98,7 @@ def _release(package: str) -> str:
         return ""
 
 
-def _cpu() -> str:
+def processor() -> str:
     """What tells apart CPUs that cannot run each other's code."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

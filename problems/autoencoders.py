@@ -43,6 +43,10 @@ class ImageAutoencoder(ImageProblem):
     def param_shapes(self):
         return mlp_shapes((self.info.pixels, *self.hidden, self.info.pixels))
 
+    @property
+    def input_leaves(self):
+        return ()  # the images are its targets too
+
     def initial_params(self, seed, task):
         return initial_network(seed, self.param_shapes, task["key"].shape[0])
 

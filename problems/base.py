@@ -109,6 +109,11 @@ class Problem(abc.ABC):
         return False
 
     @property
+    def input_leaves(self) -> tuple[str, ...]:
+        """Names of the leaves of a batch that are inputs of a model, and nothing else: their scale is a matter of units."""
+        return ()
+
+    @property
     def xla(self) -> bool:
         """Whether loss and gradient are faster under XLA on a CPU; convolutions are not (measured: 29 times slower)."""
         return True

@@ -50,6 +50,10 @@ class SyntheticClassifier(Problem):
     def held_out(self):
         return True
 
+    @property
+    def input_leaves(self):
+        return ("inputs",)
+
 
 @dataclass(frozen=True)
 class LogisticRegression(SyntheticClassifier):

@@ -28,6 +28,27 @@ def convolve(images: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor
     return tf.nn.conv2d(images, kernel, strides=stride, padding="SAME")
 
 
+def in_pairs(images: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """A convolution with a kernel of width 5 as one of pairs of neighboring pixels, which are channels then.
+
+    The pixels that two neighbors depend on, six of them, are three whole pairs: a kernel of three pairs, of whose entries a
+    sixth are zeros. A CPU that computes 16 channels at once leaves half of itself idle at 8, and takes a quarter less time so.
+
+    Args:
+        images: [B, H, W, C], of even width.
+        kernel: [k, 5, C, D].
+        bias: [D].
+
+    Returns:
+        images [B, H, W / 2, 2 C], kernel [k, 3, 2 C, 2 D] and bias [2 D]; what they give, [B, H, W / 2, 2 D], is laid out as
+        [B, H, W, D].
+    """
+    (_, height, width, channels), (rows, _, _, out) = images.shape, kernel.shape
+    first, second = (tf.pad(kernel, [[0, 0], [shift, 1 - shift], [0, 0], [0, 0]]) for shift in (0, 1))
+    paired = tf.reshape(tf.stack([first, second], axis=3), [rows, 3, 2 * channels, 2 * out])
+    return tf.reshape(images, [-1, height, width // 2, 2 * channels]), paired, tf.tile(bias, [2])
+
+
 class ConvolutionalClassifier(ImageProblem):
     """Features by convolutions, then the dense layer of kernel_out [F, classes] and bias_out."""
 
@@ -113,8 +134,12 @@ class ImageConv(ConvolutionalClassifier):
 
     def features(self, params, images):
         for index, stride in enumerate(self._strides):
-            hidden = convolve(images, params[f"kernel{index}"], stride) + params[f"bias{index}"]
-            images = ACTIVATIONS[self.activation](hidden)
+            kernel, bias = params[f"kernel{index}"], params[f"bias{index}"]
+            _, height, width, _ = images.shape
+            if stride == 1 and kernel.shape[1] == 5 and kernel.shape[3] <= 8 and width % 2 == 0:
+                images, kernel, bias = in_pairs(images, kernel, bias)
+            images = ACTIVATIONS[self.activation](convolve(images, kernel, stride) + bias)
+            images = tf.reshape(images, [-1, math.ceil(height / stride), math.ceil(width / stride), self.channels[index]])
         return tf.reshape(images, [-1, math.prod(images.shape[1:])])
 
 

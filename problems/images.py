@@ -118,6 +118,10 @@ class ImageProblem(Problem):
         return True
 
     @property
+    def input_leaves(self):
+        return ("inputs",)
+
+    @property
     def source(self):
         """Raises problems.data.DataMissing if the images are not on this machine."""
         return describe(self.data)

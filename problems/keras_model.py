@@ -150,6 +150,11 @@ class KerasProblem(Problem):
         return self._held_out
 
     @property
+    def input_leaves(self):
+        leaves = self._splits["train"]
+        return tuple(name for name, leaf in leaves.items() if name.split("/")[0] == "inputs" and leaf.dtype.is_floating)
+
+    @property
     def xla(self):
         return self._xla
 

@@ -25,6 +25,7 @@ from problems.transforms import (
     RandomSubspace,
     ReducedPrecision,
     Rescale,
+    ScaledInputs,
     SmallerBatches,
     SparseGradients,
     SumOfProblems,
@@ -74,7 +75,8 @@ PROBLEMS |= {name: make for name, (_, make) in _NAMED.items()}
 
 _OF_PARAMS = (Rescale, RandomSubspace, ParameterNoise, ReducedPrecision)
 _OF_GRADIENTS = (GradientNoise, SparseGradients, NormalizedGradients, DelayedGradients)
-TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (*_OF_PARAMS, *_OF_GRADIENTS, LossTransform, SmallerBatches)}
+_OF_BATCHES = (SmallerBatches, ScaledInputs)
+TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (*_OF_PARAMS, *_OF_GRADIENTS, LossTransform, *_OF_BATCHES)}
 
 
 def summary_of(name: str) -> str:

@@ -172,6 +172,13 @@ def rows(path: Path) -> list[dict[str, str]]:
         return [{name: cell for name, cell in row.items() if name not in TIMES} for row in csv.DictReader(file)]
 
 
+def phases(kills: int, rng: random.Random) -> list[str]:
+    """When to kill: each of the phases, where there are kills enough, and others at random."""
+    chosen = [*PHASES, *rng.choices(PHASES, k=kills)][:kills]
+    rng.shuffle(chosen)
+    return chosen
+
+
 def test(folder: Path, kills: int, seed: int) -> None:
     """Unequal, if a run that was killed so often is not the run it would have been."""
     # Importing TensorFlow takes longer than all else in so small a run: do it once, before children are forked.
@@ -186,8 +193,8 @@ def test(folder: Path, kills: int, seed: int) -> None:
     rng = random.Random(seed)
     killed = KilledRun(folder, rng)
     try:
-        for _ in range(kills):
-            killed.kill(rng.choice(PHASES))
+        for phase in phases(kills, rng):
+            killed.kill(phase)
         killed.finish()
         _, status = os.waitpid(fork_command(folder, "meta-train", "spec.yaml", "--out", "whole", "--no-xla"), 0)
         if status:

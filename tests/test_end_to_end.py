@@ -9,7 +9,7 @@ import yaml
 from l2o_cli import cli
 
 SPEC = {
-    "meta_steps": 4,
+    "meta_steps": 9,
     "optimizer": {"name": "hrnn", "options": {"hidden": [4, 3, 2]}},
     "problems": [{"name": "quadratic", "options": {"dimension": 5}}],
     "families_per_step": 1,
@@ -19,37 +19,39 @@ SPEC = {
 }
 
 
-@pytest.fixture(scope="module", name="run")
-def _run(tmp_path_factory, l2o_in):
-    """A folder in which a small optimizer was meta-trained to runs/tiny."""
-    folder = tmp_path_factory.mktemp("user")
-    (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
-    done = l2o_in(folder, "meta-train", "spec.yaml", "--out", "runs/tiny", "--seed", "3", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["meta_steps"] == 4
-    return folder
-
-
-def succeed(l2o_in, folder, *arguments):
-    done = l2o_in(folder, *arguments)
+def succeed(command, folder, *arguments):
+    done = command(folder, *arguments)
     assert done.returncode == 0, done.stderr
     return done
 
 
-def test_the_terminal_stays_quiet(run, l2o_in):
-    done = succeed(l2o_in, run, "meta-train", "spec.yaml", "--out", "runs/again", "--set", "meta_steps=2")
+@pytest.fixture(scope="module", name="run")
+def _run(tmp_path_factory, l2o_in):
+    """A folder in which a small optimizer was meta-trained to runs/tiny, in all quietness."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
+    options = ("--out", "runs/tiny", "--seed", "3", "--set", "meta_steps=4", "--json")
+    done = succeed(l2o_in, folder, "meta-train", "spec.yaml", *options)
+    assert json.loads(done.stdout)["meta_steps"] == 4
     lines = done.stderr.splitlines()
     assert lines[0].startswith("meta-training hrnn") and all(line.startswith("meta-step") for line in lines[1:]), done.stderr
-    assert yaml.safe_load((run / "runs/again/spec.yaml").read_text())["meta_steps"] == 2
+    return folder
 
 
-def test_a_run_whose_time_is_up_can_be_used_and_resumed(run, l2o_in):
-    done = succeed(l2o_in, run, "meta-train", "spec.yaml", "--out", "runs/short", "--minutes", "0.001", "--no-xla", "--json")
+def test_the_spec_of_a_run_is_the_resolved_one(run):
+    spec = yaml.safe_load((run / "runs/tiny/spec.yaml").read_text())
+    assert (spec["meta_steps"], spec["seed"], spec["instances"]) == (4, 3, SPEC["instances"])
+
+
+def test_a_run_whose_time_is_up_can_be_used_and_resumed(run, l2o_here):
+    options = ("--out", "runs/short", "--minutes", "0.001", "--no-xla", "--json")
+    small = ("--set", "meta_steps=4", "--set", "optimizer.options.hidden=[2]")
+    done = succeed(l2o_here, run, "meta-train", "spec.yaml", *small, *options)
     assert "time is up: saved after meta-step 1 of 4; go on with --resume --out runs/short" in done.stderr
     assert json.loads(done.stdout)["meta_steps"] == 1
     card = yaml.safe_load((run / "runs/short/artifact/card.yaml").read_text())
     assert card["meta_training"]["complete"] is False and card["meta_training"]["meta_steps_planned"] == 4
-    done = succeed(l2o_in, run, "meta-train", "--resume", "--out", "runs/short", "--minutes", "60", "--no-xla", "--json")
+    done = succeed(l2o_here, run, "meta-train", "--resume", "--out", "runs/short", "--minutes", "60", "--no-xla", "--json")
     assert "going on after meta-step 1" in done.stderr and json.loads(done.stdout)["meta_steps"] == 4
 
 
@@ -57,13 +59,15 @@ def test_evaluate_compare_and_card(run, l2o_in):
     succeed(l2o_in, run, "evaluate", "--problem", "digits_mlp", "--optimizer", "runs/tiny", "--steps", "20", "--out", "e")
     with (run / "e" / "curves.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert rows[0].keys() == set(["problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss"])
+    losses = ["train_loss", "validation_loss", "test_loss"]
+    assert list(rows[0]) == ["problem", "optimizer", "trial", "seed", "step", "seconds", *losses]
     assert {row["optimizer"] for row in rows} == {"tiny"} and {row["step"] for row in rows} == {str(step) for step in range(21)}
-    assert (run / "e" / "digits_mlp.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "e" / "pictures" / "digits_mlp.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "e" / "report.html").read_text().startswith("<!DOCTYPE html>")
 
     options = ["--optimizer", "runs/tiny", "--optimizer", "runs/tiny:untrained", "--baselines", "adam"]
     options += ["--problems", "quadratic", "--trials", "3", "--steps", "20", "--seeds", "2", "--out", "c", "--json"]
-    done = succeed(l2o_in, run, "compare", *options, "--into-card", "runs/tiny/artifact")
+    done = succeed(l2o_in, run, "compare", *options, "--no-report", "--into-card", "runs/tiny/artifact")
     rows = json.loads(done.stdout)
     assert [row["optimizer"] for row in rows] == ["tiny", "tiny:untrained", "adam"]
     assert "probability of improvement" in done.stderr  # who won, in a sentence
@@ -71,10 +75,10 @@ def test_evaluate_compare_and_card(run, l2o_in):
     assert card["scores"]["rows"] == rows and card["meta_training"]["seed"] == 3
 
 
-def test_export(run, l2o_in):
+def test_export(run, l2o_in, l2o_here):
     succeed(l2o_in, run, "export", "--optimizer", "runs/tiny", "--format", "safetensors", "--out", "published")
-    succeed(l2o_in, run, "export", "--optimizer", "published", "--format", "keras", "--out", "tiny.json")
-    again = l2o_in(run, "export", "--optimizer", "published", "--format", "keras", "--out", "tiny.json")
+    succeed(l2o_here, run, "export", "--optimizer", "published", "--format", "keras", "--out", "tiny.json")
+    again = l2o_here(run, "export", "--optimizer", "published", "--format", "keras", "--out", "tiny.json")
     assert again.returncode == 2 and again.stderr.count("\n") == 1 and "tiny.json" in again.stderr
 
 

@@ -17,10 +17,10 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = (DOCS / "own_problems.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 SMALL = {
-    "evaluate": ["--steps", "4", "--seeds", "1", "--out", "results", "--no-xla"],
-    "compare": ["--steps", "4", "--seeds", "1", "--trials", "2", "--out", "results", "--no-xla"],
+    "evaluate": ["--steps", "4", "--seeds", "1", "--out", "results", "--no-xla", "--no-report"],
+    "compare": ["--steps", "4", "--seeds", "1", "--trials", "2", "--out", "results", "--no-xla", "--no-report"],
     "meta-train": [
-        *("--set", "meta_steps=2", "--set", "optimizer.options.hidden=[3, 2, 2]", "--set", "instances=2"),
+        *("--set", "meta_steps=2", "--set", "optimizer.options.hidden=[2]", "--set", "instances=2"),
         *("--no-xla", "--set", "truncation={distribution: constant, maximum: 3}", "--set", "validation.steps=4"),
     ],
 }
@@ -45,18 +45,18 @@ def test_the_loss_of_the_example_is_what_it_says():
 
 
 @pytest.fixture(scope="module", name="folder")
-def _folder(tmp_path_factory, l2o_in):
+def _folder(tmp_path_factory, l2o_here):
     """A user's folder with the examples, where an optimizer was meta-trained on them."""
     folder = tmp_path_factory.mktemp("user")
     shutil.copytree(DOCS / "examples", folder, dirs_exist_ok=True)
-    run(l2o_in, folder, next(command for command in COMMANDS if "meta-train" in command))
+    run(l2o_here, folder, next(command for command in COMMANDS if "meta-train" in command))
     return folder
 
 
-def run(l2o_in, folder, command):
+def run(l2o, folder, command):
     program, name, *arguments = shlex.split(command)
     assert program == "l2o"
-    done = l2o_in(folder, name, *arguments, *SMALL[name])
+    done = l2o(folder, name, *arguments, *SMALL[name])
     assert done.returncode == 0, done.stderr
     return done
 
@@ -67,9 +67,9 @@ def rows(file):
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "meta-train" not in command])
-def test_the_commands_of_the_page(folder, l2o_in, command):
+def test_the_commands_of_the_page(folder, l2o_here, command):
     shutil.rmtree(folder / "results", ignore_errors=True)
-    run(l2o_in, folder, command)
+    run(l2o_here, folder, command)
     [problem] = {row["problem"] for row in rows(folder / "results" / "curves.csv")}
     assert problem in shlex.split(command)
     assert all(float(row["train_loss"]) > 0 for row in rows(folder / "results" / "curves.csv") if row["train_loss"])
@@ -79,7 +79,7 @@ def test_meta_training_is_on_the_files_and_can_go_on(folder, l2o_in):
     trained = rows(folder / "runs/mine/metrics.csv")
     assert {row["meta_step"] for row in trained} == {"1", "2"}
     assert any("my_problem.py" in row["problem"] or "my_keras_model.py" in row["problem"] for row in trained)
-    # From anywhere: the run keeps where the files are.
+    # From anywhere, in another process: the run keeps where the files are.
     done = l2o_in(folder.parent, "meta-train", "--resume", "--out", folder / "runs/mine", "--no-xla")
     assert done.returncode == 0, done.stderr
 
@@ -94,7 +94,7 @@ def test_a_relative_name_in_a_spec_is_relative_to_its_folder():
     assert validation.make().rank == 4 and validation.name == f"{DOCS}/examples/my_problem.py:MatrixFactorization"
 
 
-def test_a_file_that_is_not_there_is_one_line(folder, l2o_in):
-    done = l2o_in(folder, "evaluate", "--problem", "nowhere.py:Matrix", "--out", "x")
+def test_a_file_that_is_not_there_is_one_line(folder, l2o_here):
+    done = l2o_here(folder, "evaluate", "--problem", "nowhere.py:Matrix", "--out", "x")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "nowhere.py" in done.stderr, done.stderr
     assert not (folder / "x").exists()

@@ -152,13 +152,13 @@ def test_tensorflow_is_quiet_and_its_cache_serves_the_next_process(tmp_path, mon
     tmp_path = tmp_path / "with a space"
     loud = python(COMPILE.format(debug=True), L2O_CACHE=str(tmp_path))
     assert "I0000" in loud.stderr, "TensorFlow is quiet by itself: the filter is not needed any more"
-    (entry,) = tmp_path.glob("*/*.pb")
+    (entry,) = tmp_path.glob("*/*/*.pb")
     written = entry.stat().st_mtime_ns
 
     quiet = python(COMPILE.format(debug=False), L2O_CACHE=str(tmp_path))
     assert quiet.stderr == ""
     assert quiet.stdout == loud.stdout != ""
-    assert list(tmp_path.glob("*/*")) == [entry] and entry.stat().st_mtime_ns == written
+    assert list(tmp_path.glob("*/*/*")) == [entry] and entry.stat().st_mtime_ns == written
 
     entry.write_bytes(entry.read_bytes()[:5000])
     damaged = python(COMPILE.format(debug=False), L2O_CACHE=str(tmp_path))
@@ -214,11 +214,11 @@ def test_other_code_has_another_folder(monkeypatch):
     folders = {runtime.cache_folder()}
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
     folders.add(runtime.cache_folder())
-    monkeypatch.setattr(runtime, "_cpu", lambda: "another")
+    monkeypatch.setattr(runtime, "processor", lambda: "another")
     folders.add(runtime.cache_folder())
     monkeypatch.setattr(runtime, "_release", lambda package: "9.9")
     folders.add(runtime.cache_folder())
-    assert len(folders) == 4 and all(folder.parent == Path("/somewhere") for folder in folders)
+    assert len(folders) == 4 and all(folder.parent == Path("/somewhere/xla") for folder in folders)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="for glibc")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.evaluate import file_name, make_problems
+from l2o_cli.evaluation.page_pictures import file_name
+from l2o_cli.evaluation.request import make_problems
 from l2o_cli.spec import parse_problems, read_meta_training, split_outside, to_yaml
 from problems.quadratics import Quadratic
 from problems.transforms import GradientNoise, Rescale
@@ -147,8 +148,10 @@ def test_a_text_is_split_outside_brackets_alone():
 
 
 def test_titles_become_names_of_files():
-    assert file_name("mnist_conv") == "mnist_conv"
-    assert (
-        file_name("quadratic(dimension=7)+rescale(low=0.1, per=tensor)") == "quadratic-dimension=7-+rescale-low=0.1,-per=tensor"
-    )
-    assert "/" not in file_name("../my/problem.py:Mine") and not file_name("../my/problem.py:Mine").startswith("-")
+    assert file_name("mnist_conv", set()) == "mnist_conv"
+    transformed = "quadratic(dimension=7)+rescale(low=0.1, per=tensor)"
+    assert file_name(transformed, set()) == "quadratic-dimension=7-+rescale-low=0.1,-per=tensor"
+    outside = file_name("../my/problem.py:Mine", set())
+    assert "/" not in outside and not outside.startswith("-")
+    taken = set()
+    assert file_name("a b", taken) == "a-b" != file_name("a-b", taken) and len(taken) == 2

@@ -93,7 +93,7 @@ def test_meta_validation_tells_schedules_the_length_of_the_run():
 def test_the_rate_of_a_transformed_baseline_is_tuned(tmp_path):
     text = "adam+schedule(kind=cosine,warmup=0.2)+weight_decay(rate=0.001)"
     arguments = ["--problems", "quadratic", "--baselines", f"{text},sgd", "--optimizer", "hrnn:untrained+clipping(norm=1)"]
-    sizes = ["--trials", "3", "--steps", "10", "--seeds", "1", "--tuning-seeds", "1", "--no-xla", "--quiet"]
+    sizes = ["--trials", "3", "--steps", "10", "--seeds", "1", "--tuning-seeds", "1", "--no-xla", "--no-report", "--quiet"]
     result = CliRunner().invoke(compare, [*arguments, *sizes, "--out", str(tmp_path)], catch_exceptions=False)
     assert result.exit_code == 0
     rows = list(csv.DictReader((tmp_path / "tuning.csv").open()))

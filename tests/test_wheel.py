@@ -64,6 +64,10 @@ def test_data_are_found_inside(installed):
     assert result.stdout.startswith(str(installed))
 
 
+def test_the_template_of_reports_is_found_inside(installed):
+    assert (installed / "l2o_cli" / "reporting" / "template.html").is_file()
+
+
 def test_command_runs(installed):
     result = run(installed, "-m", "l2o_cli", "problems", "--json")
     assert result.returncode == 0, result.stderr

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from l2o_cli import assets
-from l2o_cli.benchmark import UPDATE_SIZES, state_bytes, tensors, update_costs
+from l2o_cli.benchmark.inner_loop import UPDATE_SIZES, state_bytes, tensors, update_costs
 from l2o_cli.catalog.text import Row, block, defaults, json_value, plain
 from l2o_cli.export.artifact import CARD, LoadedOptimizer, read_card
 from l2o_cli.export.resolve import UNTRAINED, resolve

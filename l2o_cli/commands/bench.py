@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from l2o_cli import runtime
 from l2o_cli.errors import BadInput
 
 
@@ -15,12 +16,14 @@ Examples:
   l2o bench --json > bench.json
   l2o bench --estimators
   l2o bench --optimizers
+  l2o bench --sweep
 """
 )
 @click.option("--estimators", is_flag=True, help="Measure instead every estimator of the meta-gradient on three problems.")
 @click.option("--optimizers", is_flag=True, help="Measure instead an update of every optimizer, beside Adam's.")
+@click.option("--sweep", is_flag=True, help="Measure instead a tuning sweep beside the same runs with Keras (half an hour).")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def bench(estimators, optimizers, as_json):
+def bench(estimators, optimizers, sweep, as_json):
     """Measure the inner loop on this machine.
 
     Prints inner steps (updates of one problem instance) per second of meta-training and of evaluation, for 16 instances
@@ -32,24 +35,39 @@ def bench(estimators, optimizers, as_json):
 
     With --optimizers: the milliseconds of such an update by each optimizer, and as a multiple of Adam's, which is timed in
     turn with it; and its bytes of state for each of a million parameters.
+
+    With --sweep: on digits_mlp and mnist_conv, the seconds that Adam with 15 learning rates, 5 seeds each, takes for 1,000 steps,
+    compiled anew, and those of the same 75 runs one after the other with the `model.fit` of Keras, in the fastest of several
+    ways to call it; in turn with each other, and with the final losses of both.
     """
-    from l2o_cli.benchmark import measure, measure_estimators, measure_optimizers
+    if estimators + optimizers + sweep > 1:
+        raise BadInput("--estimators, --optimizers and --sweep exclude each other")
+    if sweep:
+        runtime.compile_anew()  # before TensorFlow is imported
 
     def tell(line):
         if sys.stderr.isatty():
             click.echo(line, err=True)
 
-    if estimators and optimizers:
-        raise BadInput("--estimators and --optimizers exclude each other")
-    figures = (measure_estimators if estimators else measure_optimizers if optimizers else measure)(tell)
+    measure, show = _measurement(estimators, optimizers, sweep)
+    figures = measure(tell)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
-    elif estimators:
-        _print_estimators(figures)
-    elif optimizers:
-        _print_optimizers(figures)
     else:
-        _print(figures)
+        show(figures)
+
+
+def _measurement(estimators, optimizers, sweep):
+    """The function that measures, and the one that prints its figures."""
+    if sweep:
+        from l2o_cli.benchmark.sweep import measure_sweeps
+
+        return measure_sweeps, _print_sweeps
+    from l2o_cli.benchmark.inner_loop import measure, measure_estimators, measure_optimizers
+
+    if estimators:
+        return measure_estimators, _print_estimators
+    return (measure_optimizers, _print_optimizers) if optimizers else (measure, _print)
 
 
 def _print(figures):
@@ -75,3 +93,24 @@ def _print_optimizers(figures):
             size, milliseconds, adams = cost["parameters"], cost["milliseconds"], cost["adams"]
             bytes_each = row["state_bytes_per_parameter"]
             click.echo(f"{row['optimizer']:<20}{bytes_each:>8.4g}{size:>14,}{milliseconds:>15.3g}{adams:>9.3g}")
+
+
+def _print_sweeps(figures):
+    for row in figures:
+        runs, chosen = row["rates"] * row["seeds"], row["keras_options"]
+        click.echo(f"{row['problem']}: Adam, {row['rates']} learning rates x {row['seeds']} seeds, {row['steps']:,} steps")
+        click.echo(f"  l2o: {row['seconds']:.1f} s with compilation, {row['loop_seconds']:.1f} s in the compiled loop")
+        first, other = row["keras_first_run_seconds"], row["keras_other_run_seconds"]
+        click.echo(f"  Keras: {row['keras_seconds']:.1f} s, the first run {first:.2f} s and each of the others {other:.2f} s")
+        click.echo(f"  l2o / Keras: {row['ratio']:.3f}; {runs} runs of each, in turn")
+        click.echo("  model.fit by its settings, the taken ones marked:")
+        click.echo(f"    {'jit_compile':<13}{'steps_per_execution':<21}{'minibatches':<13}{'first call, s':>14}{'step, ms':>10}")
+        for way in row["keras_ways"]:
+            pipeline = "gathered" if way["gathered"] else "batched"
+            settings = f"{way['jit_compile']!s:<13}{way['steps_per_execution']:<21}{pipeline:<13}"
+            mark = " *" if all(way[name] == value for name, value in chosen.items()) else ""
+            click.echo(f"    {settings}{way['first_call_seconds']:>14.2f}{way['step_milliseconds']:>10.3f}{mark}")
+        click.echo(f"    {'learning rate':<15}{'validation loss, l2o':>21}{'Keras':>11}")
+        for loss in row["losses"]:
+            ours, theirs = ("diverged" if value is None else f"{value:.4g}" for value in (loss["loss"], loss["keras_loss"]))
+            click.echo(f"    {loss['learning_rate']:<15.3g}{ours:>21}{theirs:>11}")

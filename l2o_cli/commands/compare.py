@@ -6,16 +6,9 @@ from pathlib import Path
 
 import click
 
-from l2o_cli.commands.evaluate import results_folder, run_options
+from l2o_cli.commands.evaluate import asked, conclude, end_of, run_options
 
 SELECT = ("final_train_loss", "mean_log_train_loss", "final_validation_loss")
-
-
-def _names(values: tuple[str, ...]) -> list[str]:
-    """Repeated options, each a comma list, as one list; commas within brackets belong to a name."""
-    from l2o_cli.spec import split_outside
-
-    return [name for value in values for name in split_outside(value, ",")]
 
 
 @click.command(
@@ -25,8 +18,11 @@ Examples:
   l2o compare --problems mnist_conv --baselines adam,rmsprop --trials 7 --steps 300 --out runs/conv
   l2o compare --problems digits_mlp,mnist_mlp --optimizer runs/quick --optimizer hrnn --json > rows.json
   l2o compare --baselines adam,random:adam8p:10,list:10 --tuning defaults,global,sweep
+  l2o compare robustness --minutes 30
+  l2o compare --resume --out runs/compare-20250101-120000
 """
 )
+@click.argument("config", required=False)
 @click.option(
     "--problems",
     "--problem",
@@ -93,29 +89,17 @@ Examples:
     help="Record the rows as the scores in the card of the artifact DIR.",
 )
 @run_options
-def compare(
-    problems,
-    baselines,
-    tiers,
-    optimizers,
-    trials,
-    steps,
-    seeds,
-    tuning_seeds,
-    select,
-    into_card,
-    every,
-    seed,
-    xla,
-    out,
-    overwrite,
-    as_json,
-    quiet,
-):
+@click.pass_context
+def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minutes, report, as_json, quiet, **options):
     """Compare optimizers as they are with hand-designed ones that are tuned.
 
+    CONFIG is a YAML file with the fields problems, optimizers, baselines, tuning, trials, tuning_seeds, select, steps, seeds,
+    seed, every, xla and sweeps, or the name of such a spec that l2o ships (robustness). Options replace its fields; without it
+    they say all but sweeps, in which one quantity takes several values: see docs/comparison.md.
+
     The hyperparameters of each baseline are chosen on seeds that are not reported. Then everything runs on the same reporting
-    seeds. A diverged run is never dropped: it has the worst score. What is going to run is printed first.
+    seeds. A diverged run is never dropped: it has the worst score. What is going to run is printed first, with an estimate of its
+    time from a few steps. At the end it is said who won, by how much and with what certainty, as by `l2o score`.
 
     
     A tier says what a baseline may try. It follows its name, as in adam:global, or is that of --tuning:
@@ -133,56 +117,47 @@ def compare(
 
     For what a run, a window and the scores are, see `l2o evaluate --help`.
 
+    Every finished run is kept, and is not made again: see `l2o evaluate --help`. A comparison that was interrupted, by Ctrl-C, a
+    kill or --minutes, goes on with --resume --out DIR.
+
     \b
     Written to --out (default runs/compare-DATE-TIME):
-      curves.csv    problem,optimizer,trial,seed,step,seconds,train_loss,validation_loss of the reporting runs;
-                    trial is 0 for what is not tuned, or the index of the chosen setting in tuning.csv
+      curves.csv    problem,optimizer,trial,seed,step,seconds,train_loss,validation_loss,test_loss of the reporting
+                    runs; trial is 0 for what is not tuned, or the index of the chosen setting in tuning.csv
       scores.csv    the scores of each reporting run
       tuning.csv    the scores of each run on the tuning seeds, with its hyperparameters; a line without a run
                     for defaults
+      sweeps.csv    the scores of the runs of the spec's sweeps, and sweeps.yaml what they are about
       compare.yaml  the request, versions, sources of data and weights, and what was chosen from how many
-      PROBLEM.png   the curves, medians and ranges
+      spec.yaml     the spec: l2o compare DIR/spec.yaml does it again
+      report.html   everything on one page, and in pictures/ its pictures as PNG and SVG
 
     \b
-    --json prints a list of objects, one per problem and optimizer, medians over the seeds:
+    --json prints a list of objects, one per problem and optimizer, medians over the seeds, to the same 8 digits as scores.csv:
       problem, optimizer, trials, hyperparameters, final_train_loss, mean_log_train_loss,
-      final_validation_loss, diverged, seeds, step_milliseconds
+      final_validation_loss, final_test_loss, diverged, seeds, step_milliseconds
     null is an infinite median (see diverged, the number of diverged seeds) or no held-out data; step_milliseconds is
     wall-clock per step of one instance while all seeds run together, in one compiled call per window.
     """
+    until = end_of(minutes)
     from l2o_cli.evaluation.compare import compare as run
-    from l2o_cli.evaluation.comparison import Comparison
-    from l2o_cli.evaluation.evaluate import Request
-    from l2o_cli.evaluation.lbfgs import contender
+    from l2o_cli.evaluation.comparison import comparison_of
     from l2o_cli.evaluation.progress import Stages
-    from l2o_cli.evaluation.report import print_outcome
     from l2o_cli.evaluation.scores import card_section
-    from l2o_cli.evaluation.tiers import parse_baselines
+    from l2o_cli.evaluation.store import user_store
     from l2o_cli.export.artifact import add_to_card, load_artifact
+    from l2o_cli.signals import StopOnSignal
+    from l2o_cli.spec import ComparisonSpec
 
     if into_card:
         load_artifact(into_card)  # rather an error now than after the runs
-
-    request = Request(
-        problems=_names(problems),
-        contenders=[contender(name) for name in optimizers],
-        steps=steps,
-        seeds=seeds,
-        every=every,
-        seed=seed,
-        out=results_folder("compare", out),
-        overwrite=overwrite,
-        xla=xla,
-    )
-    comparison = Comparison(
-        request=request,
-        baselines=parse_baselines(_names(baselines), _names(tiers)),
-        trials=trials,
-        tuning_seeds=tuning_seeds,
-        select=select,
-    )
-    outcome = run(comparison, Stages(quiet))
-    if into_card:
-        setting = {"steps": steps, "select": select, "tuning_seeds": tuning_seeds}
-        add_to_card(into_card, "scores", card_section(setting, [entry.row for entry in outcome.entries]))
-    print_outcome(outcome, as_json)
+    spec, out = asked(ctx, ComparisonSpec, config, out, resume)
+    store = None if fresh else user_store()
+    others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
+    comparison = comparison_of(spec, out, store=store, **others)
+    with StopOnSignal() as stop:
+        outcome = run(comparison, Stages(quiet, until=until, stop=stop), spec.sweeps)
+        if into_card and outcome.complete:
+            setting = {"steps": spec.steps, "select": spec.select, "tuning_seeds": spec.tuning_seeds}
+            add_to_card(into_card, "scores", card_section(setting, [entry.row for entry in outcome.entries]))
+        conclude(outcome, as_json, stop)

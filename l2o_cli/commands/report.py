@@ -5,31 +5,78 @@ from pathlib import Path
 
 import click
 
+RESULTS = ("curves.csv", "sweeps.csv", "compare.yaml", "evaluation.yaml")  # of a comparison or an evaluation
+
 
 @click.command(
     epilog="""\b
 Examples:
   l2o report runs/quick
-  l2o report runs/quick --json
+  l2o report runs/compare-20250101-120000
+  l2o report runs/compare-20250101-120000 --out result.html
 """
 )
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The page.  [default: RUN/report.html]")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def report(run, out, as_json):
-    """Write a page about the meta-training run in the directory RUN, finished or not.
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The page.  [default: DIR/report.html]")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary, or all scores, as JSON.")
+def report(folder, out, as_json):
+    """Write a page about what is in the folder DIR: a meta-training run, a comparison or an evaluation, finished or not.
 
-    One HTML file without any others: what was trained and how to do it again, meta-losses and meta-gradients over the
-    meta-steps, the families that got least far, lengths, meta-validation against tuned Adam, and warnings of what went wrong.
-    A report that is there already is replaced.
+    One HTML file that needs no others, and nothing is run. A report that is there already is replaced.
+
+    Of a meta-training run: what was trained and how to do it again, meta-losses and meta-gradients over the meta-steps, the
+    families that got least far, lengths, meta-validation against tuned Adam, and warnings of what went wrong. --json prints a
+    summary.
+
+    Of a comparison or an evaluation: the verdict, tables of all scores, loss curves, performance profiles, speed-ups, how much
+    each baseline is improved on, and what to be careful about. Without --out, each picture is also written to DIR/pictures, as
+    PNG and SVG. --json prints what `l2o score --json` does.
     """
-    from l2o_cli.meta.report import check_place, write_report
+    from l2o_cli.errors import BadInput
+
+    if any((folder / name).is_file() for name in RESULTS):
+        write, summarize = _write_results, _scores
+    elif (folder / "spec.yaml").is_file():
+        write, summarize = _write_run, _summary
+    else:
+        lacking = "neither spec.yaml of a meta-training run nor curves.csv of a comparison"
+        what = lacking if folder.is_dir() else "no such directory"
+        raise BadInput(f"{folder}: nothing to report on: {what}")
+    page = out or folder / "report.html"
+    write(folder, page, out is None)
+    if as_json:
+        click.echo(summarize(folder))
+    click.echo(f"wrote {page}", err=as_json)
+
+
+def _write_run(folder: Path, page: Path, pictures: bool) -> None:
+    from l2o_cli.meta.report import write_report
+    from l2o_cli.meta.run_tables import read_run
+    from l2o_cli.reporting.html import check_place
+
+    run = read_run(folder)
+    check_place(page)
+    write_report(run, page)
+
+
+def _summary(folder: Path) -> str:
     from l2o_cli.meta.run_tables import read_run, summary
 
-    out = out or run / "report.html"
-    what = read_run(run)
-    check_place(out)
-    write_report(what, out)
-    if as_json:
-        click.echo(json.dumps(summary(what), indent=2, allow_nan=False))
-    click.echo(f"wrote {out}", err=as_json)
+    return json.dumps(summary(read_run(folder)), indent=2, allow_nan=False)
+
+
+def _write_results(folder: Path, page: Path, pictures: bool) -> None:
+    from l2o_cli.evaluation.page import write_comparison_report
+
+    write_comparison_report(folder, out=None if pictures else page)
+
+
+def _scores(folder: Path) -> str:
+    """Of sweeps without a comparison, their rows."""
+    from l2o_cli.evaluation.reported import read_reported, read_rows
+    from l2o_cli.evaluation.score_report import as_json
+
+    sweeps = folder / "sweeps.csv"
+    if sweeps.exists() and not (folder / "curves.csv").exists():
+        return json.dumps(read_rows(sweeps), indent=2)
+    return as_json(read_reported(folder).scoring)

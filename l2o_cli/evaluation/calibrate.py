@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from l2o_cli.errors import BadInput
+from l2o_cli.evaluation.batches import default_window
 from l2o_cli.evaluation.choice import sweep
 from l2o_cli.evaluation.comparison import Comparison
-from l2o_cli.evaluation.evaluate import Request, make_problems
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.records import Contender, Run
+from l2o_cli.evaluation.request import Request, make_problems
 from l2o_cli.evaluation.results import write_csv
 from l2o_cli.evaluation.scores import median, score
-from l2o_cli.evaluation.trials import Trials, default_window
+from l2o_cli.evaluation.tiers import Tier
+from l2o_cli.evaluation.trials import Trials
 from l2o_cli.evaluation.tuning import Tuning
 from l2o_cli.rollout import layout_of
 from l2o_cli.spec import parse_problems
@@ -106,7 +108,7 @@ def _measure(calibration: Calibration, title: str, problem: Problem, stages: Sta
     comparison = Comparison(request, baselines=[], trials=calibration.trials, tuning_seeds=1)
     every = max(1, steps // WINDOWS)
     trials = Trials(title, problem, calibration.contender, steps=steps, every=every, xla=calibration.xla)
-    tuning, _ = sweep(comparison, [trials], stages)
+    tuning, _ = sweep(comparison, Tier(), [trials], stages)
     with stages.stage(f"{title}: rate {tuning.rate:.3g}, {seeds} seeds of {steps} steps") as advance:
         runs: list[Run] = []
         for seed in request.reporting_seeds:  # one alone at a time, for its time per step

@@ -2,96 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.choice import choose
-from l2o_cli.evaluation.comparison import Comparison, check, plan, plan_lines
-from l2o_cli.evaluation.evaluate import Outcome, described, enter, file_name, labels, make_problems
+from l2o_cli.evaluation.comparison import Comparison, all_labels, check, plan, plan_lines, sweep_line
+from l2o_cli.evaluation.entries import enter, enter_tuned, shared_choices
+from l2o_cli.evaluation.estimate import ahead, estimate
+from l2o_cli.evaluation.evaluate import Outcome, begin, described, ended, write_tables
 from l2o_cli.evaluation.lbfgs import check_fits
-from l2o_cli.evaluation.plots import plot_problem
-from l2o_cli.evaluation.progress import Stages
+from l2o_cli.evaluation.progress import Stages, Stopped
 from l2o_cli.evaluation.records import Contender
-from l2o_cli.evaluation.results import (
-    CURVE_COLUMNS,
-    SCORE_COLUMNS,
-    TUNING_COLUMNS,
-    Entry,
-    claim,
-    curve_rows,
-    score_rows,
-    tuning_rows,
-    write_csv,
-    write_yaml,
-)
+from l2o_cli.evaluation.request import make_problems
+from l2o_cli.evaluation.results import TUNING_COLUMNS, Entry, tuning_rows, write_csv, write_yaml
 from l2o_cli.evaluation.scored import MEASURES
-from l2o_cli.evaluation.scores import summarize
 from l2o_cli.evaluation.scoring import score_folder
-from l2o_cli.evaluation.tiers import DEFAULTS, Baseline, Choice
-from l2o_cli.evaluation.trials import Trials
+from l2o_cli.evaluation.sweeps import check_sweeps, run_sweeps, sweep_runs
+from l2o_cli.evaluation.tiers import Baseline, Choice
 from l2o_cli.evaluation.verdict import verdict, verdicts
+from l2o_cli.evaluation.workers import make_runs
+from l2o_cli.reporting.html import duration
+from l2o_cli.spec.sweeps import SweepSpec
 from problems.base import Problem
 
 
-def enter_tuned(
-    comparison: Comparison,
-    name: str,
-    problem: Problem,
-    baseline: Baseline,
-    stages: Stages,
-    *,
-    label: str | None = None,
-    choice: Choice | None = None,
-) -> Entry:
-    """A baseline on the reporting seeds, with the setting that was best on the tuning seeds, or with `choice`."""
-    request, label = comparison.request, label or baseline.label
-    if baseline.tier.kind == DEFAULTS:
-        entry = enter(request, name, problem, baseline.contender, label, stages)
-        choice = Choice(baseline.tier, {})
-        return dataclasses.replace(entry, row=dataclasses.replace(entry.row, trials=choice.trials), tuning=choice)
-    trials = _trials(comparison, name, problem, baseline, label)
-    if choice is None:
-        [choice] = choose(comparison, baseline.tier, [trials], stages)
-    rate = choice.setting.get("learning_rate")
-    chosen = f"trial {choice.trial}" if rate is None else f"rate {rate:.3g}"
-    with stages.stage(f"{name}: {label} with {chosen}, {request.seeds} seeds of {request.steps} steps") as advance:
-        runs = trials.run([choice.setting], request.reporting_seeds, first_trial=choice.trial, advance=advance)
-    return Entry(summarize(runs, choice.trials), runs, baseline.contender.optimizer.learned, choice)
-
-
-def _trials(comparison: Comparison, name: str, problem: Problem, baseline: Baseline, label: str) -> Trials:
-    request = comparison.request
-    return Trials(name, problem, baseline.contender, steps=request.steps, every=request.every, label=label, xla=request.xla)
-
-
-def _shared_choices(
-    comparison: Comparison, problems: Mapping[str, Problem], baselines: Mapping[str, Baseline], stages: Stages
-) -> dict[tuple[str, str], Choice]:
-    """{(label, problem): choice} of the baselines that have one setting for all problems."""
-    choices = {}
-    for label, baseline in baselines.items():
-        if baseline.tier.shared:
-            trials = [_trials(comparison, name, problem, baseline, label) for name, problem in problems.items()]
-            for name, choice in zip(problems, choose(comparison, baseline.tier, trials, stages), strict=True):
-                choices[label, name] = choice
-    return choices
-
-
-def _all_labels(comparison: Comparison) -> tuple[dict[str, Baseline], dict[str, Contender]]:
-    """Baselines and contenders by label, no two alike."""
-    baselines = dict(zip(labels(comparison.baselines), comparison.baselines, strict=True))
-    given = comparison.request.contenders
-    contenders = dict(zip(labels(given, taken=list(baselines)), given, strict=True))
-    for label in contenders:
-        if label in baselines:
-            raise BadInput(f"--optimizer and --baselines both mean {label!r}")
-    return baselines, contenders
-
-
 def _record(
-    comparison: Comparison, problems: dict[str, Problem], contenders: dict[str, Contender], baselines: dict[str, Baseline]
+    comparison: Comparison,
+    problems: Mapping[str, Problem],
+    contenders: Mapping[str, Contender],
+    baselines: Mapping[str, Baseline],
 ) -> dict[str, Any]:
     request = comparison.request
     return {
@@ -147,13 +85,13 @@ def _costs(entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def compare(comparison: Comparison, stages: Stages) -> Outcome:
+def compare(comparison: Comparison, stages: Stages, sweeps: Sequence[SweepSpec] = ()) -> Outcome:
     """Tune each baseline as its tier says, run everything on the same seeds, and write what came out.
 
     Hyperparameters are chosen on seeds of their own. The contenders are not tuned.
 
-    Files: curves.csv and scores.csv of the reporting runs, tuning.csv of the others, compare.yaml, one PNG per problem. They
-    are complete after each problem, so an interrupted comparison keeps what it has.
+    Files: curves.csv and scores.csv of the reporting runs, tuning.csv of the others, sweeps.csv, compare.yaml, the report and
+    its pictures. The tables are complete after each problem, so an interrupted comparison keeps what it has.
 
     Raises:
         BadInput: an unknown problem, a baseline that lacks what its tier sets, or a folder that is not empty.
@@ -162,15 +100,55 @@ def compare(comparison: Comparison, stages: Stages) -> Outcome:
     problems = make_problems(request.problems)
     check(comparison, problems)
     check_fits(request.contenders, problems)
-    baselines, contenders = _all_labels(comparison)
-    claim(request.out, request.overwrite)
-    planned = plan(comparison, list(contenders), baselines, len(problems))
-    for line in plan_lines(comparison, planned, len(problems)):
+    baselines, contenders = all_labels(comparison)
+    costs = sweep_runs(check_sweeps(comparison, sweeps, contenders, baselines))
+    begin(request)
+    planned = plan(comparison, list(contenders), baselines, len(problems)) if problems else []
+    for line in (*(plan_lines(comparison, planned, len(problems)) if problems else ["plan:"]), *map(sweep_line, costs)):
         stages.tell(line)
-    record = _record(comparison, problems, contenders, baselines)
-    choices = _shared_choices(comparison, problems, baselines, stages)
     entries: list[Entry] = []
-    plots = []
+    complete = True
+    try:
+        _tell_estimate(comparison, problems, contenders, baselines, stages)
+        if request.workers > 1:
+            make_runs(request, list(problems), stages)
+        choices = shared_choices(comparison, problems, baselines, stages)
+        work = sum(one.tuning_runs + one.reporting_runs for one in planned) * request.steps + sum(one.steps for one in costs)
+        with stages.whole(work):
+            _run_all(comparison, problems, contenders, baselines, choices, entries, stages)
+            run_sweeps(comparison, sweeps, contenders, baselines, stages)
+    except Stopped:
+        complete = False
+    notes = [*_costs(entries), *(_verdicts(comparison) if entries else [])]
+    return ended(request, entries, problems, complete, notes)
+
+
+def _tell_estimate(
+    comparison: Comparison,
+    problems: Mapping[str, Problem],
+    contenders: Mapping[str, Contender],
+    baselines: Mapping[str, Baseline],
+    stages: Stages,
+) -> None:
+    expected = estimate(comparison, ahead(comparison, problems, contenders, baselines), stages)
+    if expected.kept:
+        stages.tell(f"  {expected.kept:,} of these runs were made before and are kept")
+    if expected.seconds:
+        stages.tell(f"  estimated time: {duration(expected.seconds)}, without compilation and sweeps")
+
+
+def _run_all(
+    comparison: Comparison,
+    problems: Mapping[str, Problem],
+    contenders: Mapping[str, Contender],
+    baselines: Mapping[str, Baseline],
+    choices: Mapping[tuple[str, str], Choice],
+    entries: list[Entry],
+    stages: Stages,
+) -> None:
+    """Fill `entries` and the tables, problem by problem."""
+    request = comparison.request
+    record = _record(comparison, problems, contenders, baselines)
     for name, problem in problems.items():
         here = [enter(request, name, problem, contender, label, stages) for label, contender in contenders.items()]
         here += [
@@ -178,15 +156,9 @@ def compare(comparison: Comparison, stages: Stages) -> Outcome:
             for label, baseline in baselines.items()
         ]
         entries += here
-        tables = [
-            write_csv(request.out / "curves.csv", CURVE_COLUMNS, curve_rows(entries)),
-            write_csv(request.out / "scores.csv", SCORE_COLUMNS, score_rows(entries)),
-            write_csv(request.out / "tuning.csv", TUNING_COLUMNS, tuning_rows(entries)),
-            write_yaml(request.out / "compare.yaml", {**record, "tuning": _tuning_record(entries)}),
-        ]
-        plots.append(plot_problem(request.out / f"{file_name(name)}.png", name, problem.source, here))
-    sources = {name: problem.source for name, problem in problems.items()}
-    return Outcome(entries, sources, [*tables, *plots], [*_costs(entries), *_verdicts(comparison)])
+        write_tables(request.out, entries)
+        write_csv(request.out / "tuning.csv", TUNING_COLUMNS, tuning_rows(entries))
+        write_yaml(request.out / "compare.yaml", {**record, "tuning": _tuning_record(entries)})
 
 
 def _verdicts(comparison: Comparison) -> list[str]:

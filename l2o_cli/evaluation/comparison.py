@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.evaluate import Request
+from l2o_cli.evaluation.batches import hyperparameters
 from l2o_cli.evaluation.lbfgs import check_fits
+from l2o_cli.evaluation.records import Contender
+from l2o_cli.evaluation.request import Request, labels, request_of
 from l2o_cli.evaluation.scores import CRITERIA
-from l2o_cli.evaluation.tiers import DEFAULTS, SWEEP, Baseline
-from l2o_cli.evaluation.trials import hyperparameters
+from l2o_cli.evaluation.tiers import DEFAULTS, SWEEP, Baseline, Tier, parse_baselines
+from l2o_cli.evaluation.tuning import grid
+from l2o_cli.optimizers.search_spaces import Setting
+from l2o_cli.spec import ComparisonSpec
 from problems.base import Problem
 
 TUNING_SEEDS_FROM = 1_000_000  # beyond every reporting seed, so that nothing is chosen on what it is reported on
@@ -32,12 +37,42 @@ class Comparison:
         first = TUNING_SEEDS_FROM + self.request.seed
         return list(range(first, first + self.tuning_seeds))
 
-    def tried(self, baseline: Baseline) -> int:
-        """The settings of a baseline that run on the tuning seeds of each problem, before extensions."""
-        tier = baseline.tier
+    def settings(self, tier: Tier, contender: Contender) -> Sequence[Setting]:
+        """Those that run on the tuning seeds of each problem, before a sweep is extended; none for `defaults`."""
         if tier.kind == SWEEP:
-            return tier.count or self.trials
-        return len(tier.settings(self.request.seed, self.request.steps))
+            rates = grid(tier.count or self.trials, hyperparameters(contender)["learning_rate"])
+            return [{"learning_rate": rate} for rate in rates]
+        return tier.settings(self.request.seed, self.request.steps)
+
+    def tried(self, baseline: Baseline) -> int:
+        """How many those are."""
+        return len(self.settings(baseline.tier, baseline.contender))
+
+
+def comparison_of(spec: ComparisonSpec, out: Path, **others: Any) -> Comparison:
+    """The comparison that a spec asks for; arguments as for `request_of`.
+
+    Raises:
+        BadInput: an optimizer or a tier is not there.
+    """
+    return Comparison(
+        request=request_of(spec, out, **others),
+        baselines=parse_baselines(spec.baselines, spec.tuning),
+        trials=spec.trials,
+        tuning_seeds=spec.tuning_seeds,
+        select=spec.select,
+    )
+
+
+def all_labels(comparison: Comparison) -> tuple[dict[str, Baseline], dict[str, Contender]]:
+    """Baselines and contenders by label, no two alike; BadInput where that cannot be."""
+    baselines = dict(zip(labels(comparison.baselines), comparison.baselines, strict=True))
+    given = comparison.request.contenders
+    contenders = dict(zip(labels(given, taken=list(baselines)), given, strict=True))
+    for label in contenders:
+        if label in baselines:
+            raise BadInput(f"--optimizer and --baselines both mean {label!r}")
+    return baselines, contenders
 
 
 def check(comparison: Comparison, problems: dict[str, Problem]) -> None:
@@ -100,6 +135,14 @@ def plan_lines(comparison: Comparison, planned: Sequence[Planned], problems: int
     runs = sum(one.tuning_runs + one.reporting_runs for one in planned)
     more = "; more where the best rate is at an edge" if any(one.extended for one in planned) else ""
     return [*lines, f"  in all {_several(runs, 'run')}, {_several(runs * steps, 'step')}{more}"]
+
+
+def sweep_line(cost: Any) -> str:
+    """The plan's line on a sweep of the spec, a `SweepCost`."""
+    if not cost.steps:
+        return f"  sweep {cost.name}: times of single steps"
+    tuning = f"{_several(cost.tuning_runs, 'run')} to tune, then " if cost.tuning_runs else ""
+    return f"  sweep {cost.name}: {tuning}{_several(cost.reporting_runs, 'run')} to report, {_several(cost.steps, 'step')}"
 
 
 def _several(count: int, word: str) -> str:

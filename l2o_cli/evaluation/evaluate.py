@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from l2o_cli.environment import environment
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.lbfgs import check_fits, trials_of
-from l2o_cli.evaluation.plots import plot_problem
-from l2o_cli.evaluation.progress import Stages
-from l2o_cli.evaluation.records import Contender, Labelled
+from l2o_cli.evaluation.entries import enter
+from l2o_cli.evaluation.lbfgs import check_fits
+from l2o_cli.evaluation.page import write_comparison_report
+from l2o_cli.evaluation.progress import Stages, Stopped
+from l2o_cli.evaluation.records import Contender
+from l2o_cli.evaluation.request import Request, check_settings, labels, make_problems
 from l2o_cli.evaluation.results import (
     CURVE_COLUMNS,
     SCORE_COLUMNS,
@@ -24,31 +25,14 @@ from l2o_cli.evaluation.results import (
     write_csv,
     write_yaml,
 )
-from l2o_cli.evaluation.scores import summarize
-from l2o_cli.evaluation.trials import hyperparameters
+from l2o_cli.evaluation.workers import make_runs
+from l2o_cli.files import write_atomically
 from l2o_cli.rollout import layout_of
-from l2o_cli.spec import parse_problems
+from l2o_cli.spec import to_yaml
 from problems.base import Problem
 
-
-@dataclass(frozen=True)
-class Request:
-    """What both commands ask: which problems and optimizers, for how long, on how many seeds."""
-
-    problems: Sequence[str]
-    contenders: Sequence[Contender]
-    steps: int
-    seeds: int  # of the report: seed, seed + 1, ...
-    out: Path
-    every: int | None = None  # steps per window; None: a hundredth of the steps
-    seed: int = 0
-    xla: bool = True
-    overwrite: bool = False
-    settings: Mapping[str, float] = field(default_factory=dict)  # hyperparameters for the hand-designed contenders
-
-    @property
-    def reporting_seeds(self) -> list[int]:
-        return list(range(self.seed, self.seed + self.seeds))
+SPEC = "spec.yaml"
+TABLES = ("curves.csv", "scores.csv", "tuning.csv", "sweeps.csv", "evaluation.yaml", "compare.yaml", SPEC)
 
 
 @dataclass(frozen=True)
@@ -57,59 +41,7 @@ class Outcome:
     sources: dict[str, str]  # of each problem's data
     files: list[Path]
     notes: Sequence[str] = ()  # what is to be known of the rows
-
-
-def make_problems(texts: Sequence[str]) -> dict[str, Problem]:
-    """{title: problem} of names, `name(option=value)+transformation` and ensembles; BadInput when one is wrong or given twice."""
-    problems: dict[str, Problem] = {}
-    for text in texts:
-        for family in parse_problems(text):
-            if family.title in problems:
-                raise BadInput(f"problem {family.title!r} is given twice")
-            problems[family.title] = family.make()
-    if not problems:
-        raise BadInput("no problem is given")
-    return problems
-
-
-def file_name(title: str) -> str:
-    """A problem's title as a part of a file name."""
-    return re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", title).strip("-")
-
-
-def labels(contenders: Sequence[Labelled], taken: Sequence[str] = ()) -> list[str]:
-    """A label for each, no two alike: its own, or where several share it its source.
-
-    A label in `taken` (a tuned baseline's) becomes `label (defaults)`. BadInput when an optimizer is given twice.
-    """
-    own = [contender.label for contender in contenders]
-    chosen = [label if own.count(label) == 1 else one.source for label, one in zip(own, contenders, strict=True)]
-    for label, name in zip(chosen, own, strict=True):
-        if chosen.count(label) > 1:
-            raise BadInput(f"optimizer {name!r} is given twice")
-    return [f"{label} (defaults)" if label in taken else label for label in chosen]
-
-
-def check_settings(request: Request) -> None:
-    """BadInput unless every hand-designed contender has each hyperparameter that is set."""
-    if request.settings and all(contender.optimizer.learned for contender in request.contenders):
-        raise BadInput("--set is for hand-designed optimizers; none is among the --optimizer values")
-    for contender in request.contenders:
-        known = hyperparameters(contender)
-        for name in request.settings:
-            if not contender.optimizer.learned and name not in known:
-                raise BadInput(
-                    f"--set {name}: optimizer {contender.label!r} has no such hyperparameter; there are: {', '.join(known)}"
-                )
-
-
-def enter(request: Request, name: str, problem: Problem, contender: Contender, label: str, stages: Stages) -> Entry:
-    """The runs of a contender as it is, on the reporting seeds."""
-    trials = trials_of(name, problem, contender, steps=request.steps, every=request.every, label=label, xla=request.xla)
-    setting = {} if contender.optimizer.learned else request.settings
-    with stages.stage(f"{name}: {label}, {request.seeds} seeds of {request.steps} steps") as advance:
-        runs = trials.run([setting], request.reporting_seeds, advance=advance)
-    return Entry(summarize(runs), runs, contender.optimizer.learned)
+    complete: bool = True  # whether nothing is left that was asked for
 
 
 def described(problems: Mapping[str, Problem], contenders: Mapping[str, Contender]) -> dict[str, Any]:
@@ -127,9 +59,9 @@ def described(problems: Mapping[str, Problem], contenders: Mapping[str, Contende
 
 
 def evaluate(request: Request, stages: Stages) -> Outcome:
-    """Run every contender on every problem; write curves.csv, scores.csv, evaluation.yaml and one PNG per problem.
+    """Run every contender on every problem; write curves.csv, scores.csv, evaluation.yaml, the report and its pictures.
 
-    The files are complete after each problem, so an interrupted evaluation keeps what it has.
+    The tables are complete after each problem, so an interrupted evaluation keeps what it has.
 
     Raises:
         BadInput: an unknown problem or hyperparameter, or a folder that is not empty.
@@ -138,7 +70,7 @@ def evaluate(request: Request, stages: Stages) -> Outcome:
     check_settings(request)
     check_fits(request.contenders, problems)
     contenders = dict(zip(labels(request.contenders), request.contenders, strict=True))
-    claim(request.out, request.overwrite)
+    begin(request)
     record = {
         "command": "evaluate",
         "request": {
@@ -152,14 +84,56 @@ def evaluate(request: Request, stages: Stages) -> Outcome:
         },
         **described(problems, contenders),
     }
+    write_yaml(request.out / "evaluation.yaml", record)
     entries: list[Entry] = []
-    files = [write_yaml(request.out / "evaluation.yaml", record)]
-    for name, problem in problems.items():
-        here = [enter(request, name, problem, contender, label, stages) for label, contender in contenders.items()]
-        entries += here
-        tables = [
-            write_csv(request.out / "curves.csv", CURVE_COLUMNS, curve_rows(entries)),
-            write_csv(request.out / "scores.csv", SCORE_COLUMNS, score_rows(entries)),
-        ]
-        files.append(plot_problem(request.out / f"{file_name(name)}.png", name, problem.source, here))
-    return Outcome(entries, {name: problem.source for name, problem in problems.items()}, [*tables, *files])
+    complete = True
+    work = len(problems) * len(contenders) * request.seeds * request.steps
+    try:
+        if request.workers > 1:
+            make_runs(request, list(problems), stages)
+        with stages.whole(work):
+            for name, problem in problems.items():
+                entries += [enter(request, name, problem, contender, label, stages) for label, contender in contenders.items()]
+                write_tables(request.out, entries)
+    except Stopped:
+        complete = False
+    return ended(request, entries, problems, complete)
+
+
+def begin(request: Request) -> None:
+    """Make the folder for the results, with the spec in it.
+
+    Raises:
+        BadInput: it is not empty, or there is nowhere for worker processes to leave their runs.
+    """
+    if request.workers > 1 and (request.store is None or request.spec is None):
+        raise BadInput("--workers needs the store of finished runs; it is off by --fresh, L2O_RUNS or L2O_CACHE")
+    claim(request.out, request.overwrite or request.resume)
+    if request.spec is not None:
+        write_atomically(request.out / SPEC, to_yaml(request.spec))
+
+
+def write_tables(out: Path, entries: Sequence[Entry]) -> None:
+    write_csv(out / "curves.csv", CURVE_COLUMNS, curve_rows(entries))
+    write_csv(out / "scores.csv", SCORE_COLUMNS, score_rows(entries))
+
+
+def ended(
+    request: Request, entries: list[Entry], problems: Mapping[str, Problem], complete: bool, notes: Sequence[str] = ()
+) -> Outcome:
+    """What came out, with the report; of a command that was stopped, what there is so far and how to go on."""
+    out = request.out
+    there = any((out / name).exists() for name in ("curves.csv", "sweeps.csv"))
+    report = write_comparison_report(out) if request.report and there else []
+    tables = [path for name in TABLES if (path := out / name).exists()]
+    said = list(notes)
+    if request.store is not None and request.store.found and request.workers == 1:
+        all_runs = request.store.found + request.store.made
+        said.append(f"{request.store.found:,} of {all_runs:,} runs were made before and are kept in {request.store.folder}")
+    if not complete:
+        done = len({entry.row.problem for entry in entries})
+        how = "" if request.spec is None else f"; go on with --resume --out {out}"
+        said.append(f"stopped with {done} of {len(problems)} problems complete{how}")
+    here = {entry.row.problem for entry in entries}
+    sources = {name: problem.source for name, problem in problems.items() if name in here}
+    return Outcome(entries, sources, [*tables, *report], said, complete)

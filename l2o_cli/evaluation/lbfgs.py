@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.records import Contender, Run
-from l2o_cli.evaluation.trials import Trials, default_window, started
+from l2o_cli.evaluation.batches import Batches, Job, Measured
+from l2o_cli.evaluation.records import Contender
+from l2o_cli.evaluation.trials import Trials, started
 from l2o_cli.export.resolve import resolve
 from l2o_cli.graph import Graph
 from l2o_cli.optimizers.base import Optimizer
@@ -57,28 +58,18 @@ def check_fits(contenders: Sequence[Contender], problems: Mapping[str, Problem])
             raise BadInput(f"optimizer {NAME!r} needs problems without minibatches and noise; {name!r} has them")
 
 
-def trials_of(name: str, problem: Problem, one: Contender, **options: Any) -> Trials | LbfgsTrials:
-    """The runs of a contender on a problem; options as for `Trials`."""
+def trials_of(name: str, problem: Problem, one: Contender, **options: Any) -> Batches:
+    """The runs of a contender on a problem; options as for `Batches`."""
     return (LbfgsTrials if isinstance(one, Lbfgs) else Trials)(name, problem, one, **options)
 
 
-class LbfgsTrials:
-    """Runs of L-BFGS on one problem, of `steps` evaluations each, with the same seeds and starts as those of `Trials`."""
+class LbfgsTrials(Batches):
+    """Runs of L-BFGS, of `steps` evaluations each, with the same seeds and starts as those of `Trials`."""
 
-    def __init__(
-        self,
-        problem_name: str,
-        problem: Problem,
-        contender: Contender,
-        *,
-        steps: int,
-        every: int | None = None,
-        label: str | None = None,
-        xla: bool = True,
-    ):
-        self.problem_name, self.problem, self.contender, self.steps = problem_name, problem, contender, steps
-        self.every = min(every or default_window(steps), steps)
-        self.label = label or contender.label
+    most_together = 1
+
+    def __init__(self, problem_name: str, problem: Problem, contender: Contender, *, xla: bool = True, **options: Any):
+        super().__init__(problem_name, problem, contender, xla=xla, **options)
         self._rollout = Rollout(problem, contender.optimizer, maximum=1, xla=xla)
         layout = layout_of(problem)
 
@@ -90,22 +81,17 @@ class LbfgsTrials:
 
         self._differentiated = Graph(differentiated, f"loss and gradient of {problem.structure}", xla and problem.xla)
 
-    def run(
-        self,
-        settings: Sequence[Mapping[str, float]],
-        seeds: Sequence[int],
-        *,
-        advance: Callable[[float], object] = lambda share: None,
-    ) -> list[Run]:
-        """One run for each seed; `settings` are as many empty ones as there are, as there is nothing to set."""
-        runs = []
-        for trial, _ in enumerate(settings):
-            for seed in seeds:
-                runs.append(self._run(trial, seed))
-                advance(1 / (len(settings) * len(seeds)))
-        return runs
+    def pace(self, settings: Sequence[Mapping[str, float]], seeds: Sequence[int], curve: bool = True) -> None:
+        return None
 
-    def _run(self, trial: int, seed: int) -> Run:
+    def _made(self, jobs: Sequence[Job], size: int, curve: bool, advance: Callable[[float], object]) -> list[Measured]:
+        made = []
+        for job in jobs:
+            made.append(self._measured(job.seed))
+            advance(1 / len(jobs))
+        return made
+
+    def _measured(self, seed: int) -> Measured:
         carry = started(self._rollout, self.contender.weights, seed)
         self._differentiated(carry.params, carry.task)  # compiles
 
@@ -114,20 +100,9 @@ class LbfgsTrials:
             return float(loss[0]), gradient[0].numpy().astype(np.float64)
 
         losses, elapsed = minimize(loss_and_gradient, carry.params[0].numpy().astype(np.float64), self.steps)
+        records = np.minimum(np.arange(self.windows + 1) * self.every, self.steps)
         failed = not np.isfinite(losses[0])
-        records = np.minimum(np.arange(-(-self.steps // self.every) + 1) * self.every, self.steps)
-        return Run(
-            problem=self.problem_name,
-            optimizer=self.label,
-            trial=trial,
-            hyperparameters={},
-            seed=seed,
-            every=self.every,
-            losses=losses,
-            seconds=np.append(0.0, elapsed)[records],
-            validation=None,
-            diverged_at=0 if failed else None,
-        )
+        return Measured(losses, np.append(0.0, elapsed)[records], None, None, 0 if failed else None)
 
 
 class _Enough(Exception):

@@ -1,204 +1,249 @@
-"""One picture per problem: training and validation loss against steps, all optimizers, all seeds.
+"""Pictures of one problem: training and validation loss against steps, all optimizers, all seeds.
 
 Shape letters: S seeds, R records of a run.
 """
 
 from __future__ import annotations
 
-import io
-import itertools
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from l2o_cli.evaluation.records import Run
-from l2o_cli.evaluation.results import Entry
-from l2o_cli.files import write_atomically
+from l2o_cli.evaluation.curves import Curve
+from l2o_cli.evaluation.drawing import End, Style, heading, lay_out, name_line_ends, save, scale_losses, styles
+from l2o_cli.reporting.svg import HEIGHT, STYLE, WIDTH
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; learned optimizers take from the front.
-LEARNED_COLOURS = ("#D55E00", "#CC79A7", "#000000")
-OTHER_COLOURS = ("#0072B2", "#009E73", "#E69F00", "#56B4E9")
-DASHES = ("-", (0, (6, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
-NAME_HEIGHT = 0.05  # of the axes, between names at line ends
+if TYPE_CHECKING:  # which needs Keras
+    from l2o_cli.evaluation.records import Run
+    from l2o_cli.evaluation.results import Entry
+
 FORMATS = (".png", ".svg", ".pdf")
-CHARACTERS = 11.5  # of a title in an inch
 POINTS = 50  # of a training curve, at most: means over fewer steps of noisy minibatches hide each other
-CEILING = 30  # the axis ends at this multiple of the greatest initial loss: what explodes must not flatten the rest
+LEGEND = 14.0  # characters of a legend in an inch
+ROW = 0.2  # inches of a row of it
+NAMES = {"train": "training loss", "validation": "validation loss"}  # of the splits that are drawn
 
-Curve = Callable[[Run], tuple[np.ndarray, np.ndarray]]  # of a run: steps and losses
-Style = tuple[str, Any]  # colour and dashes
+
+@dataclass(frozen=True)
+class Line:
+    """One optimizer on one problem."""
+
+    name: str
+    label: str  # for the legend
+    learned: bool
+    style: Style
+    curves: Sequence[Curve]  # one for each seed
 
 
-def entry_label(entry: Entry) -> str:
-    """Name, learning rate, how it was found, and what diverged."""
-    row = entry.row
-    parts = [row.optimizer]
-    if entry.learned:
+def describe(
+    name: str,
+    *,
+    learned: bool | None,
+    rate: float | None,
+    trials: int,
+    problems: int = 1,
+    edge: str | None = None,
+    diverged: tuple[int, int],
+) -> str:
+    """Name, learning rate, how it was found, and what diverged.
+
+    Args:
+        learned: None where it is not known, nor then how it was found.
+        trials: settings that were tried; problems: for how many together.
+        diverged: runs, of how many.
+    """
+    parts = [name]
+    if learned:
         parts.append("learned, not tuned")
-    else:
-        if "learning_rate" in row.hyperparameters:
-            parts.append(f"learning rate {row.hyperparameters['learning_rate']:.3g}")
-        if entry.tuning and entry.tuning.problems > 1:
-            parts.append(f"chosen for {entry.tuning.problems} problems together")
+    elif learned is not None:
+        if rate is not None:
+            parts.append(f"learning rate {rate:.3g}")
+        if problems > 1:
+            parts.append(f"chosen for {problems} problems together")
         else:
-            parts.append(f"best of {row.trials} trials" if row.trials > 1 else "not tuned")
-    if entry.tuning and entry.tuning.edge:
-        parts.append(f"at the {entry.tuning.edge} edge of the grid")
-    if row.diverged:
-        parts.append(f"{row.diverged} of {row.seeds} diverged")
+            parts.append(f"best of {trials} trials" if trials > 1 else "not tuned")
+    if edge:
+        parts.append(f"at the {edge} edge of the grid")
+    if diverged[0]:
+        parts.append(f"{diverged[0]} of {diverged[1]} diverged")
     return ", ".join(parts)
 
 
-def _validation(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    assert run.validation is not None
-    return run.record_steps, run.validation
+def entry_label(entry: Entry) -> str:
+    """`describe` of results in memory."""
+    row, tuning = entry.row, entry.tuning
+    return describe(
+        row.optimizer,
+        learned=entry.learned,
+        rate=row.hyperparameters.get("learning_rate"),
+        trials=row.trials,
+        problems=tuning.problems if tuning else 1,
+        edge=tuning.edge if tuning else None,
+        diverged=(row.diverged, row.seeds),
+    )
 
 
-def _of_all(entry: Entry, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and losses of all runs: [R], [S, R]."""
-    steps, losses = zip(*map(curve, entry.runs), strict=True)
-    return steps[0], np.stack(losses)
+def window(curves: Sequence[Curve]) -> int:
+    """Steps that a point of the training curves is a mean of."""
+    return max(_stride(curve) * int(np.diff(curve.steps).max()) for curve in curves)
+
+
+def _stride(curve: Curve) -> int:
+    return math.ceil((curve.steps.size - 1) / POINTS)
+
+
+def series(curve: Curve, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and losses to draw.
+
+    Of training the initial loss and then means over at most `POINTS` stretches of the steps; else every loss that was
+    measured. NaN from the divergence on.
+    """
+    losses = curve.losses[split]
+    if split != "train":
+        known = np.isfinite(losses) | (curve.diverged & (curve.steps > curve.last_finite_step))
+        return curve.steps[known], losses[known]
+    starts = np.arange(1, curve.steps.size, _stride(curve))
+    lengths = np.diff(curve.steps).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = np.add.reduceat(losses[1:] * lengths, starts - 1)
+        means = np.append(losses[0], sums / np.add.reduceat(lengths, starts - 1))
+    ends = np.append(starts[1:] - 1, curve.steps.size - 1)
+    return np.append(curve.steps[0], curve.steps[ends]), np.where(np.isfinite(means), means, np.nan)
+
+
+def together(curves: Sequence[Curve], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The steps of all runs, [R], and their losses there, [S, R]: inf from a divergence on, NaN after a shorter run's end."""
+    drawn = [series(curve, split) for curve in curves]
+    steps = np.unique(np.concatenate([own for own, _ in drawn]))
+    values = []
+    for own, losses in drawn:
+        worst = np.where(np.isnan(losses), np.inf, losses)
+        values.append(worst if own.size == steps.size else _resampled(steps, own, worst))
+    return steps, np.stack(values)
+
+
+def _resampled(steps: np.ndarray, own: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Linear between the records; inf where the next one is."""
+    known = np.isfinite(losses)
+    if not known.any():
+        return np.full(steps.shape, np.inf)
+    values = np.interp(steps, own[known], losses[known], left=np.nan, right=np.nan)
+    return np.where((steps > own[known][-1]) & (steps <= own[-1]), np.inf, values)
 
 
 def _band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[S, R] -> median, least and greatest, [R]. A diverged run counts as inf in the median, so it cannot flatter it."""
-    worst = np.where(np.isnan(values), np.inf, values)
-    middle = np.median(worst, axis=0)
-    finite = np.where(np.isnan(values), -np.inf, values)
-    return np.where(np.isfinite(middle), middle, np.nan), worst.min(axis=0), finite.max(axis=0)
+    with np.errstate(invalid="ignore"):
+        middle = np.nanmedian(values, axis=0)
+    greatest = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
+    return np.where(np.isfinite(middle), middle, np.nan), np.nanmin(values, axis=0), greatest
 
 
-def _draw(axes: Axes, entry: Entry, curve: Curve, style: Style, order: int) -> None:
-    colour, dash = style
-    steps, values = _of_all(entry, curve)
+def _draw(axes: Axes, line: Line, split: str, order: int) -> tuple[np.ndarray, float]:
+    """Median and range; returns all losses and the last median."""
+    colour, dash = line.style
+    steps, values = together(line.curves, split)
     middle, least, greatest = _band(values)
-    some = np.isfinite(least)
-    axes.plot(
-        steps,
-        middle,
-        color=colour,
-        linestyle=dash,
-        linewidth=2.6 if entry.learned else 1.5,
-        label=entry_label(entry),
-        zorder=20 + order,
-    )
+    some = np.isfinite(least) & np.isfinite(greatest)
+    width = 2.6 if line.learned else 1.5
+    axes.plot(steps, middle, color=colour, linestyle=dash, linewidth=width, label=line.label, zorder=20 + order)
     axes.fill_between(steps[some], least[some], greatest[some], color=colour, alpha=0.15, linewidth=0, zorder=order + 1)
+    return values, float(middle[-1])
 
 
-def _mark_divergence(axes: Axes, entry: Entry, curve: Curve, colour: str) -> None:
+def _mark_divergence(axes: Axes, line: Line, split: str) -> None:
     """A cross where each diverged run was last seen, at the axis' upper end if beyond it."""
-    for run in entry.runs:
-        steps, losses = curve(run)
+    for curve in line.curves:
+        steps, losses = series(curve, split)
         known = np.flatnonzero(np.isfinite(losses))
-        if run.diverged_at is None or not len(known):
-            continue
-        height = min(losses[known[-1]], axes.get_ylim()[1])
-        place = steps[known[-1]], height
-        axes.plot(*place, "X", color=colour, markersize=9, markeredgecolor="white", zorder=60, clip_on=False)
+        if curve.diverged and len(known):
+            place = steps[known[-1]], min(losses[known[-1]], axes.get_ylim()[1])
+            axes.plot(*place, "X", color=line.style[0], markersize=8, markeredgecolor="white", zorder=60, clip_on=False)
 
 
-def _name_lines(axes: Axes, entries: Sequence[Entry], curve: Curve, colours: Sequence[str]) -> None:
-    """Each optimizer's name beside the end of its line, moved apart where they would overlap."""
-    places = []
-    for entry, colour in zip(entries, colours, strict=True):
-        end = _band(_of_all(entry, curve)[1])[0][-1]
-        if np.isfinite(end):
-            height = axes.transAxes.inverted().transform(axes.transData.transform((0, end)))[1]
-            places.append([min(max(height, 0), 1), entry, colour])
-    places.sort(key=lambda place: place[0])
-    for below, above in itertools.pairwise(places):
-        above[0] = max(above[0], below[0] + NAME_HEIGHT)
-    for height, entry, colour in places:
-        weight = "bold" if entry.learned else "normal"
-        axes.annotate(
-            entry.row.optimizer, (1.01, height), xycoords="axes fraction", color=colour, fontsize=8, weight=weight, va="center"
-        )
-
-
-def _scale(axes: Axes, values: Sequence[np.ndarray], initial: float) -> None:
-    """A logarithmic axis where all losses are positive, cut where exploding runs would flatten the rest."""
-    known = np.concatenate([part[np.isfinite(part)] for part in values])
-    if not len(known) or known.min() <= 0:
-        return
-    axes.set_yscale("log")
-    low, high = known.min(), min(known.max(), CEILING * initial)
-    if high > low:
-        margin = (high / low) ** 0.05
-        axes.set_ylim(low / margin, high * margin)
-    decades = np.log10(high / low) if high > low else 0
-    if decades < 3:
-        # Few or no powers of ten in sight: label 2 and 5 too.
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(lambda value, position: f"{value:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def styles(learned: Sequence[bool]) -> list[Style]:
-    """(colour, dashes) of each optimizer, learned ones in their own colours."""
-    of_learned = itertools.cycle((colour, dash) for dash in DASHES for colour in LEARNED_COLOURS)
-    rounds = (DASHES[start:] + DASHES[:start] for start in itertools.cycle(range(len(DASHES))))  # no two alike among 16
-    of_others = (style for dashes in rounds for style in zip(OTHER_COLOURS, dashes, strict=True))
-    return [next(of_learned if one else of_others) for one in learned]
-
-
-def _panel(axes: Axes, entries: Sequence[Entry], curve: Curve, title: str) -> None:
-    chosen = styles([entry.learned for entry in entries])
-    for order, (entry, style) in enumerate(zip(entries, chosen, strict=True)):
-        _draw(axes, entry, curve, style, order)
-    curves = [curve(run)[1] for entry in entries for run in entry.runs]
-    initial = max((part[0] for part in curves if np.isfinite(part[0])), default=1.0)
-    axes.set_xlim(0, max(entry.runs[0].steps for entry in entries))
-    _scale(axes, curves, initial)
-    for entry, (colour, _) in zip(entries, chosen, strict=True):
-        _mark_divergence(axes, entry, curve, colour)
-    _name_lines(axes, entries, curve, [colour for colour, _ in chosen])
-    axes.set_title(title, loc="left", fontsize=10)
+def draw_losses(axes: Axes, lines: Sequence[Line], split: str) -> list[End]:
+    """Medians over the seeds, bands from the best to the worst, crosses where runs diverged; where to name the lines."""
+    lines = [line for line in lines if all(split in curve.losses for curve in line.curves)]
+    drawn = [_draw(axes, line, split, order) for order, line in enumerate(lines)]
+    starts = np.array([losses[0] for line in lines for curve in line.curves if (losses := series(curve, split)[1]).size])
+    axes.set_xlim(0, max(int(curve.steps[-1]) for line in lines for curve in line.curves))
+    scale_losses(axes, [values for values, _ in drawn], float(starts[np.isfinite(starts)].max(initial=-np.inf)))
+    for line in lines:
+        _mark_divergence(axes, line, split)
     axes.set_xlabel("steps")
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.set_ylabel(NAMES[split])
+    return [(line.name, last, line.style, line.learned) for line, (_, last) in zip(lines, drawn, strict=True)]
 
 
-def heading(figure: Figure, text: str) -> None:
-    """A title above everything, in as many lines as it takes."""
-    figure.suptitle(textwrap.fill(text, int(CHARACTERS * figure.get_figwidth())), x=0.01, ha="left", fontsize=11)
+def splits_of(lines: Sequence[Line]) -> list[str]:
+    """The splits that there is anything to draw of."""
+    return [split for split in NAMES if any(all(split in curve.losses for curve in line.curves) for line in lines)]
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write the picture in one step, in the format that the suffix names."""
-    image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:].lower())
-    write_atomically(path, image.getvalue())
-    return path
+def loss_figure(lines: Sequence[Line], split: str) -> Figure:
+    """One split, for a page."""
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes = figure.subplots()
+    ends = draw_losses(axes, lines, split)
+    lay_out(figure)
+    name_line_ends(axes, ends)
+    return figure
+
+
+def problem_figure(problem: str, source: str, lines: Sequence[Line]) -> Figure:
+    """All splits side by side with a title and a legend, to be shown alone."""
+    splits, curves = splits_of(lines), [curve for line in lines for curve in line.curves]
+    width = 11 if len(splits) > 1 else 7
+    names = [textwrap.fill(line.label, int(LEGEND * width), subsequent_indent="  ") for line in lines]
+    rows = sum(name.count("\n") + 1 for name in names)
+    figure = Figure(figsize=(width, 4.0 + ROW * rows), dpi=140, layout="constrained")
+    FigureCanvasAgg(figure)
+    seeds = len({curve.seed for curve in curves})
+    of = f"  [{source}]" if source else ""
+    heading(figure, f"{problem}{of}: median and range of {seeds} seed{'s' if seeds > 1 else ''}")
+    handles = [
+        matplotlib.lines.Line2D([], [], color=line.style[0], linestyle=line.style[1], linewidth=2.6 if line.learned else 1.5)
+        for line in lines
+    ]
+    figure.legend(handles, names, loc="outside lower left", ncols=1, fontsize=9, handlelength=3)
+    panels = figure.subplots(1, len(splits), squeeze=False)[0]
+    mean_of = window(curves)
+    titles = {
+        "train": f"of minibatches, mean of {mean_of} steps" if mean_of > 1 else "of minibatches, each step",
+        "validation": "of the whole split",
+    }
+    ends = [draw_losses(axes, lines, split) for axes, split in zip(panels, splits, strict=True)]
+    for axes, split in zip(panels, splits, strict=True):
+        axes.set_title(titles[split], loc="left", fontsize=10)
+    lay_out(figure)
+    for axes, of_panel in zip(panels, ends, strict=True):
+        name_line_ends(axes, of_panel)
+    return figure
+
+
+def curve_of(run: Run) -> Curve:
+    """A run in memory as it is read from curves.csv."""
+    losses = {"train": run.window_losses}
+    if run.validation is not None:
+        losses["validation"] = run.validation
+    return Curve(run.problem, run.optimizer, run.trial, run.seed, run.record_steps, run.seconds, losses)
 
 
 def plot_problem(path: Path, problem: str, source: str, entries: Sequence[Entry]) -> Path:
-    """Write a picture of training loss, and validation loss where there is any, against steps.
-
-    The suffix of `path` is its format, one of `FORMATS`.
-    Lines are medians over the seeds, bands reach from the best to the worst one; a cross ends a diverged run.
-    """
-    held_out = entries[0].runs[0].validation is not None
-    every, seeds = entries[0].runs[0].every, entries[0].row.seeds
-    figure = Figure(figsize=(11 if held_out else 7, 4.6), dpi=140, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2 if held_out else 1, squeeze=False)[0]
-    width = every * math.ceil(entries[0].runs[0].steps / (POINTS * every))
-    windows = f"minibatches, mean of {width} steps" if width > 1 else "minibatches, each step"
-    _panel(panels[0], entries, lambda run: run.mean_losses(width), f"training loss ({windows})")
-    panels[0].set_ylabel("loss")
-    if held_out:
-        _panel(panels[1], entries, _validation, "validation loss (whole split)")
-    heading(figure, f"{problem}  [{source}]: median and range of {seeds} seeds")
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower left", ncols=1, frameon=False, fontsize=9, handlelength=3)
-    return save(figure, path)
+    """Write a picture of results in memory; the suffix of `path` is its format, one of `FORMATS`."""
+    chosen = styles([entry.learned for entry in entries])
+    lines = [
+        Line(entry.row.optimizer, entry_label(entry), entry.learned, style, [curve_of(run) for run in entry.runs])
+        for entry, style in zip(entries, chosen, strict=True)
+    ]
+    with matplotlib.rc_context(STYLE):
+        return save(problem_figure(problem, source, lines), path)

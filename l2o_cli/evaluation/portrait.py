@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.compare import enter_tuned
 from l2o_cli.evaluation.comparison import Comparison
-from l2o_cli.evaluation.evaluate import Request, enter, labels
+from l2o_cli.evaluation.entries import enter, enter_tuned
 from l2o_cli.evaluation.landscape import Landscape, grid_points, minimizers, shown
 from l2o_cli.evaluation.plots import FORMATS, plot_problem
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.records import Contender
+from l2o_cli.evaluation.request import Request, labels
 from l2o_cli.evaluation.surface_plot import plot_surface
 from l2o_cli.evaluation.tiers import Baseline
 from l2o_cli.evaluation.trajectories import trajectories

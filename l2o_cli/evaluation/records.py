@@ -47,6 +47,7 @@ class Run:
     seconds: np.ndarray  # [R], wall-clock of the compiled loop, divided by the instances that ran together
     validation: np.ndarray | None  # [R], NaN where not measured and after the divergence; None: nothing is held out
     diverged_at: int | None  # the step whose loss or update was not finite
+    test: float | None = None  # the loss on the test split after the last step, NaN if the run diverged; None: not measured
 
     @property
     def steps(self) -> int:

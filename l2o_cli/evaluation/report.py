@@ -21,6 +21,7 @@ HEADINGS = (
     "final\ntrain loss",
     "mean log\ntrain loss",
     "final vali-\ndation loss",
+    "final\ntest loss",
     "diverged",
     "ms per\nstep",
 )
@@ -44,6 +45,7 @@ def _cells(row: Row, steps_of_divergence: list[int]) -> tuple[str, ...]:
         _loss(row.final_train_loss),
         _loss(row.mean_log_train_loss),
         _loss(row.final_validation_loss),
+        _loss(row.final_test_loss),
         f"{row.diverged}/{row.seeds}{steps}",
         f"{row.step_milliseconds:.3g}",
     )
@@ -67,7 +69,11 @@ def as_json(outcome: Outcome) -> str:
 
 
 def _file_lines(files: list[Path]) -> list[str]:
-    return [f"wrote {path}" for path in files]
+    """Where everything is: tables, the folder of the pictures and, last, the report."""
+    pictures = [path for path in files if path.suffix in (".png", ".svg")]
+    lines = [f"wrote {path}" for path in files if path not in pictures and path.suffix != ".html"]
+    lines += [f"wrote {folder}/ ({len(pictures)} pictures)" for folder in dict.fromkeys(path.parent for path in pictures)]
+    return lines + [f"wrote {path}" for path in files if path.suffix == ".html"]
 
 
 def print_outcome(outcome: Outcome, json_only: bool) -> None:
@@ -75,7 +81,7 @@ def print_outcome(outcome: Outcome, json_only: bool) -> None:
     console = Console(stderr=json_only, highlight=False, soft_wrap=True)
     if json_only:
         print(as_json(outcome))
-    else:
+    elif outcome.entries:
         plain = not console.is_terminal
         rows = table(outcome, plain)
         # Numbers are never cut or folded, however narrow the terminal.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from l2o_cli.evaluation.scores import Row, score
 from l2o_cli.evaluation.tiers import Choice
 from l2o_cli.files import write_atomically
 
-CURVE_COLUMNS = ("problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss")
+CURVE_COLUMNS = ("problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss", "test_loss")
 SCORE_COLUMNS = (
     "problem",
     "optimizer",
@@ -30,6 +31,7 @@ SCORE_COLUMNS = (
     "final_train_loss",
     "mean_log_train_loss",
     "final_validation_loss",
+    "final_test_loss",
     "diverged_at",
     "step_milliseconds",
 )
@@ -108,13 +110,16 @@ def curve_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
 
     seconds: wall-clock of the compiled loop so far, without compilation and validation, divided by the instances that ran
     together. train_loss: mean of the minibatch losses of the window's steps; at step 0 the initial minibatch loss.
-    validation_loss: on the whole validation split after that step; empty where the problem has no held-out data. Both are
-    nan once the run has diverged.
+    validation_loss: on the whole validation split after that step; empty where the problem has no held-out data.
+    test_loss: on the whole test split after the last step, nan before; empty as validation_loss. All are nan once the run has
+    diverged.
     """
     for entry in entries:
         for run in entry.runs:
             validation = [None] * len(run.seconds) if run.validation is None else run.validation
-            records = zip(run.record_steps, run.seconds, run.window_losses, validation, strict=True)
+            before = None if run.test is None else math.nan
+            test = [*[before] * (len(run.seconds) - 1), run.test]
+            records = zip(run.record_steps, run.seconds, run.window_losses, validation, test, strict=True)
             for record in records:
                 yield (run.problem, run.optimizer, run.trial, run.seed, *record)
 
@@ -135,6 +140,7 @@ def score_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
                 scores.final_train_loss,
                 scores.mean_log_train_loss,
                 scores.final_validation_loss,
+                scores.final_test_loss,
                 run.diverged_at,
                 scores.step_milliseconds,
             )

@@ -27,7 +27,13 @@ class Scores:
     final_train_loss: float
     mean_log_train_loss: float
     final_validation_loss: float | None  # None: the problem has no held-out data
+    final_test_loss: float | None  # None: nor was it measured
     step_milliseconds: float
+
+
+def rounded(value: float) -> float:
+    """To 8 digits, in which tables and JSON have the same number."""
+    return float(f"{value:.8g}")
 
 
 def tail_steps(steps: int, every: int) -> int:
@@ -40,24 +46,31 @@ def score(run: Run) -> Scores:
 
     final_train_loss: mean minibatch loss over the last 5 % of the steps (at least one window).
     mean_log_train_loss: mean over all steps of log(max(loss, 0) + 1e-12), losses being of minibatches before each update.
-    final_validation_loss: loss on the whole validation split after the last step.
+    final_validation_loss, final_test_loss: loss on the whole split after the last step.
     step_milliseconds: wall-clock of the compiled loop per step of one instance.
 
-    A diverged run is the worst score there is, inf in each of the three losses.
+    A diverged run is the worst score there is, inf in each of the losses. All are rounded to 8 digits.
     """
-    pace = 1000 * float(run.seconds[-1]) / run.steps
+    pace = rounded(1000 * float(run.seconds[-1]) / run.steps)
+    held_out = None if run.validation is None else run.validation[-1]
     if run.diverged_at is not None:
-        return Scores(math.inf, math.inf, None if run.validation is None else math.inf, pace)
+        validation, test = (None if loss is None else math.inf for loss in (held_out, run.test))
+        return Scores(math.inf, math.inf, validation, test, pace)
     losses = run.losses.astype(np.float64)
-    held_out = None if run.validation is None else float(run.validation[-1])
-    if held_out is not None and not math.isfinite(held_out):
-        held_out = math.inf
     return Scores(
-        final_train_loss=float(np.mean(losses[-tail_steps(run.steps, run.every) :])),
-        mean_log_train_loss=float(np.mean(np.log(np.maximum(losses, 0) + EPSILON))),
-        final_validation_loss=held_out,
+        final_train_loss=rounded(float(np.mean(losses[-tail_steps(run.steps, run.every) :]))),
+        mean_log_train_loss=rounded(float(np.mean(np.log(np.maximum(losses, 0) + EPSILON)))),
+        final_validation_loss=_held_out(held_out),
+        final_test_loss=_held_out(run.test),
         step_milliseconds=pace,
     )
+
+
+def _held_out(loss: float | None) -> float | None:
+    """A loss on a split; inf where it is not finite although the run has not diverged."""
+    if loss is None:
+        return None
+    return rounded(float(loss)) if math.isfinite(loss) else math.inf
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,7 @@ class Row:
     final_train_loss: float
     mean_log_train_loss: float
     final_validation_loss: float | None
+    final_test_loss: float | None
     diverged: int  # of the seeds
     seeds: int
     step_milliseconds: float
@@ -80,6 +94,12 @@ class Row:
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in vars(self).items()
         }
+
+
+def known_median(values: Sequence[float | None]) -> float | None:
+    """The median, rounded; None where nothing is known."""
+    known = [value for value in values if value is not None]
+    return rounded(median(known)) if known else None
 
 
 def median(values: Sequence[float]) -> float:
@@ -92,18 +112,18 @@ def median(values: Sequence[float]) -> float:
 def summarize(runs: Sequence[Run], trials: int = 0) -> Row:
     """The row of the runs of one optimizer with one hyperparameter setting on one problem, one run per seed."""
     scores = [score(run) for run in runs]
-    held_out = [one.final_validation_loss for one in scores if one.final_validation_loss is not None]
     return Row(
         problem=runs[0].problem,
         optimizer=runs[0].optimizer,
         trials=trials,
         hyperparameters=runs[0].hyperparameters,
-        final_train_loss=median([one.final_train_loss for one in scores]),
-        mean_log_train_loss=median([one.mean_log_train_loss for one in scores]),
-        final_validation_loss=median(held_out) if held_out else None,
+        final_train_loss=rounded(median([one.final_train_loss for one in scores])),
+        mean_log_train_loss=rounded(median([one.mean_log_train_loss for one in scores])),
+        final_validation_loss=known_median([one.final_validation_loss for one in scores]),
+        final_test_loss=known_median([one.final_test_loss for one in scores]),
         diverged=sum(run.diverged_at is not None for run in runs),
         seeds=len(runs),
-        step_milliseconds=median([one.step_milliseconds for one in scores]),
+        step_milliseconds=rounded(median([one.step_milliseconds for one in scores])),
     )
 
 

@@ -35,7 +35,12 @@ class Estimate:
         return Estimate(1 - self.value, 1 - self.high, 1 - self.low)
 
     def __str__(self) -> str:
-        return f"{self.value:.2f}" + ("" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]")
+        return _share(self.value) + ("" if self.low is None else f" [{_share(self.low)}, {_share(self.high)}]")
+
+
+def _share(value: float | None) -> str:
+    """With two decimals, and never as -0.00."""
+    return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, MaxNLocator
 
+from l2o_cli.evaluation.drawing import Style, heading, save, styles
 from l2o_cli.evaluation.landscape import levels
-from l2o_cli.evaluation.plots import Style, heading, save, styles
 from l2o_cli.evaluation.trajectories import Trajectory
 
 # Low losses are light: that is where the lines end, and they stand out in any colour.

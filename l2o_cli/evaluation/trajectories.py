@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from l2o_cli.evaluation.batches import hyperparameters
 from l2o_cli.evaluation.records import Contender
 from l2o_cli.evaluation.scores import tail_steps
-from l2o_cli.evaluation.trials import hyperparameters, started
+from l2o_cli.evaluation.trials import started
 from l2o_cli.evaluation.tuning import WIDE, Tuning, grid, tune
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import RUNNING, Carry, Rollout, concatenate, layout_of, repeat

@@ -31,7 +31,7 @@ def verdicts(scoring: Scoring) -> list[str]:
     if scoring.reference is None:
         return [verdict(scoring)]
     others = [score.optimizer for score in scoring.optimizers if score.optimizer != scoring.reference]
-    said = [sentence(scoring, other, scoring.reference) for other in others if _pair(scoring, other, scoring.reference)]
+    said = [sentence(scoring, other, scoring.reference) for other in others if find_pair(scoring, other, scoring.reference)]
     return said or [verdict(scoring)]
 
 
@@ -54,17 +54,17 @@ def sentence(scoring: Scoring, one: str, other: str) -> str:
     Raises:
         ValueError: they have no problem in common.
     """
-    pair = _pair(scoring, one, other)
+    pair = find_pair(scoring, one, other)
     if pair is None:
         raise ValueError(f"{one!r} and {other!r} have no problem in common")
-    return f"{_claim(scoring, pair)}: probability of improvement {pair.improvement}{_amount(scoring, pair)}."
+    return f"{claim(scoring, pair)}: probability of improvement {pair.improvement}{_amount(scoring, pair)}."
 
 
-def _claim(scoring: Scoring, pair: PairScore) -> str:
+def claim(scoring: Scoring, pair: PairScore) -> str:
     ours, theirs = label(scoring, pair.optimizer), label(scoring, pair.other)
     problems = f"{pair.wins:g} of {pair.problems} problem{'s' if pair.problems > 1 else ''}"
     by = f"by {NAMES[pair.measure]}"
-    side = _side(pair)
+    side = side_of(pair)
     if side == 0:
         return f"{ours} and {theirs} cannot be told apart {by}; the first is ahead on {problems}"
     if pair.fewest_runs < ENOUGH_RUNS:
@@ -76,7 +76,7 @@ def _claim(scoring: Scoring, pair: PairScore) -> str:
     return f"{ours} loses to {theirs} {by}, being better on {problems}"
 
 
-def _side(pair: PairScore) -> int:
+def side_of(pair: PairScore) -> int:
     """1 where the interval, or the value where there is none, is above 1/2, -1 where it is below."""
     estimate = pair.improvement
     low = estimate.value if estimate.low is None else estimate.low
@@ -113,5 +113,5 @@ def _pairs(scoring: Scoring) -> Sequence[PairScore]:
     return [pair for pair in scoring.pairs if pair.measure == scoring.measure]
 
 
-def _pair(scoring: Scoring, one: str, other: str) -> PairScore | None:
+def find_pair(scoring: Scoring, one: str, other: str) -> PairScore | None:
     return next((pair for pair in _pairs(scoring) if (pair.optimizer, pair.other) == (one, other)), None)

@@ -8,29 +8,31 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import yaml
 
-from l2o_cli.errors import BadInput
 from l2o_cli.files import write_atomically
 from l2o_cli.meta import report_plots as plots
-from l2o_cli.meta.report_html import abbreviated, duration, figure, grid, note, number, short_titles, table, tag
 from l2o_cli.meta.report_validation import unit, validation
 from l2o_cli.meta.run_directory import DIAGNOSTIC
 from l2o_cli.meta.run_tables import Row, Run, by_meta_step, column, mean, median, speeds, summary, worst_first
+from l2o_cli.reporting.html import (
+    abbreviated,
+    document,
+    duration,
+    figure,
+    grid,
+    note,
+    number,
+    numbers,
+    short_titles,
+    table,
+    tag,
+)
 
-TEMPLATE = Path(__file__).with_name("report_template.html")
-MARK = b'<meta name="generator" content="l2o report">'
 PICTURED = 12  # families with curves of their own
 ESTIMATOR = DIAGNOSTIC.format("")  # what the columns of an estimator's diagnostics begin with
-
-
-def check_place(path: Path) -> None:
-    """BadInput if something is at `path` that is not a report."""
-    if path.is_dir() or (path.exists() and MARK not in path.read_bytes()[:1000]):
-        raise BadInput(f"--out {path}: exists already and is not a report; choose another path")
 
 
 def write_report(run: Run, path: Path) -> None:
@@ -43,28 +45,27 @@ def page(run: Run) -> str:
     title = f"Meta-training of {run.spec.get('optimizer', {}).get('name', 'an optimizer')}: {run.path}"
     sections = (_state, _warnings, _what, _losses, validation, _gradients, _families, _lengths, _diagnostics, _spec)
     body = [tag("h1", title)] + [part for section in sections for part in section(run)]
-    return Template(TEMPLATE.read_text()).substitute(title=escape(title), body="\n".join(body))
+    return document(title, body)
 
 
 def _state(run: Run) -> Iterator[str]:
-    numbers = summary(run)
+    totals = summary(run)
     written = datetime.datetime.fromtimestamp((run.path / "metrics.csv").stat().st_mtime)
-    total = numbers["meta_steps_of"]
+    total = totals["meta_steps_of"]
     shown = [
         ("state", run.state),
         ("meta-steps", f"{run.meta_steps:,}" + (f" of {total:,}" if total else "")),
-        ("inner steps", f"{numbers['inner_steps']:,}"),
-        ("time in meta-steps", duration(numbers["seconds"])),
-        ("median inner steps/s", f"{numbers['inner_steps_per_second'] or 0:,.0f}"),
+        ("inner steps", f"{totals['inner_steps']:,}"),
+        ("time in meta-steps", duration(totals["seconds"])),
+        ("median inner steps/s", f"{totals['inner_steps_per_second'] or 0:,.0f}"),
         ("last row written", f"{written:%Y-%m-%d %H:%M}"),
     ]
-    if numbers["compile_seconds"] is not None:
-        shown.append(("time compiling", duration(numbers["compile_seconds"])))
-    if numbers["best_validation"]:
-        best = numbers["best_validation"]
+    if totals["compile_seconds"] is not None:
+        shown.append(("time compiling", duration(totals["compile_seconds"])))
+    if totals["best_validation"]:
+        best = totals["best_validation"]
         shown.append(("best validation", f"{number(best['objective'])} at {best['meta_step']:,}"))
-    entries = "".join(f"<div>{tag('dt', name)}{tag('dd', value)}</div>" for name, value in shown)
-    yield f'<dl class="numbers">{entries}</dl>'
+    yield numbers(shown)
 
 
 def _warnings(run: Run) -> Iterator[str]:
@@ -134,19 +135,19 @@ def _gradients(run: Run) -> Iterator[str]:
 
 
 def _families(run: Run) -> Iterator[str]:
-    numbers = worst_first(run)
-    short = short_titles(numbers)
+    worst = worst_first(run)
+    short = short_titles(worst)
     families = run.families
     yield tag("h2", "Families")
-    if len(numbers) > PICTURED:
-        yield note(f"Curves of the {PICTURED} of {len(numbers)} with the greatest meta-loss at the end; the table has all.")
-    yield grid(_family(title, short[title], families[title]) for title in list(numbers)[:PICTURED])
+    if len(worst) > PICTURED:
+        yield note(f"Curves of the {PICTURED} of {len(worst)} with the greatest meta-loss at the end; the table has all.")
+    yield grid(_family(title, short[title], families[title]) for title in list(worst)[:PICTURED])
     yield note(
         "First and last: mean meta-loss of the first and last quarter of the draws, at most 20. Norms are of the family's "
         "meta-gradient before clipping. Non-finite: entries of it, set to 0. Diverged, replaced: instances, over all draws."
     )
     headings = ("family", "draws", "first", "last", "median norm", "greatest norm", "non-finite", "diverged", "replaced")
-    yield table(headings, ([abbreviated(title, short), *map(number, row.values())] for title, row in numbers.items()))
+    yield table(headings, ([abbreviated(title, short), *map(number, row.values())] for title, row in worst.items()))
 
 
 def _family(title: str, short: str, rows: Sequence[Row]) -> str:

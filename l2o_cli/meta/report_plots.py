@@ -1,59 +1,18 @@
-"""The pictures of a report on a meta-training run, as SVG to put into a page.
-
-Text and axes have the colour of the page's text, so that they can be read on a light and on a dark one; the width is the page's.
-"""
+"""The pictures of a report on a meta-training run, as SVG to put into a page."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-WIDTH, HEIGHT = 4.2, 2.3  # of one panel, in inches: a phone shows it at about its own size
-INK = "#010203"  # stands for the page's text colour in what matplotlib writes
-FIRST, SECOND = "#3b8fd6", "#e0701f"  # both at least 3:1 against white and against near-black
+from l2o_cli.reporting.svg import FIRST, INK, NARROW, SECOND, name_decades, panels_svg
+
 POINTS = 300  # of a curve, about
 FEW = 30  # points, up to which each is marked
 BINS = 30
-NARROW = 3.0  # greatest over least, up to which a logarithmic axis would have no labels to show
 WIDE = 50.0  # values beyond this, above or below 0, get a logarithmic axis that goes through 0
-
-STYLE = {
-    "svg.fonttype": "none",
-    "font.size": 9,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK),
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.alpha": 0.15,
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-}
-
-
-def _svg(name: str, draw: Callable[[Sequence[Axes]], None], panels: int = 1) -> str:
-    """What `draw` draws on panels one below the other; `name` tells its ids from those of other pictures of the page."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(WIDTH, HEIGHT + 1.5 * (panels - 1)), layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(list(figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]))
-        figure.align_ylabels()
-        image = io.StringIO()
-        figure.savefig(image, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = image.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg class="plot" role="img" \1>', text, count=1)
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
-    return re.sub(r'<g id="[^"]*">', "<g>", text)
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
@@ -96,17 +55,9 @@ def _scale(axes: Axes, y: np.ndarray, log: bool) -> None:
         axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center")
     elif log and known.max() > NARROW * known.min():
         axes.set_yscale("log")
-        _name_decades(axes.yaxis, known.max() / known.min())
+        name_decades(axes.yaxis, known.max() / known.min())
     elif not log and np.abs(known).max() > WIDE:
         axes.set_yscale("symlog", linthresh=1.0)
-
-
-def _name_decades(axis: Axis, ratio: float) -> None:
-    """Labels at powers of ten, also at 2 and 5 where there are few of them."""
-    if ratio < 100:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(lambda value, position: f"{value:g}")
-    axis.set_minor_formatter(NullFormatter())
 
 
 def curves(x: Sequence[float], named: Sequence[tuple[str, Sequence[float], bool]], x_label: str = "meta-steps") -> str:
@@ -118,7 +69,7 @@ def curves(x: Sequence[float], named: Sequence[tuple[str, Sequence[float], bool]
             axes.set_ylabel(label)
         panels[-1].set_xlabel(x_label)
 
-    return _svg(repr((x[-1:], named)), draw, len(named))
+    return panels_svg(repr((x[-1:], named)), draw, len(named))
 
 
 def line(x: Sequence[float], label: str, values: Sequence[float], log: bool = False) -> str:
@@ -131,7 +82,7 @@ def line(x: Sequence[float], label: str, values: Sequence[float], log: bool = Fa
         panels[0].set_ylabel(label)
         panels[0].set_xlabel("meta-steps")
 
-    return _svg(label, draw)
+    return panels_svg(label, draw)
 
 
 def validation(
@@ -165,7 +116,7 @@ def validation(
             axes.set_ylabel(name)
         panels[-1].set_xlabel("meta-steps")
 
-    return _svg(repr((label, list(objective))), draw, 2 if len(ratio) else 1)
+    return panels_svg(repr((label, list(objective))), draw, 2 if len(ratio) else 1)
 
 
 def bin_edges(lengths: Sequence[float], logarithmic: bool) -> np.ndarray:
@@ -183,8 +134,8 @@ def histogram(lengths: Sequence[float], label: str, logarithmic: bool) -> str:
         panels[0].hist(lengths, edges.tolist(), color=FIRST, alpha=0.8)
         if logarithmic:
             panels[0].set_xscale("log")
-            _name_decades(panels[0].xaxis, edges[-1] / edges[0])
+            name_decades(panels[0].xaxis, edges[-1] / edges[0])
         panels[0].set_xlabel(label)
         panels[0].set_ylabel("how many")
 
-    return _svg(label, draw)
+    return panels_svg(label, draw)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from l2o_cli.meta import report_plots as plots
-from l2o_cli.meta.report_html import abbreviated, figure, grid, note, number, short_titles, table, tag
 from l2o_cli.meta.run_tables import Row, Run, best_validation, by_meta_step, column, mean
+from l2o_cli.reporting.html import abbreviated, figure, grid, note, number, short_titles, table, tag
 from problems.adam_table import AdamRow, adam_row
 
 UNITS = {

@@ -1,5 +1,6 @@
 """Experiment specs: YAML and command-line text <-> typed, documented, closed models."""
 
+from l2o_cli.spec.comparison import ComparisonSpec, EvaluationSpec, named_problems, read_request
 from l2o_cli.spec.estimators import Estimator
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.meta_optimizers import MetaOptimizer, Schedule
@@ -12,7 +13,9 @@ from l2o_cli.spec.problems import ProblemSpec, parse_problems
 from l2o_cli.spec.text import parse_part, part_text, split_outside, to_yaml, yaml_fault
 
 __all__ = [
+    "ComparisonSpec",
     "Estimator",
+    "EvaluationSpec",
     "Lengths",
     "MetaOptimizer",
     "MetaTraining",
@@ -27,10 +30,12 @@ __all__ = [
     "first_problem",
     "make_optimizer",
     "make_problem",
+    "named_problems",
     "parse_part",
     "parse_problems",
     "part_text",
     "read_meta_training",
+    "read_request",
     "split_outside",
     "to_yaml",
     "transformed",

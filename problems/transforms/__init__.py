@@ -1,7 +1,7 @@
 """Problems around problems (Wichrowska et al. 2017, section 5.1, and later work), in any order and depth."""
 
 from problems.transforms.base import Transform
-from problems.transforms.batches import SmallerBatches
+from problems.transforms.batches import ScaledInputs, SmallerBatches
 from problems.transforms.gradients import DelayedGradients, GradientNoise, NormalizedGradients, SparseGradients
 from problems.transforms.losses import LossTransform
 from problems.transforms.params import ParameterNoise, RandomSubspace, ReducedPrecision, Rescale
@@ -17,6 +17,7 @@ __all__ = [
     "RandomSubspace",
     "ReducedPrecision",
     "Rescale",
+    "ScaledInputs",
     "SmallerBatches",
     "SparseGradients",
     "SumOfProblems",

@@ -84,6 +84,10 @@ class Transform(Problem):
         return self.inner.held_out
 
     @property
+    def input_leaves(self):
+        return self.inner.input_leaves
+
+    @property
     def xla(self):
         return self.inner.xla
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from problems.options import require_whole
+from problems.options import require_number, require_whole
 from problems.transforms.base import Transform
 
 
@@ -33,3 +33,23 @@ class SmallerBatches(Transform):
     def batch(self, seed, task, split):
         batch = super().batch(seed, task, split)
         return {name: leaf[:, : self.batch_size] for name, leaf in batch.items()} if split == "train" else batch
+
+
+@dataclass(frozen=True)
+class ScaledInputs(Transform):
+    """The inputs of the model, in all splits, times `factor`, as if they were given in other units."""
+
+    name: ClassVar[str] = "scaled_inputs"
+    summary: ClassVar[str] = "inputs of the model multiplied by a factor"
+
+    factor: float = 10.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_number("factor", self.factor, above=0.0)
+        if not self.inner.input_leaves:
+            raise ValueError(f"{self.inner.name} has no inputs to scale")
+
+    def batch(self, seed, task, split):
+        batch = super().batch(seed, task, split)
+        return {**batch, **{name: batch[name] * self.factor for name in self.input_leaves}}

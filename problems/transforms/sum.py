@@ -91,6 +91,10 @@ class SumOfProblems(Problem):
         return any(problem.held_out for problem in self.problems)
 
     @property
+    def input_leaves(self):
+        return tuple(f"{index}/{name}" for index, problem in enumerate(self.problems) for name in problem.input_leaves)
+
+    @property
     def xla(self):
         return all(problem.xla for problem in self.problems)
 

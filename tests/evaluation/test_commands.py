@@ -6,7 +6,9 @@ import csv
 import json
 import math
 from types import SimpleNamespace
+from typing import get_args
 
+import click
 import click.testing
 import matplotlib.image
 import numpy as np
@@ -14,10 +16,14 @@ import pytest
 import yaml
 
 from l2o_cli.commands.compare import SELECT, compare
-from l2o_cli.commands.evaluate import evaluate
+from l2o_cli.commands.evaluate import FIELDS, evaluate
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.evaluate import labels
-from l2o_cli.evaluation.scores import CRITERIA
+from l2o_cli.evaluation.evaluate import Outcome
+from l2o_cli.evaluation.report import table
+from l2o_cli.evaluation.request import labels
+from l2o_cli.evaluation.results import Entry
+from l2o_cli.evaluation.scores import CRITERIA, Row
+from l2o_cli.spec import ComparisonSpec, EvaluationSpec, read_request
 
 
 def invoke(command, *arguments):
@@ -46,15 +52,27 @@ def test_evaluate_prints_json_alone(evaluated):
     assert (adam["optimizer"], adam["diverged"], adam["seeds"], adam["trials"]) == ("adam", 0, 2, 0)
     assert (sgd["optimizer"], sgd["diverged"], sgd["final_train_loss"]) == ("sgd", 2, None)
     assert adam["hyperparameters"]["learning_rate"] == 1.0
-    for name in ("curves.csv", "scores.csv", "evaluation.yaml", "quadratic.png"):
+    for name in ("curves.csv", "scores.csv", "evaluation.yaml", "spec.yaml", "report.html"):
         assert f"wrote {out / name}" in result.stderr and (out / name).stat().st_size > 0
-    assert sorted(path.name for path in out.iterdir()) == ["curves.csv", "evaluation.yaml", "quadratic.png", "scores.csv"]
+    assert f"wrote {out / 'pictures'}/" in result.stderr and (out / "pictures" / "quadratic.png").stat().st_size > 0
+    expected = ["curves.csv", "evaluation.yaml", "pictures", "report.html", "scores.csv", "spec.yaml"]
+    assert sorted(path.name for path in out.iterdir()) == expected
 
 
 def test_curves_and_scores_agree(evaluated):
     out, result = evaluated
     rows = read(out / "curves.csv")
-    assert list(rows[0]) == ["problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss"]
+    assert list(rows[0]) == [
+        "problem",
+        "optimizer",
+        "trial",
+        "seed",
+        "step",
+        "seconds",
+        "train_loss",
+        "validation_loss",
+        "test_loss",
+    ]
     adam = [row for row in rows if row["optimizer"] == "adam" and row["seed"] == "1"]
     assert [row["step"] for row in adam] == ["0", "20", "40", "50"] and {row["validation_loss"] for row in adam} == {""}
     scores = {(row["optimizer"], row["seed"]): row for row in read(out / "scores.csv")}
@@ -80,7 +98,7 @@ def test_nothing_is_overwritten_unasked(evaluated):
     with pytest.raises(BadInput, match="is not empty"):
         invoke(evaluate, *options)
     assert (out / "scores.csv").read_text() == before
-    assert "final train loss" in invoke(evaluate, *options, "--overwrite").stdout
+    assert "final train loss" in invoke(evaluate, *options, "--overwrite", "--no-report").stdout
     assert (out / "scores.csv").read_text() != before
 
 
@@ -135,7 +153,7 @@ def test_the_chosen_rate_is_the_best_of_the_tuning_and_no_seed_is_shared(compare
 
 
 def test_the_picture_is_no_blank(compared):
-    image = matplotlib.image.imread(compared[0] / "random_mlp.png")
+    image = matplotlib.image.imread(compared[0] / "pictures" / "random_mlp.png")
     assert image.shape[0] > 500 and image.shape[1] > 1000
     assert len(np.unique(image[..., :3].reshape(-1, 3), axis=0)) > 50
 
@@ -148,7 +166,82 @@ def test_compare_refuses_what_cannot_be_tuned(tmp_path):
 
 
 def test_the_command_offers_just_the_criteria():
-    assert SELECT == CRITERIA
+    assert SELECT == CRITERIA == get_args(ComparisonSpec.model_fields["select"].annotation)
+
+
+@pytest.mark.parametrize("command, model", [(evaluate, EvaluationSpec), (compare, ComparisonSpec)], ids=["evaluate", "compare"])
+def test_options_and_specs_have_the_same_defaults(command, model):
+    options = {FIELDS[option.name]: option for option in command.params if option.name in FIELDS}
+    assert options.keys() | {"sweeps"} >= model.model_fields.keys()
+    spec = read_request(model, None, {} if model is ComparisonSpec else {"problems": ["quadratic"]})
+    for name, option in options.items():
+        default = option.to_info_dict()["default"]
+        if option.multiple and default:
+            written = [text for value in default for text in value.split(",")]
+            assert written == [one.title if name == "problems" else one for one in getattr(spec, name)], name
+        elif not option.multiple:
+            assert default == getattr(spec, name) or (default is None and name == "every"), name
+
+
+def test_table_csv_and_json_agree_to_the_digit(compared):
+    out, result = compared
+    rows = json.loads(result.stdout)
+    scores = read(out / "scores.csv")
+    for row in rows:
+        own = [line for line in scores if line["optimizer"] == row["optimizer"]]
+        for name in ("final_train_loss", "mean_log_train_loss", "final_validation_loss", "final_test_loss"):
+            # The median of two is their mean.
+            assert row[name] == float(f"{sum(float(line[name]) for line in own) / 2:.8g}"), name
+    cells = table(Outcome([Entry(Row(**row), [], False) for row in rows], {}, []), plain=True).columns
+    for heading, name in (("final train loss", "final_train_loss"), ("final test loss", "final_test_loss")):
+        (column,) = [column for column in cells if str(column.header) == heading]
+        assert [str(cell) for cell in column.cells] == [f"{row[name]:.4g}" for row in rows]
+
+
+def test_the_spec_does_it_again(compared, tmp_path):
+    out, result = compared
+    again = invoke(compare, out / "spec.yaml", "--out", tmp_path / "again", "--json", "--quiet", "--no-report")
+    before, after = json.loads(result.stdout), json.loads(again.stdout)
+    for row in (*before, *after):
+        del row["step_milliseconds"]
+    assert before == after
+    assert (tmp_path / "again" / "spec.yaml").read_text() == (out / "spec.yaml").read_text()
+
+
+def test_options_replace_fields_of_the_spec(tmp_path):
+    spec = tmp_path / "mine.yaml"
+    spec.write_text(
+        "problems: [quadratic, booth]\noptimizers: [adam]\nsteps: 7\nseeds: 1\nsettings: {learning_rate: 0.5}\nxla: false\n"
+    )
+    rows = json.loads(
+        invoke(evaluate, spec, "--problem", "booth", "--seeds", 2, "--out", tmp_path / "out", "--json", "--no-report").stdout
+    )
+    assert [(row["problem"], row["seeds"]) for row in rows] == [("booth", 2)]
+    assert rows[0]["hyperparameters"]["learning_rate"] == 0.5
+    assert read(tmp_path / "out" / "curves.csv")[-1]["step"] == "7"
+    spec.write_text("problems: [quadratic]\nstep: 7\n")
+    with pytest.raises(BadInput, match=r"mine.yaml: step: unknown field"):
+        invoke(evaluate, spec)
+    spec.write_text("problems: [{name: quadratic, options: {dimensions: 3}}]\n")
+    with pytest.raises(BadInput, match=r"mine.yaml: problems.0: .*dimensions"):
+        invoke(compare, spec)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--resume"], "--resume needs --out"),
+        (["--resume", "--out", "nowhere"], "nothing to resume, there is no spec.yaml"),
+        (["--resume", "--out", "nowhere", "--steps", 3], "leave out CONFIG and what is in it"),
+        (["--problem", "booth", "--workers", 2, "--fresh", "--out", "nowhere"], "--workers needs the store"),
+        ([], "no problem is given"),
+    ],
+)
+def test_what_cannot_be_begun(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=message):
+        invoke(evaluate, *options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_labels_tell_optimizers_apart():
@@ -162,7 +255,7 @@ def test_labels_tell_optimizers_apart():
 
 def test_the_table_names_the_steps_of_divergence(tmp_path):
     options = ["--problem", "quadratic", "--optimizer", "sgd", "--set", "learning_rate=1", "--steps", 50, "--seeds", 3]
-    lines = invoke(evaluate, *options, "--out", tmp_path / "out").stdout.splitlines()
+    lines = invoke(evaluate, *options, "--no-report", "--out", tmp_path / "out").stdout.splitlines()
     steps = sorted(int(row["diverged_at"]) for row in read(tmp_path / "out" / "scores.csv"))
     span = str(steps[0]) if steps[0] == steps[-1] else f"{steps[0]} to {steps[-1]}"
     assert lines[0].split("  ")[0] == "problem" and f"3/3 (step {span})" in lines[1]

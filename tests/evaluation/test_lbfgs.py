@@ -7,9 +7,10 @@ import pytest
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.comparison import Comparison, check
-from l2o_cli.evaluation.evaluate import Request, evaluate
+from l2o_cli.evaluation.evaluate import evaluate
 from l2o_cli.evaluation.lbfgs import NAME, Lbfgs, check_fits, contender, minimize, trials_of
 from l2o_cli.evaluation.progress import Stages
+from l2o_cli.evaluation.request import Request
 from l2o_cli.evaluation.tiers import Baseline
 from l2o_cli.evaluation.trials import Trials
 from l2o_cli.spec import make_problem, parse_problems
@@ -133,7 +134,7 @@ def test_it_has_no_rate_to_tune(tmp_path):
 
 
 def test_beside_others_in_an_evaluation(tmp_path):
-    request = Request(["rosenbrock"], [Lbfgs(), contender("adam")], steps=60, seeds=2, out=tmp_path, xla=False)
+    request = Request(["rosenbrock"], [Lbfgs(), contender("adam")], steps=60, seeds=2, out=tmp_path, xla=False, report=False)
     rows = {entry.row.optimizer: entry.row for entry in evaluate(request, Stages(quiet=True)).entries}
     assert rows[NAME].trials == 0 and rows[NAME].seeds == 2
     assert rows[NAME].final_train_loss < 1e-3 < rows["adam"].final_train_loss

@@ -19,7 +19,7 @@ from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 @pytest.fixture
 def run(tmp_path):
     """The directory of a meta-training run, "demo"."""
-    optimizer = HierarchicalRNN(hidden=(3, 2), attention=True)
+    optimizer = HierarchicalRNN(hidden=(2,), attention=True)
     save_artifact(tmp_path / "demo" / "artifact", optimizer, optimizer.init_weights(4), {"meta_training": {"steps": 9}})
     return tmp_path / "demo"
 

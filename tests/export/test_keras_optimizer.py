@@ -104,19 +104,25 @@ def test_each_step_of_a_transformed_optimizer_is_that_of_rollout(text, train, ne
     assert ("bfloat16" in state.values()) == ("low_precision" in text)
 
 
+KERAS_OPTIONS = [
+    {},
+    {"global_clipnorm": 0.1},
+    {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3},
+    {"gradient_accumulation_steps": 2, "clipnorm": 0.1},
+    {"loss_scale_factor": 8.0},
+]
+# They reach the update rule on the same ways as those above.
+MORE_KERAS_OPTIONS = [
+    {"clipnorm": 0.1},
+    {"clipvalue": 0.05},
+    {"use_ema": True, "ema_momentum": 0.9},
+    {"gradient_accumulation_steps": 3},
+]
+
+
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"clipnorm": 0.1},
-        {"clipvalue": 0.05},
-        {"global_clipnorm": 0.1},
-        {"use_ema": True, "ema_momentum": 0.9},
-        {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3},
-        {"gradient_accumulation_steps": 3},
-        {"gradient_accumulation_steps": 2, "clipnorm": 0.1},
-        {"loss_scale_factor": 8.0},
-    ],
+    [*KERAS_OPTIONS, *(pytest.param(options, marks=pytest.mark.slow) for options in MORE_KERAS_OPTIONS)],
     ids=lambda options: ",".join(options) or "plain",
 )
 def test_adam_is_keras_adam(options, train, same):
@@ -143,7 +149,7 @@ def test_learning_rate_multiplies_the_update(train, same):
     same(train(None, 3, model), before)
 
 
-@pytest.mark.parametrize("name", ["tiny", "attention", "hrnn", "low_precision"])
+@pytest.mark.parametrize("name", [pytest.param("tiny", marks=pytest.mark.slow), "attention", "hrnn", "low_precision"])
 def test_a_saved_model_goes_on_as_if_never_interrupted(name, load, train, tmp_path, same):
     optimizer = load(attention=name == "attention")
     if name == "hrnn":

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -19,15 +20,15 @@ from problems.test_functions import Rosenbrock
 STEPS = 6
 
 
-def setting(problem, instances=3, **options):
+def setting(problem, hidden=(2,), **options):
     """An optimizer with large steps, so that the objective depends visibly on every weight, and a carry at the start."""
-    optimizer = HierarchicalRNN(hidden=(3, 3, 2), initial_rate=(3e-2, 1e-1), **options)
+    optimizer = HierarchicalRNN(hidden=hidden, initial_rate=(3e-2, 1e-1), **options)
     rng = np.random.default_rng(0)
     weights = {
         name: tf.constant(value + 0.2 * rng.standard_normal(np.shape(value)), tf.float32)
         for name, value in optimizer.init_weights(0).items()
     }
-    return optimizer, weights, start(problem, optimizer, weights, 0, instances)
+    return optimizer, weights, start(problem, optimizer, weights, 0, 3)
 
 
 def estimator(problem, optimizer, maximum=STEPS, objective=None, xla=False, **options):
@@ -47,11 +48,23 @@ def directional(estimate, weights, particles, direction, size):
     return (meta_loss(1.0) - meta_loss(-1.0)) / (2 * size)
 
 
-@pytest.mark.parametrize("carried", [False, True], ids=["from the start", "from a carried state"])
-@pytest.mark.parametrize("attention", [False, True], ids=["plain", "attention"])
-@pytest.mark.parametrize("problem", [Quadratic(4), Rosenbrock()], ids=lambda problem: problem.name)
+# Of each two of the three settings every combination is among the quick ones.
+QUICK = {("quadratic", False, False), ("quadratic", True, True), ("rosenbrock", False, True), ("rosenbrock", True, False)}
+SETTINGS = [
+    pytest.param(
+        problem,
+        attention,
+        carried,
+        marks=[] if (problem.name, attention, carried) in QUICK else pytest.mark.slow,
+        id=f"{problem.name}-{'attention' if attention else 'plain'}-from {'a carried state' if carried else 'the start'}",
+    )
+    for problem, attention, carried in itertools.product([Quadratic(4), Rosenbrock()], [False, True], [False, True])
+]
+
+
+@pytest.mark.parametrize(("problem", "attention", "carried"), SETTINGS)
 def test_meta_gradient_equals_finite_differences(problem, attention, carried):
-    optimizer, weights, carry = setting(problem, attention=attention)
+    optimizer, weights, carry = setting(problem, hidden=(3, 3, 2), attention=attention)
     if carried:
         carry, _ = Rollout(problem, optimizer, maximum=4, xla=False)(weights, carry, 4)
     estimate = estimator(problem, optimizer, maximum=STEPS + 2)
@@ -95,7 +108,7 @@ def test_second_derivatives_matter_and_can_be_left_out():
 @pytest.mark.parametrize("options", [{}, {"name": "pes"}], ids=["truncated_backpropagation", "pes"])
 def test_compiled_equals_eager_graph(options):
     problem = Quadratic(4)
-    optimizer, weights, _ = setting(problem)
+    optimizer, weights, _ = setting(problem, hidden=(3, 3, 2))
     results = []
     for xla in (True, False):
         estimate = estimator(problem, optimizer, xla=xla, **options)
@@ -149,7 +162,7 @@ def test_an_instance_that_diverges_is_counted_and_leaves_the_gradient_finite():
 
 def test_outside_xla_the_bits_do_not_depend_on_how_threads_run():
     problem = Rosenbrock()
-    optimizer, weights, _ = setting(problem)
+    optimizer, weights, _ = setting(problem, hidden=(3, 3, 2))
     estimate = estimator(problem, optimizer)
     particles = estimate.start(weights, 0, 4)
     gradients = {estimate(weights, particles, tf.constant(STEPS), 0).gradient.numpy().tobytes() for _ in range(150)}

@@ -17,11 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
 from l2o_cli.meta import report, report_plots
-from l2o_cli.meta.report import check_place, page
-from l2o_cli.meta.report_html import TITLE, duration, number, short_titles
+from l2o_cli.meta.report import page
 from l2o_cli.meta.report_validation import validation
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.run_tables import read_run, read_table, summary
+from l2o_cli.reporting.html import TITLE, check_place, duration, number, short_titles
+from l2o_cli.reporting.svg import FIRST, INK, SECOND
 from l2o_cli.spec import MetaTraining
 from problems.adam_table import adam_row
 
@@ -148,11 +149,11 @@ def painted(element, colour="black"):
 
 
 def test_text_and_axes_follow_the_colours_of_the_page(text):
-    assert report_plots.INK not in text
+    assert INK not in text
     labels = [label for picture in pictures(text) for label in painted(picture)]
     assert len(labels) > 100 and {colour for colour, _ in labels} == {"currentColor"}
     colours = set(re.findall(r"#[0-9a-f]{6}", "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))))
-    assert colours == {report_plots.FIRST, report_plots.SECOND}
+    assert colours == {FIRST, SECOND}
 
 
 def test_the_numbers(folder):

@@ -118,7 +118,8 @@ def test_a_run_goes_back_and_a_resumed_one_does_the_same(tmp_path):
 
 
 def test_when_time_is_up_the_weights_so_far_are_written(tmp_path):
-    spec = MetaTraining.model_validate(SPEC | {"meta_steps": 3, "validation": SPEC["validation"] | {"every": 2}})
+    changes = {"meta_steps": 3, "optimizer": {"name": "learned_rate"}, "validation": SPEC["validation"] | {"every": 2}}
+    spec = MetaTraining.model_validate(SPEC | changes)
     trainer = Trainer.open(spec, tmp_path / "run", xla=False)
     trainer.run(lambda progress: None, until=time.monotonic())
     card = load_artifact(tmp_path / "run" / "artifact")

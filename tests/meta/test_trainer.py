@@ -32,10 +32,16 @@ TINY = {
     "validation": {"problems": [{"name": "quadratic", "options": {"dimension": 4}}], "every": 3, "steps": 10, "instances": 2},
     "checkpoint_every": 3,
 }
+# For what does not depend on the optimizer: building the graphs of hrnn and its gradient takes most of the time.
+LIGHT = {"optimizer": {"name": "learned_rate"}, "problems": TINY["problems"][:1], "families_per_step": 1}
 
 
 def spec(**changes):
     return MetaTraining.model_validate(TINY | changes)
+
+
+def light(**changes):
+    return spec(**LIGHT | changes)
 
 
 def train(out, stop_after=None, **options):
@@ -49,6 +55,11 @@ def train(out, stop_after=None, **options):
 def _whole(tmp_path_factory):
     """A run that nobody disturbed."""
     return train(tmp_path_factory.mktemp("whole") / "run", spec=spec())
+
+
+@pytest.fixture(scope="module", name="light_whole")
+def _light_whole(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("light") / "run", spec=light())
 
 
 def final_state(trainer):
@@ -84,10 +95,16 @@ def test_a_run_writes_everything(whole):
         np.testing.assert_array_equal(loaded.weights[name], value)
 
 
-def test_same_seed_same_bits_and_other_seed_other_bits(tmp_path, whole):
+def test_same_seed_same_bits(tmp_path, whole):
     assert_same(final_state(whole), final_state(train(tmp_path / "same", spec=spec())))
-    other = final_state(train(tmp_path / "other", spec=spec(seed=1)))
-    assert not np.array_equal(final_state(whole)["weights/readout"], other["weights/readout"])
+
+
+def test_other_seed_other_bits(tmp_path, light_whole):
+    first, other = final_state(light_whole), final_state(train(tmp_path / "other", spec=light(seed=1)))
+    assert first.keys() == other.keys()
+    for name in first:
+        if name.startswith("weights/"):
+            assert not np.array_equal(first[name], other[name]), name
 
 
 @pytest.mark.parametrize("stop_after", [pytest.param(1, marks=pytest.mark.slow), 5])
@@ -106,7 +123,12 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, whole, stop_after):
 
 
 EVERYTHING = {
-    "pes": {"objective": {"scale": "ratio", "on": "fresh"}, "phase": "aligned"},
+    "pes": {
+        "problems": TINY["problems"][1:],
+        "families_per_step": 1,
+        "objective": {"scale": "ratio", "on": "fresh"},
+        "phase": "aligned",
+    },
     "full_es": {"horizon": {"distribution": "uniform", "minimum": 3, "maximum": 6}, "families_per_step": 1},
     "combined": {"meta_optimizer": {"name": "keras.Lion", "clip_running_rms": 2.0}},
     "reparameterization": {
@@ -138,25 +160,24 @@ def test_every_estimator_goes_on_bit_for_bit(tmp_path, name):
 
 def test_rows_after_the_checkpoint_are_cut_and_half_rows_dropped(tmp_path):
     with pytest.raises(Interrupted):
-        train(tmp_path / "run", 3, spec=spec())
+        train(tmp_path / "run", 3, spec=light())
     with (tmp_path / "run" / "metrics.csv").open("a") as file:
         file.write("4,quadratic,3,0.1,0.1,0,0,0,0.1,0.1,12,0.1\n5,quadra")
     train(tmp_path / "run", spec=None, resume=True)
-    steps = [int(row["meta_step"]) for row in read(tmp_path / "run" / "metrics.csv")]
-    assert steps == [step for step in range(1, 9) for _ in range(2)]
+    assert [int(row["meta_step"]) for row in read(tmp_path / "run" / "metrics.csv")] == list(range(1, 9))
 
 
-def test_a_damaged_last_checkpoint_is_passed_over(tmp_path, whole):
+def test_a_damaged_last_checkpoint_is_passed_over(tmp_path, light_whole):
     with pytest.raises(Interrupted):
-        train(tmp_path / "run", 6, spec=spec())
+        train(tmp_path / "run", 6, spec=light())
     folder = tmp_path / "run" / "checkpoints"
     next(folder.glob("ckpt-6/*.data*")).write_bytes(b"")
-    assert_same(final_state(whole), final_state(train(tmp_path / "run", spec=None, resume=True)))
+    assert_same(final_state(light_whole), final_state(train(tmp_path / "run", spec=None, resume=True)))
 
 
 def test_no_readable_checkpoint_is_a_failure(tmp_path):
     with pytest.raises(Interrupted):
-        train(tmp_path / "run", 6, spec=spec())
+        train(tmp_path / "run", 6, spec=light())
     for path in (tmp_path / "run" / "checkpoints").glob("ckpt-*/*.data*"):
         path.write_bytes(b"")
     with pytest.raises(Failure, match=r"ckpt-6.*can be read"):
@@ -174,10 +195,10 @@ def test_a_directory_in_use_is_left_alone(tmp_path):
 
 
 def test_another_spec_is_not_resumed_but_more_meta_steps_are(tmp_path):
-    train(tmp_path / "run", spec=spec(meta_steps=2))
+    train(tmp_path / "run", spec=light(meta_steps=2))
     with pytest.raises(BadInput, match="instances differs"):
-        Trainer.open(spec(instances=5), tmp_path / "run", resume=True)
-    longer = train(tmp_path / "run", spec=spec(meta_steps=4), resume=True)
+        Trainer.open(light(instances=5), tmp_path / "run", resume=True)
+    longer = train(tmp_path / "run", spec=light(meta_steps=4), resume=True)
     assert longer.meta_step == 4
 
 
@@ -208,7 +229,9 @@ def test_meta_training_learns_and_keeps_the_best(tmp_path):
 
 
 def start_process(tmp_path, out):
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(TINY | {"meta_steps": 12, "checkpoint_every": 2}))
+    optimizer = {"name": "hrnn", "options": {"hidden": [2], "initial_rate": [0.01, 0.1]}}
+    changes = LIGHT | {"optimizer": optimizer, "meta_steps": 80, "checkpoint_every": 20}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(TINY | changes | {"validation": TINY["validation"] | {"every": 20}}))
     command = [sys.executable, "-m", "l2o_cli", "meta-train", "spec.yaml", "--out", out, "--no-xla"]
     return subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()}
@@ -219,13 +242,13 @@ def wait_for_rows(path, count):
     deadline = time.monotonic() + 120
     while not path.exists() or path.read_text().count("\n") < count:
         assert time.monotonic() < deadline, f"{path} does not grow"
-        time.sleep(0.02)
+        time.sleep(0.005)
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, l2o):
-    """SIGINT against a run that nobody disturbed: the real command."""
+    """SIGINT of a process against a run that nobody disturbed."""
     interrupted = start_process(tmp_path, "run")
-    wait_for_rows(tmp_path / "run" / "metrics.csv", 8)
+    wait_for_rows(tmp_path / "run" / "metrics.csv", 4)
     interrupted.send_signal(signal.SIGINT)
     assert "--resume" in interrupted.communicate()[1]
     assert interrupted.returncode == 130

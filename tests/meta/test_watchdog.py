@@ -166,7 +166,7 @@ def test_older_tables_lack_columns(rows):
 
 SMALL = {
     "meta_steps": 6,
-    "optimizer": {"name": "hrnn", "options": {"hidden": [3, 2]}},
+    "optimizer": {"name": "learned_rate"},
     "problems": [{"name": "quadratic", "options": {"dimension": 3}}],
     "families_per_step": 1,
     "instances": 2,

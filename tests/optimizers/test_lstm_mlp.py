@@ -232,6 +232,7 @@ def test_compiled_equals_eager():
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), eager, compiled)
 
 
+@pytest.mark.slow
 def test_meta_training_makes_it_better():
     settings = {"dimension": 4, "steps": 20, "meta_steps": 60, "learning_rate": 1e-2, "xla": False, "instances": 8}
     options = {"hidden": (8,), "units": 4, "values": 3, "decays": (0.9,), "step_multiplier": 0.1}

@@ -79,8 +79,8 @@ def test_update_equals_keras(pair):
 
 def test_compiled_equals_eager(pair):
     ours, _ = pair
-    eager, eager_state = follow(ours, ours.update, ours.init_weights(0), steps=20)
-    compiled, compiled_state = follow(ours, compiled_update(ours), ours.init_weights(0), steps=20)
+    eager, eager_state = follow(ours, ours.update, ours.init_weights(0), steps=8)
+    compiled, compiled_state = follow(ours, compiled_update(ours), ours.init_weights(0), steps=8)
     np.testing.assert_allclose(compiled, eager, rtol=1e-4, atol=1e-5)
     for name, leaf in compiled_state.items():
         np.testing.assert_allclose(leaf, eager_state[name], rtol=1e-4, atol=1e-5)
@@ -90,9 +90,9 @@ def test_own_hyperparameters_equal_each_instance_alone(pair):
     ours, _ = pair
     weights = ours.init_weights(0)
     own = {name: np.float32([value, 0.7 * value]) for name, value in weights.items()}
-    together, _ = follow(ours, ours.update, own, steps=20)
+    together, _ = follow(ours, ours.update, own, steps=8)
     for instance in range(INSTANCES):
-        alone, _ = follow(ours, ours.update, {name: value[instance] for name, value in own.items()}, steps=20)
+        alone, _ = follow(ours, ours.update, {name: value[instance] for name, value in own.items()}, steps=8)
         np.testing.assert_allclose(together[instance], alone[instance], rtol=1e-4, atol=1e-5)
 
 

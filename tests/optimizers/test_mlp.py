@@ -138,6 +138,7 @@ def test_impossible_options_are_refused(options):
         Mlp(**options)
 
 
+@pytest.mark.slow
 def test_meta_training_improves_its_start():
     options = {"step_multiplier": 0.1, "normalize_step": True}
     ratio = meta_trained_ratio("mlp", options, dimension=2, steps=20, meta_steps=60, learning_rate=0.03, xla=False)

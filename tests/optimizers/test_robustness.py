@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_cli.benchmark import tensors
+from l2o_cli.benchmark.inner_loop import tensors
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.rollout import RUNNING, Rollout

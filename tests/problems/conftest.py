@@ -74,9 +74,9 @@ def check_gradient():
 
 @pytest.fixture(scope="session")
 def check_meta_gradient():
-    """`check_meta_gradient(problem, steps)`: backpropagated to Adam's learning rate under XLA, against differences."""
+    """`check_meta_gradient(problem, steps, xla)`: backpropagated to Adam's learning rate, against differences."""
 
-    def check(problem, steps):
+    def check(problem, steps, xla=True):
         optimizer = Adam(learning_rate=0.01)
         weights = {key: tf.constant(value) for key, value in optimizer.init_weights(0).items()}
         carry = start(problem, optimizer, weights, 2, 2)
@@ -84,7 +84,7 @@ def check_meta_gradient():
         def value(losses, after):
             return tf.reduce_mean(tf.math.log(losses[:, 0] + 1e-6), axis=0)
 
-        @tf.function(jit_compile=True, autograph=False)
+        @tf.function(jit_compile=xla or None, autograph=False)
         def meta(rate):
             now = {**weights, "learning_rate": rate}
             result = backpropagation(Stepping(problem, optimizer), now, carry, steps, steps, value)

@@ -66,12 +66,26 @@ CASES = {
     "normalized": TRANSFORMS["normalized_gradients"](NOISE(PROBLEMS["quadratic"](dimension=4)), per="tensor"),
     "delayed": TRANSFORMS["delayed_gradients"](TRANSFORMS["delayed_gradients"](NOISE(PROBLEMS["norm"](dimension=4))), delay=3),
     "smaller": TRANSFORMS["smaller_batches"](PROBLEMS["random_mlp"](samples=50, batch_size=10), batch_size=4),
+    "scaled_inputs": TRANSFORMS["scaled_inputs"](PROBLEMS["random_mlp"](samples=50, batch_size=10), factor=3.0),
     "logarithm": TRANSFORMS["loss_transform"](PROBLEMS["sum_of_quadratics"](dimension=5, samples=40, batch_size=10)),
     "sum": PROBLEMS["sum"]((PROBLEMS["ackley"](), NOISE(PROBLEMS["quadratic"](dimension=3)), PROBLEMS["random_mlp"](samples=50))),
 }
 
 
-@pytest.fixture(params=CASES, name="problem")
+# Other options of a family, whose code is that of another case.
+VARIANTS = {
+    "norm_3",
+    "random_mlp_3",
+    "softmax_regression",
+    "digits_mlp",
+    "mnist_mlp",
+    "image_autoencoder_entropy",
+}
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in CASES], name="problem"
+)
 def _problem(request):
     return CASES[request.param]
 

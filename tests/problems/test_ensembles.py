@@ -73,10 +73,16 @@ def test_families_of_one_shape_share_a_compilation():
     assert len({problem.structure for problem in alike(problems)}) == 69
 
 
-@pytest.mark.parametrize("name", [TRAINING, RELEASED, "wichrowska2017-validation"])
+STARTED = (TRAINING, RELEASED, "wichrowska2017-validation")
+
+
+@pytest.mark.parametrize("name", STARTED)
 def test_every_family_starts_finite_and_not_below_its_bound(name):
+    before = {family.make() for earlier in STARTED[: STARTED.index(name)] for family in FAMILIES[earlier]}
     for family in FAMILIES[name]:
         problem = family.make()
+        if problem in before:
+            continue
         instances = 1 if family.instances else 3
         task = problem.sample(as_seed(1), instances)
         params, batch = problem.initial_params(fold(as_seed(1), 1), task), problem.batch(fold(as_seed(1), 2), task, "train")

@@ -16,6 +16,7 @@ from l2o_cli.rollout import _BATCH, Rollout, layout_of, start
 from l2o_cli.spec import Estimator, Objective
 from problems.keras_model import KerasProblem
 from problems.random import as_seed, fold
+from problems.transforms import ScaledInputs
 
 N, B = 40, 8
 RNG = np.random.default_rng(0)
@@ -215,8 +216,11 @@ def backpropagated(problem, optimizer, xla):
 @pytest.mark.parametrize(
     "name",
     [
-        *("mlp", "embedded", "regularized", "normalized", "convolutional"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("noisy", "recurrent", "attentive")),
+        *("mlp", "embedded", "convolutional"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("normalized", "regularized", "noisy", "recurrent", "attentive")
+        ),
     ],
 )
 def test_meta_gradient_is_that_of_differences(name):
@@ -388,3 +392,13 @@ def test_wrong_arguments_are_named_in_one_line(arguments, words):
         KerasProblem(**{"model": mlp, "loss": ENTROPY, "train": (NUMBERS, LABELS), **arguments})
     message = str(caught.value)
     assert all(word in message for word in words) and "\n" not in message, message
+
+
+def test_inputs_that_are_numbers_can_be_scaled():
+    assert [make(case).input_leaves for case in ("mlp", "embedded")] == [("inputs",), ()]
+    inner = make("two_inputs")
+    problem = ScaledInputs(inner, factor=3.0)
+    task = problem.sample(as_seed(1), 2)
+    batch, plain = problem.batch(as_seed(2), task, "train"), inner.batch(as_seed(2), problem.inner_task(task), "train")
+    for name in plain:
+        np.testing.assert_array_equal(batch[name], plain[name] * (3 if name in ("inputs/0", "inputs/1") else 1))

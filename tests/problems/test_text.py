@@ -226,7 +226,7 @@ def test_the_whole_split_gives_each_instance_the_loss_and_gradient_of_its_own(ca
             loss = problem.loss(params, task, batch)
         return loss, tape.gradient(loss, params)
 
-    for one, two in zip(*(tf.nest.flatten(tf.function(values)(batch)) for batch in (shared, own)), strict=True):
+    for one, two in zip(*(tf.nest.flatten(values(batch)) for batch in (shared, own)), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-6)
 
 
@@ -257,7 +257,10 @@ LEARNERS = {
 }
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+# The cells differ in their losses and gradients alone, which are compared with numpy above.
+@pytest.mark.parametrize(
+    "name", ["gru", "transformer", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lstm", "vanilla"))]
+)
 def test_adam_learns_more_than_how_frequent_characters_are(name):
     problem, optimizer = LEARNERS[name], Adam(learning_rate=0.01)
     frequency = np.bincount(load_text("topics").split("train"), minlength=103) / 335864

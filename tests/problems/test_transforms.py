@@ -22,6 +22,7 @@ from problems.transforms import (
     RandomSubspace,
     ReducedPrecision,
     Rescale,
+    ScaledInputs,
     SmallerBatches,
     SparseGradients,
     SumOfProblems,
@@ -279,6 +280,28 @@ def test_smaller_batches_are_the_first_rows_and_held_out_data_stay_whole():
             np.testing.assert_array_equal(batch[name], whole[name][:, :3] if split == "train" else whole[name])
 
 
+def test_scaled_inputs_are_scaled_in_every_split_and_nothing_else_is():
+    inner = SumOfProblems((Quadratic(3), Rescale(MLP)))
+    problem = ScaledInputs(inner, factor=10.0)
+    task = problem.sample(as_seed(1), 2)
+    for split in ("train", "validation", "test"):
+        batch, plain = problem.batch(as_seed(2), task, split), inner.batch(as_seed(2), problem.inner_task(task), split)
+        np.testing.assert_array_equal(batch.pop("1/inputs"), 10 * plain.pop("1/inputs").numpy())
+        tf.nest.map_structure(np.testing.assert_array_equal, batch, plain)
+
+
+def test_scaling_inputs_is_scaling_the_first_kernel():
+    """The loss against a network of the plain inputs whose first kernel is `factor` times as large."""
+    for inner in (MLP, make_problem("digits_mlp", {"hidden": (4,), "batch_size": 6})):
+        problem = ScaledInputs(inner, factor=0.1)
+        task = problem.sample(as_seed(1), 2)
+        params, plain = problem.initial_params(as_seed(2), task), problem.inner_task(task)
+        other = {**params, "kernel0": params["kernel0"] * 0.1}
+        for split in ("train", "validation"):
+            expected = inner.loss(other, plain, inner.batch(as_seed(3), plain, split))
+            np.testing.assert_allclose(problem.loss(params, task, problem.batch(as_seed(3), task, split)), expected, rtol=1e-5)
+
+
 def test_a_random_subspace_goes_through_the_start_along_unit_directions():
     problem = RandomSubspace(MLP, dimension=3)
     task = problem.sample(as_seed(1), 2)
@@ -402,6 +425,9 @@ def test_a_nested_task_is_flat_and_goes_through_a_carry():
         (lambda: RandomSubspace(MLP, dimension=0), ValueError, "dimension"),
         (lambda: SmallerBatches(MLP, batch_size=9), ValueError, "batch_size"),
         (lambda: SmallerBatches(Quadratic(3), batch_size=2), ValueError, "batch_size"),
+        (lambda: ScaledInputs(MLP, factor=0.0), ValueError, "factor"),
+        (lambda: ScaledInputs(Rescale(Quadratic(3)), factor=2.0), ValueError, "no inputs"),
+        (lambda: ScaledInputs(make_problem("digits_autoencoder")), ValueError, "no inputs"),
         (lambda: LossTransform(MLP, function="exp"), ValueError, "function"),
         (lambda: LossTransform(MLP, epsilon=0.0), ValueError, "epsilon"),
         (lambda: SumOfProblems(()), ValueError, "problems"),

@@ -6,9 +6,32 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
+from string import Template
 from typing import Any
 
+from l2o_cli.errors import BadInput
+
 TITLE = 44  # characters of a problem's title
+TEMPLATE = Path(__file__).with_name("template.html")
+MARK = b'<meta name="generator" content="l2o report">'
+
+
+def check_place(path: Path) -> None:
+    """BadInput if something is at `path` that is not a report."""
+    if path.is_dir() or (path.exists() and MARK not in path.read_bytes()[:1000]):
+        raise BadInput(f"--out {path}: exists already and is not a report; choose another path")
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A whole page of elements."""
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), body="\n".join(parts))
+
+
+def numbers(shown: Iterable[tuple[str, Any]]) -> str:
+    """The numbers that matter most, each under its name."""
+    entries = "".join(f"<div>{tag('dt', name)}{tag('dd', value)}</div>" for name, value in shown)
+    return f'<dl class="numbers">{entries}</dl>'
 
 
 def tag(name: str, text: Any, **attributes: str) -> str:
@@ -36,15 +59,16 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def figure(caption: str, svg: str, remark: str = "", full: str = "") -> str:
-    """A picture under its caption; `full` is shown where the mouse rests on it."""
+def figure(caption: str, svg: str, remark: str = "", full: str = "", first: bool = False) -> str:
+    """A picture under its caption; `full` is shown where the mouse rests on it. In `pairs`, the `first` begins a row."""
     extra = f" <span>{escape(remark)}</span>" if remark else ""
-    return f'<figure><figcaption title="{escape(full or caption)}">{escape(caption)}{extra}</figcaption>{svg}</figure>'
+    start = '<figure class="first">' if first else "<figure>"
+    return f'{start}<figcaption title="{escape(full or caption)}">{escape(caption)}{extra}</figcaption>{svg}</figure>'
 
 
-def grid(figures: Iterable[str]) -> str:
-    """Pictures beside each other as far as the page is wide."""
-    return f'<div class="plots">{"".join(figures)}</div>'
+def grid(figures: Iterable[str], kind: str = "plots") -> str:
+    """Pictures beside each other as far as the page is wide; of the kind `plots pairs` two at most."""
+    return f'<div class="{kind}">{"".join(figures)}</div>'
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "figures") -> str:

@@ -1,0 +1,95 @@
+"""How numbers and rows of scores are written, wherever they are shown: `l2o score`, `l2o compare`, the report."""
+
+from __future__ import annotations
+
+import math
+
+from l2o_cli.evaluation.run_scores import RunScore
+from l2o_cli.evaluation.scored import OptimizerScore, ProblemScore, Scoring
+from l2o_cli.evaluation.statistics import Estimate
+from l2o_cli.evaluation.verdict import label
+
+OPTIMIZER_HEADINGS = (
+    "optimizer",
+    "best on",
+    "normalized loss",
+    "at equal time",
+    "speed-up in steps",
+    "in seconds",
+    "profile in steps",
+    "in seconds",
+    "diverged",
+)
+PROBLEM_HEADINGS = (
+    "problem",
+    "optimizer",
+    "final train loss",
+    "at equal time",
+    "validation loss",
+    "speed-up in steps",
+    "in seconds",
+    "steps to target",
+    "seconds to target",
+)
+
+
+def number(value: float | None) -> str:
+    """With 4 significant digits; a number of steps or seconds that is infinite is never reached."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if math.isfinite(value) else "never"
+
+
+def loss(value: float | None) -> str:
+    return "diverged" if value == math.inf else number(value)
+
+
+def estimate(value: Estimate | None, at_least: bool = False) -> str:
+    return "-" if value is None else ("at least " if at_least else "") + str(value)
+
+
+def share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def optimizer_cells(scoring: Scoring, score: OptimizerScore) -> tuple[str, ...]:
+    """In the order of OPTIMIZER_HEADINGS."""
+    return (
+        label(scoring, score.optimizer),
+        str(score.best_on),
+        *(estimate(score.pooled[name], score.pooled_at_least[name]) for name in score.pooled),
+        share(score.profile_steps),
+        share(score.profile_seconds),
+        f"{score.diverged}/{score.runs}",
+    )
+
+
+def problem_cells(scoring: Scoring, score: ProblemScore) -> tuple[str, ...]:
+    """In the order of PROBLEM_HEADINGS; a star after the optimizer that is best."""
+    medians = score.medians
+    losses = ("final_train_loss", "equal_time_train_loss", "final_validation_loss")
+    others = ("speedup_steps", "speedup_seconds", "steps_to_target", "seconds_to_target")
+    return (
+        score.problem,
+        score.optimizer + (" *" if score.best else ""),
+        *(loss(medians[name]) for name in losses),
+        *(number(medians[name]) for name in others),
+    )
+
+
+def describe_divergence(run: RunScore) -> str:
+    return f"{run.optimizer} on {run.problem}, seed {run.seed}, after step {run.last_finite_step}"
+
+
+def describe_left_out(scoring: Scoring) -> list[str]:
+    """What could not be scored everywhere, a line each."""
+    lines = [f"{name} leaves out: {', '.join(problems)}" for name, problems in scoring.left_out.items()]
+    if scoring.reference is None:
+        lines.append("no tuned Adam among the optimizers: no speed-up, no target; --reference names another one")
+    return lines
+
+
+def notes(scoring: Scoring) -> list[str]:
+    """What is to be known of the tables."""
+    diverged = [f"diverged, and counted as the worst: {describe_divergence(run)}" for run in scoring.diverged]
+    return [f"* best by the median of {scoring.measure}", *diverged, *describe_left_out(scoring)]

@@ -1,0 +1,1 @@
+"""What the pages of reports are made of: HTML, pictures as SVG, the template."""

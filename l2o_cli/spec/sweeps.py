@@ -1,0 +1,134 @@
+"""Sweeps in the spec of a comparison: one quantity at several values, everything else as in the comparison."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BeforeValidator, Field, PositiveInt
+
+from l2o_cli.errors import BadInput
+from l2o_cli.spec.model import Model, TransformSpec
+from l2o_cli.spec.names import Misplaced
+from l2o_cli.spec.problems import ProblemSpec, parse_problems
+from l2o_cli.spec.text import part_text
+from problems.from_file import is_file_name, located
+
+Over = Literal[
+    "learning_rate",
+    "width",
+    "depth",
+    "batch_size",
+    "input_scale",
+    "option",
+    "horizon",
+    "step_time",
+    "training_problems",
+]
+
+# {over: the values where none are given}
+VALUES: dict[str, tuple[Any, ...]] = {
+    "learning_rate": (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+    "width": (8, 32, 128),
+    "depth": (1, 2, 4),
+    "batch_size": (8, 32, 128),
+    "input_scale": (0.01, 0.1, 1.0, 10.0, 100.0),
+    "horizon": (1, 2, 10),
+    "step_time": (1, 8, 64, 256),
+}
+WHOLE = ("width", "depth", "batch_size", "step_time")
+ANY = ("option", "training_problems")  # values of any kind, and none of their own
+
+
+def _one_problem(entry: Any, info: pydantic.ValidationInfo) -> Any:
+    """The family of a text as on the command line; a relative file is relative to the folder of the spec."""
+    folder = (info.context or {}).get("folder", Path())
+    if isinstance(entry, str):
+        try:
+            families = parse_problems(entry, folder)
+        except BadInput as error:
+            raise ValueError(str(error)) from None
+        if len(families) > 1:
+            raise ValueError(f"{entry!r} is an ensemble; a sweep is on one problem")
+        return families[0]
+    if isinstance(entry, dict) and is_file_name(str(entry.get("name"))):
+        return {"label": entry["name"], **entry, "name": located(entry["name"], folder)}
+    return entry
+
+
+class SweepSpec(Model):
+    """A sweep: everything runs at each of several values of one quantity, tuned and scored as in the comparison."""
+
+    over: Over = Field(
+        description="what is varied. learning_rate: the initial one, untuned; width, depth, batch_size: options of the problem; "
+        "input_scale: the inputs are multiplied by it; option: any option of the problem; horizon: multiples of the steps; "
+        "step_time: the batch size, and what is measured are milliseconds of a step; training_problems: the checkpoints named, "
+        "by the number of problems that each was meta-trained on"
+    )
+    problem: Annotated[ProblemSpec, BeforeValidator(_one_problem)] = Field(description="one problem, as on the command line")
+    values: tuple[Any, ...] = Field((), description="what it is set to in turn; defaults for all but option")
+    option: str | None = Field(None, description="only for option: the name of the problem's option")
+    checkpoints: tuple[str, ...] = Field((), description="only for training_problems: names of checkpoints or folders of runs")
+    name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_.,=+-]+$", description="its name in the results; default: made from over and problem"
+    )
+    optimizers: tuple[str, ...] | None = Field(
+        None, description="optimizers that run as they are; default: those of the comparison"
+    )
+    baselines: tuple[str, ...] | None = Field(
+        None, description="hand-designed optimizers, OPTIMIZER or OPTIMIZER:TIER; default: those of the comparison"
+    )
+    steps: PositiveInt | None = Field(None, description="steps of a run; default: those of the comparison")
+    seeds: PositiveInt | None = Field(None, description="runs that are reported; default: as many as in the comparison")
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> SweepSpec:
+        for field, kind in (("option", "option"), ("checkpoints", "training_problems")):
+            if bool(getattr(self, field)) != (self.over == kind):
+                raise Misplaced(field, f"only for over: {kind}" if self.over != kind else "missing")
+        if self.over == "training_problems":
+            if self.values:
+                raise Misplaced("values", "the number of training problems is read from the cards of the checkpoints")
+        elif self.over == "option" and not self.values:
+            raise Misplaced("values", "missing")
+        for index, value in enumerate(self.values):
+            self._check(index, value)
+        return self
+
+    def _check(self, index: int, value: Any) -> None:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+        if self.over in WHOLE and not (number and isinstance(value, int)):
+            raise Misplaced(f"values.{index}", f"expected a whole number above 0, found {value!r}")
+        if self.over not in ANY and not number:
+            raise Misplaced(f"values.{index}", f"expected a number above 0, found {value!r}")
+        if value in self.values[:index]:
+            raise Misplaced(f"values.{index}", f"{value!r} is there twice")
+
+    @property
+    def points(self) -> tuple[Any, ...]:
+        """The values, or where none are given the defaults; none for training_problems."""
+        return self.values or VALUES.get(self.over, ())
+
+    @property
+    def title(self) -> str:
+        """Its name in the results and their file names."""
+        of, problem = self.option or self.over, self.problem.name.rpartition("/")[2]
+        return self.name or re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", f"{of}-{problem}")
+
+    def problem_with(self, options: dict[str, Any]) -> ProblemSpec:
+        """The problem with these options replaced, under a title of its own."""
+        changed = {**self.problem.options, **options}
+        return self._titled(f"with {part_text('', options).strip('()')}", options=changed)
+
+    def problem_within(self, transform: TransformSpec) -> ProblemSpec:
+        """The problem inside a transformation, under a title of its own."""
+        text = part_text(transform.name, transform.options)
+        return self._titled(f"within {text}", transforms=(*self.problem.transforms, transform))
+
+    def _titled(self, change: str, **update: Any) -> ProblemSpec:
+        # Results name a file as it was written.
+        label = f"{self.problem.title} {change}" if is_file_name(self.problem.name) else None
+        return self.problem.model_copy(update={**update, "label": label})

@@ -1,0 +1,143 @@
+"""`l2o bench --sweep`: the Keras runs are of the same network on the same data, and as many of the same length."""
+
+import math
+import os
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from l2o_cli import runtime
+from l2o_cli.benchmark import sweep
+from l2o_cli.benchmark.keras_fit import FitOptions, KerasFit, minibatches
+from l2o_cli.commands.bench import bench
+from l2o_cli.errors import BadInput
+from problems.convolutions import ImageConv
+from problems.images import ImageMlp
+from problems.random import as_seed
+
+PLAIN = FitOptions(jit_compile=False, steps_per_execution=2, gathered=True)
+MLP = ImageMlp(data="digits", hidden=(9, 7), activation="leaky_relu", batch_size=16)
+CONV = ImageConv(data="digits", channels=(3, 8), kernels=(3, 5), strides=(2, 1), activation="tanh", batch_size=16)
+
+
+@pytest.mark.parametrize("problem", [MLP, CONV], ids=["mlp", "conv"])
+def test_the_model_is_the_network_of_the_problem(problem):
+    task = problem.sample(as_seed(0), 1)
+    params = problem.initial_params(as_seed(1), task)
+    fit = KerasFit(problem, PLAIN)
+    for variable, (name, value) in zip(fit.model.trainable_variables, params.items(), strict=True):
+        variable.assign(value[0] + (0.1 if len(problem.param_shapes[name]) == 1 else 0.0))  # biases that have a say
+    params = {name: value + (0.1 if len(problem.param_shapes[name]) == 1 else 0.0) for name, value in params.items()}
+    expected = problem.loss(params, task, problem.batch(as_seed(2), task, "validation"))
+    np.testing.assert_allclose(fit.held_out_loss(), expected[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("problem", [MLP, CONV], ids=["mlp", "conv"])
+def test_initial_weights_are_drawn_as_those_of_the_problem(problem):
+    params = problem.initial_params(as_seed(1), problem.sample(as_seed(0), 200))
+    fit = KerasFit(problem, PLAIN)
+    for variable, value in zip(fit.model.trainable_variables, params.values(), strict=True):
+        variables = np.concatenate([np.ravel(fit._initial(variable.shape, seed)) for seed in range(200)])
+        np.testing.assert_allclose(np.std(variables), np.std(value), rtol=0.1)
+
+
+def test_each_run_begins_anew_and_makes_its_steps():
+    fit = KerasFit(MLP, PLAIN)
+    weights = {}
+    for rate, seed in ((0.01, 0), (0.0, 0), (0.0, 1)):
+        fit.fit(rate, seed, 6)
+        assert int(fit.model.optimizer.iterations) == 6
+        assert float(fit.model.optimizer.learning_rate) == pytest.approx(rate)
+        weights[rate, seed] = fit.model.trainable_variables[0].numpy()
+    np.testing.assert_array_equal(weights[0.0, 0], fit._initial(weights[0.0, 0].shape, 0))  # at rate 0 nothing moves
+    assert (weights[0.01, 0] != weights[0.0, 0]).mean() > 0.5
+    assert (weights[0.0, 1] != weights[0.0, 0]).all()
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_minibatches_have_each_example_once_in_an_epoch(gathered):
+    numbers = np.arange(12, dtype=np.int32)
+    batches = list(minibatches(numbers[:, None].astype(np.float32), numbers, 4, gathered).take(6))
+    for inputs, labels in batches:
+        np.testing.assert_array_equal(inputs[:, 0], labels)
+    epochs = np.concatenate([labels for _, labels in batches]).reshape(2, 12)
+    np.testing.assert_array_equal(np.sort(epochs, axis=1), [numbers, numbers])
+
+
+def test_a_sweep_of_both_gets_similar_losses(monkeypatch):
+    monkeypatch.setattr(sweep, "_time_ways", lambda problem, steps, tell: {PLAIN: (1.0, 0.1)})
+    lines = []
+    (row,) = sweep.measure_sweeps(lines.append, ["digits_mlp"], steps=150, rates=3, seeds=2)
+    assert row["ratio"] == row["seconds"] / row["keras_seconds"] and 0 < row["loop_seconds"] < row["seconds"]
+    assert [entry["learning_rate"] for entry in row["losses"]] == pytest.approx([10**-3.5, 1e-3, 10**-2.5], rel=1e-6)
+    for entry in row["losses"]:
+        assert abs(math.log(entry["loss"] / entry["keras_loss"])) < 0.4
+        assert entry["loss"] < 2.3
+    assert row["losses"][2]["loss"] < 0.6 * row["losses"][0]["loss"]
+    assert any("0 of 6 runs" in line for line in lines)
+
+
+class _Fake:
+    """Stands for `KerasFit`: one way is fast, and each run has its number for a loss."""
+
+    made: list = []
+
+    def __init__(self, problem, options):
+        self.pause = 0.001 if options == PLAIN else 0.02
+
+    def fit(self, rate, seed, steps):
+        self.made.append((rate, seed, steps))
+        time.sleep(self.pause)
+
+    def held_out_loss(self):
+        return float(len(self.made))
+
+
+def test_the_fastest_way_is_found_among_all(monkeypatch):
+    monkeypatch.setattr(sweep, "KerasFit", _Fake)
+    ways = sweep._time_ways(MLP, 2, lambda line: None)
+    assert len(ways) == 8 and {way.jit_compile for way in ways} == {False, True}
+    assert min(ways, key=lambda way: ways[way][1]) == PLAIN
+
+
+def test_the_others_keep_up_with_the_share_that_is_made(monkeypatch):
+    monkeypatch.setattr(sweep, "KerasFit", _Fake)
+    monkeypatch.setattr(_Fake, "made", [])
+    jobs = [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
+    beside = sweep._Beside(MLP, PLAIN, jobs, 7, lambda line: None)
+    beside.catch_up(0.2)
+    assert beside.seconds == []
+    beside.catch_up(0.4)
+    assert beside.losses == [1.0, 2.0] and beside.inside >= sum(beside.seconds) > 0
+    beside.finish()
+    assert _Fake.made == [(rate, seed, 7) for rate, seed in jobs]
+
+
+def test_the_command_prints_both_and_the_ratio(monkeypatch):
+    way = {**PLAIN._asdict(), "first_call_seconds": 0.5, "step_milliseconds": 0.25}
+    row = {
+        **{"problem": "digits_mlp", "steps": 1000, "rates": 15, "seeds": 5, "ratio": 0.125, "seconds": 4.0},
+        **{"loop_seconds": 2.5, "keras_seconds": 32.0, "keras_first_run_seconds": 1.0, "keras_other_run_seconds": 0.4},
+        **{"keras_options": PLAIN._asdict(), "keras_ways": [way]},
+        **{"losses": [{"learning_rate": 0.01, "loss": 0.2, "keras_loss": None}]},
+    }
+    monkeypatch.setattr(sweep, "measure_sweeps", lambda tell: [row])
+    monkeypatch.setattr("l2o_cli.runtime.compile_anew", lambda: None)
+    result = CliRunner().invoke(bench, ["--sweep"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.output.endswith("    0.01                             0.2   diverged\n")
+    assert "l2o / Keras: 0.125; 75 runs of each" in result.output
+    assert "False        2                    gathered               0.50     0.250 *" in result.output
+    with pytest.raises(BadInput, match="exclude each other"):
+        CliRunner().invoke(bench, ["--sweep", "--estimators"], catch_exceptions=False)
+
+
+def test_compiling_anew_leaves_other_flags_alone(monkeypatch):
+    monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2")
+    runtime.compile_anew()
+    assert os.environ["TF_XLA_FLAGS"] == "--tf_xla_auto_jit=2"
+    monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory=/nowhere")
+    runtime.compile_anew()
+    assert "TF_XLA_FLAGS" not in os.environ
