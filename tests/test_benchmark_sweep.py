@@ -18,6 +18,7 @@ from problems.images import ImageMlp
 from problems.random import as_seed
 
 PLAIN = FitOptions(jit_compile=False, steps_per_execution=2, gathered=True)
+DEFAULT = PLAIN._replace(steps_per_execution=1)
 MLP = ImageMlp(data="digits", hidden=(9, 7), activation="leaky_relu", batch_size=16)
 CONV = ImageConv(data="digits", channels=(3, 8), kernels=(3, 5), strides=(2, 1), activation="tanh", batch_size=16)
 
@@ -67,16 +68,20 @@ def test_minibatches_have_each_example_once_in_an_epoch(gathered):
 
 
 def test_a_sweep_of_both_gets_similar_losses(monkeypatch):
-    monkeypatch.setattr(sweep, "_time_ways", lambda problem, steps, tell: {PLAIN: (1.0, 0.1)})
+    monkeypatch.setattr(sweep, "_time_ways", lambda problem, steps, tell: {PLAIN: (1.0, 0.1), DEFAULT: (1.0, 0.2)})
     lines = []
     (row,) = sweep.measure_sweeps(lines.append, ["digits_mlp"], steps=150, rates=3, seeds=2)
-    assert row["ratio"] == row["seconds"] / row["keras_seconds"] and 0 < row["loop_seconds"] < row["seconds"]
+    assert 0 < row["loop_seconds"] < row["seconds"]
+    assert [side["steps_per_execution"] for side in row["keras"]] == [1, 2]
+    for side in row["keras"]:
+        assert side["ratio"] == row["seconds"] / side["seconds"]
+        assert side["seconds"] > side["first_run_seconds"] > side["other_run_seconds"] > 0
     assert [entry["learning_rate"] for entry in row["losses"]] == pytest.approx([10**-3.5, 1e-3, 10**-2.5], rel=1e-6)
     for entry in row["losses"]:
         assert abs(math.log(entry["loss"] / entry["keras_loss"])) < 0.4
         assert entry["loss"] < 2.3
     assert row["losses"][2]["loss"] < 0.6 * row["losses"][0]["loss"]
-    assert any("0 of 6 runs" in line for line in lines)
+    assert sum("0 of 6 runs" in line for line in lines) == 2
 
 
 class _Fake:
@@ -99,7 +104,8 @@ def test_the_fastest_way_is_found_among_all(monkeypatch):
     monkeypatch.setattr(sweep, "KerasFit", _Fake)
     ways = sweep._time_ways(MLP, 2, lambda line: None)
     assert len(ways) == 8 and {way.jit_compile for way in ways} == {False, True}
-    assert min(ways, key=lambda way: ways[way][1]) == PLAIN
+    assert sweep._fastest(ways)[-1] == PLAIN
+    assert sweep._fastest({DEFAULT: (1.0, 0.1), PLAIN: (1.0, 0.2)}) == [DEFAULT]
 
 
 def test_the_others_keep_up_with_the_share_that_is_made(monkeypatch):
@@ -116,20 +122,20 @@ def test_the_others_keep_up_with_the_share_that_is_made(monkeypatch):
 
 
 def test_the_command_prints_both_and_the_ratio(monkeypatch):
-    way = {**PLAIN._asdict(), "first_call_seconds": 0.5, "step_milliseconds": 0.25}
+    way = {**PLAIN.described(), "first_call_seconds": 0.5, "step_milliseconds": 0.25}
+    times = {"seconds": 32.0, "first_run_seconds": 1.0, "other_run_seconds": 0.4}
     row = {
-        **{"problem": "digits_mlp", "steps": 1000, "rates": 15, "seeds": 5, "ratio": 0.125, "seconds": 4.0},
-        **{"loop_seconds": 2.5, "keras_seconds": 32.0, "keras_first_run_seconds": 1.0, "keras_other_run_seconds": 0.4},
-        **{"keras_options": PLAIN._asdict(), "keras_ways": [way]},
+        **{"problem": "digits_mlp", "steps": 1000, "rates": 15, "seeds": 5, "seconds": 4.0, "loop_seconds": 2.5},
+        **{"keras": [{**PLAIN.described(), **times, "ratio": 0.125}], "keras_ways": [way]},
         **{"losses": [{"learning_rate": 0.01, "loss": 0.2, "keras_loss": None}]},
     }
     monkeypatch.setattr(sweep, "measure_sweeps", lambda tell: [row])
     monkeypatch.setattr("l2o_cli.runtime.compile_anew", lambda: None)
     result = CliRunner().invoke(bench, ["--sweep"], catch_exceptions=False)
     assert result.exit_code == 0
-    assert result.output.endswith("    0.01                             0.2   diverged\n")
+    assert result.output.endswith("  0.01                             0.2   diverged\n")
     assert "l2o / Keras: 0.125; 75 runs of each" in result.output
-    assert "False        2                    gathered               0.50     0.250 *" in result.output
+    assert "jit_compile=False, steps_per_execution=2, minibatches gathered: 32.0 s" in result.output
     with pytest.raises(BadInput, match="exclude each other"):
         CliRunner().invoke(bench, ["--sweep", "--estimators"], catch_exceptions=False)
 

@@ -32,6 +32,10 @@ class FitOptions(NamedTuple):
         pipeline = "minibatches gathered" if self.gathered else "images batched"
         return f"jit_compile={self.jit_compile}, steps_per_execution={self.steps_per_execution}, {pipeline}"
 
+    def described(self) -> dict[str, bool | int | str]:
+        """The options, and all of them as `call`, for people."""
+        return {**self._asdict(), "call": self.text}
+
 
 def network(problem: ImageMlp | ImageConv) -> keras.Sequential:
     """The network of a problem, without normalization, from inputs [B, pixels] or [B, H, W, C] to logits [B, classes]."""

@@ -37,8 +37,9 @@ def bench(estimators, optimizers, sweep, as_json):
     turn with it; and its bytes of state for each of a million parameters.
 
     With --sweep: on digits_mlp and mnist_conv, the seconds that Adam with 15 learning rates, 5 seeds each, takes for 1,000 steps,
-    compiled anew, and those of the same 75 runs one after the other with the `model.fit` of Keras, in the fastest of several
-    ways to call it; in turn with each other, and with the final losses of both.
+    compiled anew, and those of the same 75 runs one after the other with the `model.fit` of Keras, called in the fastest of
+    several ways, and in the fastest with its default of one step per execution; in turn with each other, and with the final
+    losses of both.
     """
     if estimators + optimizers + sweep > 1:
         raise BadInput("--estimators, --optimizers and --sweep exclude each other")
@@ -97,20 +98,17 @@ def _print_optimizers(figures):
 
 def _print_sweeps(figures):
     for row in figures:
-        runs, chosen = row["rates"] * row["seeds"], row["keras_options"]
+        runs = row["rates"] * row["seeds"]
         click.echo(f"{row['problem']}: Adam, {row['rates']} learning rates x {row['seeds']} seeds, {row['steps']:,} steps")
         click.echo(f"  l2o: {row['seconds']:.1f} s with compilation, {row['loop_seconds']:.1f} s in the compiled loop")
-        first, other = row["keras_first_run_seconds"], row["keras_other_run_seconds"]
-        click.echo(f"  Keras: {row['keras_seconds']:.1f} s, the first run {first:.2f} s and each of the others {other:.2f} s")
-        click.echo(f"  l2o / Keras: {row['ratio']:.3f}; {runs} runs of each, in turn")
-        click.echo("  model.fit by its settings, the taken ones marked:")
-        click.echo(f"    {'jit_compile':<13}{'steps_per_execution':<21}{'minibatches':<13}{'first call, s':>14}{'step, ms':>10}")
+        for side in row["keras"]:
+            times = f"the first run {side['first_run_seconds']:.2f} s, each of the others {side['other_run_seconds']:.2f} s"
+            click.echo(f"  Keras, {side['call']}: {side['seconds']:.1f} s, {times}")
+            click.echo(f"  l2o / Keras: {side['ratio']:.3f}; {runs} runs of each, in turn")
+        click.echo(f"  ways to call model.fit:{'first call, s':>64}{'step, ms':>10}")
         for way in row["keras_ways"]:
-            pipeline = "gathered" if way["gathered"] else "batched"
-            settings = f"{way['jit_compile']!s:<13}{way['steps_per_execution']:<21}{pipeline:<13}"
-            mark = " *" if all(way[name] == value for name, value in chosen.items()) else ""
-            click.echo(f"    {settings}{way['first_call_seconds']:>14.2f}{way['step_milliseconds']:>10.3f}{mark}")
-        click.echo(f"    {'learning rate':<15}{'validation loss, l2o':>21}{'Keras':>11}")
+            click.echo(f"    {way['call']:<70}{way['first_call_seconds']:>13.2f}{way['step_milliseconds']:>10.3f}")
+        click.echo(f"  {'learning rate':<15}{'validation loss, l2o':>21}{'Keras':>11}")
         for loss in row["losses"]:
             ours, theirs = ("diverged" if value is None else f"{value:.4g}" for value in (loss["loss"], loss["keras_loss"]))
-            click.echo(f"    {loss['learning_rate']:<15.3g}{ours:>21}{theirs:>11}")
+            click.echo(f"  {loss['learning_rate']:<15.3g}{ours:>21}{theirs:>11}")

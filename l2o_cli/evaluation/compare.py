@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from l2o_cli.evaluation.comparison import Comparison, all_labels, check, plan, plan_lines, sweep_line
+from l2o_cli.evaluation.comparison import Comparison, all_labels, check, plan, plan_lines
 from l2o_cli.evaluation.entries import enter, enter_tuned, shared_choices
 from l2o_cli.evaluation.estimate import ahead, estimate
 from l2o_cli.evaluation.evaluate import Outcome, begin, described, ended, write_tables
@@ -104,7 +104,7 @@ def compare(comparison: Comparison, stages: Stages, sweeps: Sequence[SweepSpec] 
     costs = sweep_runs(check_sweeps(comparison, sweeps, contenders, baselines))
     begin(request)
     planned = plan(comparison, list(contenders), baselines, len(problems)) if problems else []
-    for line in (*(plan_lines(comparison, planned, len(problems)) if problems else ["plan:"]), *map(sweep_line, costs)):
+    for line in (*(plan_lines(comparison, planned, len(problems)) if problems else ["plan:"]), *(one.line for one in costs)):
         stages.tell(line)
     entries: list[Entry] = []
     complete = True

@@ -128,22 +128,15 @@ def plan(comparison: Comparison, contenders: Sequence[str], baselines: dict[str,
 def plan_lines(comparison: Comparison, planned: Sequence[Planned], problems: int) -> list[str]:
     """The plan for people, one line for each optimizer between a heading and the sum."""
     steps = comparison.request.steps
-    lines = [f"plan: {_several(problems, 'problem')}, runs of {_several(steps, 'step')}"]
+    lines = [f"plan: {several(problems, 'problem')}, runs of {several(steps, 'step')}"]
     for one in planned:
-        tuning = f"{_several(one.settings, 'setting')} on each problem in {one.tuning_runs:,} runs, then " if one.settings else ""
-        lines.append(f"  {one.label}: {tuning}{_several(one.reporting_runs, 'run')} to report")
+        tuning = f"{several(one.settings, 'setting')} on each problem in {one.tuning_runs:,} runs, then " if one.settings else ""
+        lines.append(f"  {one.label}: {tuning}{several(one.reporting_runs, 'run')} to report")
     runs = sum(one.tuning_runs + one.reporting_runs for one in planned)
     more = "; more where the best rate is at an edge" if any(one.extended for one in planned) else ""
-    return [*lines, f"  in all {_several(runs, 'run')}, {_several(runs * steps, 'step')}{more}"]
+    return [*lines, f"  in all {several(runs, 'run')}, {several(runs * steps, 'step')}{more}"]
 
 
-def sweep_line(cost: Any) -> str:
-    """The plan's line on a sweep of the spec, a `SweepCost`."""
-    if not cost.steps:
-        return f"  sweep {cost.name}: times of single steps"
-    tuning = f"{_several(cost.tuning_runs, 'run')} to tune, then " if cost.tuning_runs else ""
-    return f"  sweep {cost.name}: {tuning}{_several(cost.reporting_runs, 'run')} to report, {_several(cost.steps, 'step')}"
-
-
-def _several(count: int, word: str) -> str:
+def several(count: int, word: str) -> str:
+    """`1 run`, `1,200 runs`."""
     return f"{count:,} {word}" + ("" if count == 1 else "s")

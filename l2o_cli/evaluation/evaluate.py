@@ -32,7 +32,7 @@ from l2o_cli.spec import to_yaml
 from problems.base import Problem
 
 SPEC = "spec.yaml"
-TABLES = ("curves.csv", "scores.csv", "tuning.csv", "sweeps.csv", "evaluation.yaml", "compare.yaml", SPEC)
+TABLES = ("curves.csv", "scores.csv", "tuning.csv", "sweeps.csv", "sweeps.yaml", "evaluation.yaml", "compare.yaml", SPEC)
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,9 @@ def begin(request: Request) -> None:
     if request.workers > 1 and (request.store is None or request.spec is None):
         raise BadInput("--workers needs the store of finished runs; it is off by --fresh, L2O_RUNS or L2O_CACHE")
     claim(request.out, request.overwrite or request.resume)
+    if not request.resume:
+        for name in TABLES:  # of what is overwritten: no report may mix two commands
+            (request.out / name).unlink(missing_ok=True)
     if request.spec is not None:
         write_atomically(request.out / SPEC, to_yaml(request.spec))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from l2o_cli.evaluation.batches import hyperparameters
 from l2o_cli.evaluation.choice import choose
-from l2o_cli.evaluation.comparison import Comparison
+from l2o_cli.evaluation.comparison import Comparison, several
 from l2o_cli.evaluation.entries import enter, enter_tuned
 from l2o_cli.evaluation.meta_trained import Range, horizons, initial_rates, with_initial_rate
 from l2o_cli.evaluation.progress import Stages
@@ -37,6 +37,14 @@ class SweepCost(NamedTuple):
     tuning_runs: int
     reporting_runs: int
     steps: int
+
+    @property
+    def line(self) -> str:
+        """For the plan that is printed."""
+        if not self.steps:
+            return f"  sweep {self.name}: times of single steps"
+        tuning = f"{several(self.tuning_runs, 'run')} to tune, then " if self.tuning_runs else ""
+        return f"  sweep {self.name}: {tuning}{several(self.reporting_runs, 'run')} to report, {several(self.steps, 'step')}"
 
 
 def sweep_runs(sweeps: Sequence[Sweep]) -> list[SweepCost]:
