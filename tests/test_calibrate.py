@@ -14,7 +14,7 @@ from l2o_cli.commands.calibrate import calibrate as command
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.calibrate import Calibration, best_loss, calibrate, every_problem
 from l2o_cli.evaluation.progress import Stages
-from l2o_cli.evaluation.records import Run
+from l2o_cli.evaluation.runs.records import Run
 from l2o_cli.export.resolve import resolve
 from l2o_cli.spec import parse_problems
 from problems import adam_table

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from l2o_cli.commands.problems import problems
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.drawing import save
-from l2o_cli.evaluation.portrait import check_file
+from l2o_cli.evaluation.pictures.drawing import save
+from l2o_cli.evaluation.pictures.portrait import check_file
 from problems import adam_table
 from problems.data import DATA_SETS, DataMissing
 from problems.data.prepared import Prepared

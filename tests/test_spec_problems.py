@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.page_pictures import file_name
+from l2o_cli.evaluation.page.pictures import file_name
 from l2o_cli.evaluation.request import make_problems
 from l2o_cli.spec import parse_problems, read_meta_training, split_outside, to_yaml
 from problems.quadratics import Quadratic

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from l2o_cli.commands.compare import compare
 from l2o_cli.commands.optimizers import optimizers
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.trajectories import trajectories
-from l2o_cli.evaluation.trials import Trials
+from l2o_cli.evaluation.runs.trajectories import trajectories
+from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.export.resolve import resolve
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from l2o_cli.benchmark.keras_fit import FitOptions, KerasFit
-from l2o_cli.evaluation.records import Run
-from l2o_cli.evaluation.scores import median, score
-from l2o_cli.evaluation.trials import Trials
-from l2o_cli.evaluation.tuning import grid
+from l2o_cli.evaluation.runs.records import Run
+from l2o_cli.evaluation.runs.trials import Trials
+from l2o_cli.evaluation.scoring.scores import median, score
+from l2o_cli.evaluation.tuning.learning_rates import grid
 from l2o_cli.export.resolve import resolve
 from problems.convolutions import ImageConv
 from problems.images import ImageMlp
@@ -48,21 +48,22 @@ def _measure(name: str, steps: int, rates: int, seeds: int, tell: Tell) -> dict:
     jobs = [(rate, seed) for rate in tried for seed in range(seeds)]
     sides = [_Beside(problem, way, jobs, steps, lambda line: tell(f"{name}: {line}")) for way in _fastest(ways)]
 
-    def keep_up(share: float) -> None:
-        for side in sides:
-            side.catch_up(share)
-
+    for side in sides:
+        side.make(len(jobs) // 2)
+    tell(f"{name}: {len(jobs)} runs together")
+    settings = [{"learning_rate": rate} for rate in tried]
     began = time.perf_counter()
     trials = Trials(name, problem, contender, steps=steps)
-    settings = [{"learning_rate": rate} for rate in tried]
-    runs = trials.run(settings, range(seeds), curve=False, advance=keep_up)
-    ours = time.perf_counter() - began - math.fsum(side.inside for side in sides)
+    trials.pace(settings, range(seeds), curve=False)  # compiles
+    compiled = time.perf_counter()
+    runs = trials.run(settings, range(seeds), curve=False)
+    ended = time.perf_counter()
     for side in sides:
-        side.finish()
+        side.make(len(jobs))
     return {
-        **{"problem": name, "steps": steps, "rates": rates, "seeds": seeds, "seconds": ours},
-        "loop_seconds": math.fsum(float(run.seconds[-1]) for run in runs),
-        "keras": [{**side.figures, "ratio": ours / math.fsum(side.seconds)} for side in sides],
+        **{"problem": name, "steps": steps, "rates": rates, "seeds": seeds, "seconds": ended - began},
+        "compiled_seconds": ended - compiled,
+        "keras": [{**side.figures, "ratio": (ended - began) / math.fsum(side.seconds)} for side in sides],
         "keras_ways": [
             {**way.described(), "first_call_seconds": call, "step_milliseconds": 1000 * step}
             for way, (call, step) in ways.items()
@@ -101,12 +102,11 @@ def _seconds(model: KerasFit, steps: int) -> float:
 
 
 class _Beside:
-    """The runs of Keras, of which as large a share is made as of the others, so that a drift of the machine touches both.
+    """The runs of Keras: one half before the others and one half after them, so that a drift of the machine touches both.
 
     Attributes:
         seconds: of each run that was made: of `fit` with its reset, of the first also of building the model.
         losses: on the validation split after each run, which is not timed.
-        inside: seconds since when the other side stood still.
     """
 
     def __init__(
@@ -118,11 +118,9 @@ class _Beside:
         tell: Tell,
     ):
         self._problem, self._options, self._jobs, self._steps, self._tell = problem, options, jobs, steps, tell
-        self._share = 0.0
         self._model: KerasFit | None = None
         self.seconds: list[float] = []
         self.losses: list[float] = []
-        self.inside = 0.0
 
     @property
     def figures(self) -> dict:
@@ -132,17 +130,9 @@ class _Beside:
         times = {"seconds": math.fsum(self.seconds), "first_run_seconds": first, "other_run_seconds": other}
         return {**self._options.described(), **times}
 
-    def catch_up(self, share: float) -> None:
-        """Make runs, now that `share` more of the others is made."""
-        began = time.perf_counter()
-        self._share += share
-        while len(self.seconds) < int(self._share * len(self._jobs)):
-            self._make_next()
-        self.inside += time.perf_counter() - began
-
-    def finish(self) -> None:
-        """Make the runs that are left."""
-        while len(self.seconds) < len(self._jobs):
+    def make(self, count: int) -> None:
+        """Make runs until there are so many."""
+        while len(self.seconds) < count:
             self._make_next()
 
     def _make_next(self) -> None:

@@ -100,7 +100,7 @@ def _print_sweeps(figures):
     for row in figures:
         runs = row["rates"] * row["seeds"]
         click.echo(f"{row['problem']}: Adam, {row['rates']} learning rates x {row['seeds']} seeds, {row['steps']:,} steps")
-        click.echo(f"  l2o: {row['seconds']:.1f} s with compilation, {row['loop_seconds']:.1f} s in the compiled loop")
+        click.echo(f"  l2o: {row['seconds']:.1f} s with compilation, {row['compiled_seconds']:.1f} s without")
         for side in row["keras"]:
             times = f"the first run {side['first_run_seconds']:.2f} s, each of the others {side['other_run_seconds']:.2f} s"
             click.echo(f"  Keras, {side['call']}: {side['seconds']:.1f} s, {times}")

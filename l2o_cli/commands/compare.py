@@ -143,8 +143,8 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
     from l2o_cli.evaluation.compare import compare as run
     from l2o_cli.evaluation.comparison import comparison_of
     from l2o_cli.evaluation.progress import Stages
-    from l2o_cli.evaluation.scores import card_section
-    from l2o_cli.evaluation.store import user_store
+    from l2o_cli.evaluation.runs.store import user_store
+    from l2o_cli.evaluation.scoring.scores import card_section
     from l2o_cli.export.artifact import add_to_card, load_artifact
     from l2o_cli.signals import StopOnSignal
     from l2o_cli.spec import ComparisonSpec

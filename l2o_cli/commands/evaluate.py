@@ -224,7 +224,7 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
     from l2o_cli.evaluation.evaluate import evaluate as run
     from l2o_cli.evaluation.progress import Stages
     from l2o_cli.evaluation.request import request_of
-    from l2o_cli.evaluation.store import user_store
+    from l2o_cli.evaluation.runs.store import user_store
     from l2o_cli.signals import StopOnSignal
     from l2o_cli.spec import EvaluationSpec
 

@@ -123,7 +123,7 @@ def _start(text: str) -> list[float]:
 def _draw(family, plot, optimizers, steps, seed, starts, overwrite, quiet) -> None:
     import numpy as np
 
-    from l2o_cli.evaluation.portrait import Portrait, check_file, draw
+    from l2o_cli.evaluation.pictures.portrait import Portrait, check_file, draw
     from l2o_cli.evaluation.progress import Stages
     from l2o_cli.export.resolve import resolve
 

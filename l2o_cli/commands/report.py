@@ -66,15 +66,15 @@ def _summary(folder: Path) -> str:
 
 
 def _write_results(folder: Path, page: Path, pictures: bool) -> None:
-    from l2o_cli.evaluation.page import write_comparison_report
+    from l2o_cli.evaluation.page.page import write_comparison_report
 
     write_comparison_report(folder, out=None if pictures else page)
 
 
 def _scores(folder: Path) -> str:
     """Of sweeps without a comparison, their rows."""
-    from l2o_cli.evaluation.reported import read_reported, read_rows
-    from l2o_cli.evaluation.score_report import as_json
+    from l2o_cli.evaluation.page.reported import read_reported, read_rows
+    from l2o_cli.evaluation.scoring.score_report import as_json
 
     sweeps = folder / "sweeps.csv"
     if sweeps.exists() and not (folder / "curves.csv").exists():

@@ -53,9 +53,9 @@ def score(results, measure, reference, seed, as_json):
     --json prints one object: verdict, verdicts, reference, measure, left_out and the tables optimizers, pairs, problems, runs
     and profiles. null is infinite (a diverged run, a target never reached) or unknown. docs/comparison.md defines each score.
     """
-    from l2o_cli.evaluation.score_report import as_json as text
-    from l2o_cli.evaluation.score_report import print_scoring
-    from l2o_cli.evaluation.scoring import score_folder
+    from l2o_cli.evaluation.scoring.score_curves import score_folder
+    from l2o_cli.evaluation.scoring.score_report import as_json as text
+    from l2o_cli.evaluation.scoring.score_report import print_scoring
 
     scoring = score_folder(results, reference=reference, measure=measure, seed=seed)
     if as_json:

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.batches import default_window
-from l2o_cli.evaluation.choice import sweep
 from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.progress import Stages
-from l2o_cli.evaluation.records import Contender, Run
 from l2o_cli.evaluation.request import Request, make_problems
 from l2o_cli.evaluation.results import write_csv
-from l2o_cli.evaluation.scores import median, score
-from l2o_cli.evaluation.tiers import Tier
-from l2o_cli.evaluation.trials import Trials
-from l2o_cli.evaluation.tuning import Tuning
+from l2o_cli.evaluation.runs.batches import default_window
+from l2o_cli.evaluation.runs.records import Contender, Run
+from l2o_cli.evaluation.runs.trials import Trials
+from l2o_cli.evaluation.scoring.scores import median, score
+from l2o_cli.evaluation.tuning.choice import sweep
+from l2o_cli.evaluation.tuning.learning_rates import Tuning
+from l2o_cli.evaluation.tuning.tiers import Tier
 from l2o_cli.rollout import layout_of
 from l2o_cli.spec import parse_problems
 from problems.adam_table import COLUMNS, AdamRow, read_table

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from l2o_cli.evaluation.run_scores import RunScore
-from l2o_cli.evaluation.scored import OptimizerScore, ProblemScore, Scoring
-from l2o_cli.evaluation.statistics import Estimate
-from l2o_cli.evaluation.verdict import label
+from l2o_cli.evaluation.scoring.run_scores import RunScore
+from l2o_cli.evaluation.scoring.scored import OptimizerScore, ProblemScore, Scoring
+from l2o_cli.evaluation.scoring.statistics import Estimate
+from l2o_cli.evaluation.scoring.verdict import label
 
 OPTIMIZER_HEADINGS = (
     "optimizer",

@@ -9,16 +9,16 @@ from l2o_cli.evaluation.comparison import Comparison, all_labels, check, plan, p
 from l2o_cli.evaluation.entries import enter, enter_tuned, shared_choices
 from l2o_cli.evaluation.estimate import ahead, estimate
 from l2o_cli.evaluation.evaluate import Outcome, begin, described, ended, write_tables
-from l2o_cli.evaluation.lbfgs import check_fits
 from l2o_cli.evaluation.progress import Stages, Stopped
-from l2o_cli.evaluation.records import Contender
 from l2o_cli.evaluation.request import make_problems
 from l2o_cli.evaluation.results import TUNING_COLUMNS, Entry, tuning_rows, write_csv, write_yaml
-from l2o_cli.evaluation.scored import MEASURES
-from l2o_cli.evaluation.scoring import score_folder
-from l2o_cli.evaluation.sweeps import check_sweeps, run_sweeps, sweep_runs
-from l2o_cli.evaluation.tiers import Baseline, Choice
-from l2o_cli.evaluation.verdict import verdict, verdicts
+from l2o_cli.evaluation.runs.lbfgs import check_fits
+from l2o_cli.evaluation.runs.records import Contender
+from l2o_cli.evaluation.scoring.score_curves import score_folder
+from l2o_cli.evaluation.scoring.scored import MEASURES
+from l2o_cli.evaluation.scoring.verdict import verdict, verdicts
+from l2o_cli.evaluation.sweeps.run import check_sweeps, run_sweeps, sweep_runs
+from l2o_cli.evaluation.tuning.tiers import Baseline, Choice
 from l2o_cli.evaluation.workers import make_runs
 from l2o_cli.reporting.html import duration
 from l2o_cli.spec.sweeps import SweepSpec

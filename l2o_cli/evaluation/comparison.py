@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.batches import hyperparameters
-from l2o_cli.evaluation.lbfgs import check_fits
-from l2o_cli.evaluation.records import Contender
 from l2o_cli.evaluation.request import Request, labels, request_of
-from l2o_cli.evaluation.scores import CRITERIA
-from l2o_cli.evaluation.tiers import DEFAULTS, SWEEP, Baseline, Tier, parse_baselines
-from l2o_cli.evaluation.tuning import grid
+from l2o_cli.evaluation.runs.batches import hyperparameters
+from l2o_cli.evaluation.runs.lbfgs import check_fits
+from l2o_cli.evaluation.runs.records import Contender
+from l2o_cli.evaluation.scoring.scores import CRITERIA
+from l2o_cli.evaluation.tuning.learning_rates import grid
+from l2o_cli.evaluation.tuning.tiers import DEFAULTS, SWEEP, Baseline, Tier, parse_baselines
 from l2o_cli.optimizers.search_spaces import Setting
 from l2o_cli.spec import ComparisonSpec
 from problems.base import Problem

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from l2o_cli.evaluation.choice import choose
 from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.progress import Stages
-from l2o_cli.evaluation.records import Contender
 from l2o_cli.evaluation.request import Request
 from l2o_cli.evaluation.results import Entry
-from l2o_cli.evaluation.scores import summarize
-from l2o_cli.evaluation.tiers import DEFAULTS, Baseline, Choice
+from l2o_cli.evaluation.runs.records import Contender
+from l2o_cli.evaluation.scoring.scores import summarize
+from l2o_cli.evaluation.tuning.choice import choose
+from l2o_cli.evaluation.tuning.tiers import DEFAULTS, Baseline, Choice
 from problems.base import Problem
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from l2o_cli.evaluation.batches import Batches, Pace
 from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.progress import Stages
-from l2o_cli.evaluation.records import Contender
-from l2o_cli.evaluation.tiers import DEFAULTS, Baseline
+from l2o_cli.evaluation.runs.batches import Batches, Pace
+from l2o_cli.evaluation.runs.records import Contender
+from l2o_cli.evaluation.tuning.tiers import DEFAULTS, Baseline
 from problems.base import Problem
 
 PROBED = 6  # problems on which the pace is measured; the others are taken to be like them
@@ -84,5 +84,5 @@ def _pace(comparison: Comparison, one: Ahead, stages: Stages) -> Pace | None:
     """Of a batch as it is going to run, so that nothing is compiled in vain."""
     with stages.stage(f"{one.problem}: {one.label}, measuring the pace"):
         if one.tuning:
-            return one.batches.pace(one.tuning, comparison.seeds_for_tuning)
+            return one.batches.pace(one.tuning, comparison.seeds_for_tuning, curve=False)
         return one.batches.pace(one.reporting or [{}], comparison.request.reporting_seeds)

@@ -10,10 +10,8 @@ from typing import Any
 from l2o_cli.environment import environment
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.entries import enter
-from l2o_cli.evaluation.lbfgs import check_fits
-from l2o_cli.evaluation.page import write_comparison_report
+from l2o_cli.evaluation.page.page import write_comparison_report
 from l2o_cli.evaluation.progress import Stages, Stopped
-from l2o_cli.evaluation.records import Contender
 from l2o_cli.evaluation.request import Request, check_settings, labels, make_problems
 from l2o_cli.evaluation.results import (
     CURVE_COLUMNS,
@@ -25,6 +23,8 @@ from l2o_cli.evaluation.results import (
     write_csv,
     write_yaml,
 )
+from l2o_cli.evaluation.runs.lbfgs import check_fits
+from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.evaluation.workers import make_runs
 from l2o_cli.files import write_atomically
 from l2o_cli.rollout import layout_of

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from l2o_cli.evaluation.evaluate import Outcome
-from l2o_cli.evaluation.scores import Row
+from l2o_cli.evaluation.scoring.scores import Row
 
 HEADINGS = (
     "problem",

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.batches import Batches, hyperparameters
-from l2o_cli.evaluation.lbfgs import contender, trials_of
-from l2o_cli.evaluation.records import Contender, Labelled
-from l2o_cli.evaluation.store import RunStore
+from l2o_cli.evaluation.runs.batches import Batches, hyperparameters
+from l2o_cli.evaluation.runs.lbfgs import contender, trials_of
+from l2o_cli.evaluation.runs.records import Contender, Labelled
+from l2o_cli.evaluation.runs.store import RunStore
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, ProblemSpec, parse_problems
 from problems.base import Problem
 

@@ -14,9 +14,9 @@ import numpy as np
 import yaml
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.records import Run
-from l2o_cli.evaluation.scores import Row, score
-from l2o_cli.evaluation.tiers import Choice
+from l2o_cli.evaluation.runs.records import Run
+from l2o_cli.evaluation.scoring.scores import Row, score
+from l2o_cli.evaluation.tuning.tiers import Choice
 from l2o_cli.files import write_atomically
 
 CURVE_COLUMNS = ("problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss", "test_loss")

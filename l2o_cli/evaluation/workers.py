@@ -151,11 +151,11 @@ def _end_with_parent() -> None:
 
 
 def _run(spec: EvaluationSpec | ComparisonSpec, folder: Path, title: str, stages: Stages) -> None:
-    from l2o_cli.evaluation.choice import try_settings
     from l2o_cli.evaluation.comparison import Comparison, all_labels, comparison_of
     from l2o_cli.evaluation.entries import enter, enter_tuned
     from l2o_cli.evaluation.request import make_problems, request_of
-    from l2o_cli.evaluation.store import RunStore
+    from l2o_cli.evaluation.runs.store import RunStore
+    from l2o_cli.evaluation.tuning.choice import try_settings
     from l2o_cli.spec import ComparisonSpec
 
     store = RunStore(folder)

@@ -6,7 +6,7 @@ import csv
 
 import numpy as np
 
-from l2o_cli.evaluation.curves import Curve
+from l2o_cli.evaluation.scoring.curves import Curve
 
 
 def made(losses, *, optimizer="o", problem="p", seed=0, trial=0, every=10, pace=0.1, validation=None):

@@ -13,14 +13,14 @@ import scipy.stats
 import yaml
 
 from l2o_cli.commands.compare import compare as command
-from l2o_cli.evaluation.choice import choose
 from l2o_cli.evaluation.comparison import Comparison
-from l2o_cli.evaluation.drawing import styles
-from l2o_cli.evaluation.plots import entry_label
+from l2o_cli.evaluation.pictures.drawing import styles
+from l2o_cli.evaluation.pictures.plots import entry_label
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.request import Request
-from l2o_cli.evaluation.tiers import Choice, Tier
-from l2o_cli.evaluation.trials import Trials
+from l2o_cli.evaluation.runs.trials import Trials
+from l2o_cli.evaluation.tuning.choice import choose
+from l2o_cli.evaluation.tuning.tiers import Choice, Tier
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.search_spaces import nadamw_list, sample
 from l2o_cli.spec import make_problem

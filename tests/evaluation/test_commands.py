@@ -22,7 +22,7 @@ from l2o_cli.evaluation.evaluate import Outcome
 from l2o_cli.evaluation.report import table
 from l2o_cli.evaluation.request import labels
 from l2o_cli.evaluation.results import Entry
-from l2o_cli.evaluation.scores import CRITERIA, Row
+from l2o_cli.evaluation.scoring.scores import CRITERIA, Row
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, read_request
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.curves import read_curves
-from l2o_cli.evaluation.records import Run
 from l2o_cli.evaluation.results import CURVE_COLUMNS, Entry, curve_rows, write_csv
-from l2o_cli.evaluation.scores import score, summarize
+from l2o_cli.evaluation.runs.records import Run
+from l2o_cli.evaluation.scoring.curves import read_curves
+from l2o_cli.evaluation.scoring.scores import score, summarize
 from tests.evaluation.made_curves import made
 
 NAN = math.nan

@@ -8,11 +8,11 @@ import pytest
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.comparison import Comparison, check
 from l2o_cli.evaluation.evaluate import evaluate
-from l2o_cli.evaluation.lbfgs import NAME, Lbfgs, check_fits, contender, minimize, trials_of
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.request import Request
-from l2o_cli.evaluation.tiers import Baseline
-from l2o_cli.evaluation.trials import Trials
+from l2o_cli.evaluation.runs.lbfgs import NAME, Lbfgs, check_fits, contender, minimize, trials_of
+from l2o_cli.evaluation.runs.trials import Trials
+from l2o_cli.evaluation.tuning.tiers import Baseline
 from l2o_cli.spec import make_problem, parse_problems
 
 

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from l2o_cli.evaluation import nadamw_list
 from l2o_cli.evaluation.progress import Stages
+from l2o_cli.evaluation.tuning import nadamw_list
 from l2o_cli.optimizers.search_spaces import SPACES, sample
 from l2o_cli.spec import parse_problems
 

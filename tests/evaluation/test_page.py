@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.page import in_plain_words, write_comparison_report
-from l2o_cli.evaluation.page_pictures import PICTURED, file_name, overall, told, write_pictures
-from l2o_cli.evaluation.reported import read_reported
-from l2o_cli.evaluation.score_report import as_json
-from l2o_cli.evaluation.scoring import score_folder
-from l2o_cli.evaluation.verdict import ranking, sentence, verdict, verdicts
+from l2o_cli.evaluation.page.page import in_plain_words, write_comparison_report
+from l2o_cli.evaluation.page.pictures import PICTURED, file_name, overall, told, write_pictures
+from l2o_cli.evaluation.page.reported import read_reported
+from l2o_cli.evaluation.scoring.score_curves import score_folder
+from l2o_cli.evaluation.scoring.score_report import as_json
+from l2o_cli.evaluation.scoring.verdict import ranking, sentence, verdict, verdicts
 from tests.evaluation.made_curves import made, write
 
 NAMES = {"hrnn<&'\"": True, "adam": False, "adam (random:adam8p:20)": False}

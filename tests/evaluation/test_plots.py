@@ -8,9 +8,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from l2o_cli.evaluation.drawing import shortened, spread, styles
-from l2o_cli.evaluation.improvements import find_improvements, log_ratio
-from l2o_cli.evaluation.page_plots import (
+from l2o_cli.evaluation.page.plots import (
     SHARES,
     bin_edges,
     histogram_figure,
@@ -19,9 +17,11 @@ from l2o_cli.evaluation.page_plots import (
     speedup_figure,
     speedups_of,
 )
-from l2o_cli.evaluation.plots import Line, curve_of, loss_figure, problem_figure, series, together
-from l2o_cli.evaluation.records import Run
-from l2o_cli.evaluation.scoring import score_curves
+from l2o_cli.evaluation.pictures.drawing import shortened, spread, styles
+from l2o_cli.evaluation.pictures.plots import Line, curve_of, loss_figure, problem_figure, series, together
+from l2o_cli.evaluation.runs.records import Run
+from l2o_cli.evaluation.scoring.improvements import find_improvements, log_ratio
+from l2o_cli.evaluation.scoring.score_curves import score_curves
 from l2o_cli.reporting.svg import STYLE
 from problems.adam_table import AdamRow
 from tests.evaluation.made_curves import made

@@ -13,8 +13,8 @@ import pytest
 
 from l2o_cli.commands.score import MEASURE, score
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.scored import MEASURES
-from l2o_cli.evaluation.verdict import NAMES
+from l2o_cli.evaluation.scoring.scored import MEASURES
+from l2o_cli.evaluation.scoring.verdict import NAMES
 from tests.evaluation.made_curves import made, write
 
 
@@ -69,8 +69,7 @@ def test_the_command_offers_just_the_measures():
 
 
 def test_scoring_loads_no_tensorflow(results):
-    code = (
-        f"import sys; from l2o_cli.evaluation.scoring import score_folder as f; f(__import__('pathlib').Path({str(results)!r}))"
-    )
+    imports = "import sys, pathlib; from l2o_cli.evaluation.scoring.score_curves import score_folder"
+    code = f"{imports}; score_folder(pathlib.Path({str(results)!r}))"
     command = [sys.executable, "-c", f"{code}; sys.exit('tensorflow' in sys.modules)"]
     assert subprocess.run(command, check=False).returncode == 0

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from l2o_cli.evaluation.records import Run
-from l2o_cli.evaluation.scores import median, score, summarize, tail_steps
+from l2o_cli.evaluation.runs.records import Run
+from l2o_cli.evaluation.scoring.scores import median, score, summarize, tail_steps
 
 
 def make_run(losses, every=10, validation=None, diverged_at=None, seconds=2.0, seed=0):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.run_scores import find_reference, normalized_loss
-from l2o_cli.evaluation.scored import Scoring
-from l2o_cli.evaluation.scoring import read_trials, score_curves, score_folder
-from l2o_cli.evaluation.verdict import label, ranking, sentence, verdict, verdicts
+from l2o_cli.evaluation.scoring.run_scores import find_reference, normalized_loss
+from l2o_cli.evaluation.scoring.score_curves import read_trials, score_curves, score_folder
+from l2o_cli.evaluation.scoring.scored import Scoring
+from l2o_cli.evaluation.scoring.verdict import label, ranking, sentence, verdict, verdicts
 from problems.adam_table import AdamRow, adam_row
 from tests.evaluation.made_curves import made, write
 

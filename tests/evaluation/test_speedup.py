@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from l2o_cli.evaluation.speedup import SECONDS, STEPS, Speedup, cost_to_target, envelope, speedup, speedup_curve, target_loss
+from l2o_cli.evaluation.scoring.speedup import (
+    SECONDS,
+    STEPS,
+    Speedup,
+    cost_to_target,
+    envelope,
+    speedup,
+    speedup_curve,
+    target_loss,
+)
 from tests.evaluation.made_curves import made
 
 NAN = math.nan

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from l2o_cli.evaluation.statistics import (
+from l2o_cli.evaluation.scoring.statistics import (
     Estimate,
     estimate_interquartile_mean,
     interquartile_mean,

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import yaml
 
+import l2o_cli
+import problems
 from l2o_cli.commands.compare import compare
 from l2o_cli.errors import Failure
-from l2o_cli.evaluation import store as store_module
-from l2o_cli.evaluation.lbfgs import contender, trials_of
-from l2o_cli.evaluation.store import RunStore, base_key, digest, identity, user_store
-from l2o_cli.evaluation.trials import Trials
+from l2o_cli.evaluation.runs import store as store_module
+from l2o_cli.evaluation.runs.lbfgs import contender, trials_of
+from l2o_cli.evaluation.runs.store import RunStore, base_key, digest, identity, user_store
+from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.export.resolve import resolve
 from l2o_cli.spec import make_problem
 from problems.keras_model import KerasProblem
@@ -90,7 +92,7 @@ def test_a_key_holds_all_that_a_run_depends_on(tmp_path, monkeypatch):
         return one._key_of(store_job(setting or {}, seed), size, curve)
 
     def store_job(setting, seed):
-        from l2o_cli.evaluation.batches import Job
+        from l2o_cli.evaluation.runs.batches import Job
 
         return Job(3, setting, seed)
 
@@ -126,8 +128,8 @@ def test_a_learned_optimizer_is_known_by_its_weights(tmp_path):
 
 
 def test_problems_are_told_apart_by_every_option():
-    problems = [Quadratic(3), Quadratic(4), GradientNoise(Quadratic(3)), GradientNoise(Quadratic(3), deviation=0.5)]
-    assert len({digest({"problem": identity(problem)}) for problem in problems}) == len(problems)
+    different = [Quadratic(3), Quadratic(4), GradientNoise(Quadratic(3)), GradientNoise(Quadratic(3), deviation=0.5)]
+    assert len({digest({"problem": identity(problem)}) for problem in different}) == len(different)
 
 
 def test_a_problem_of_ones_own_is_known_by_its_code(tmp_path):
@@ -154,6 +156,13 @@ def test_what_has_no_plain_values_is_not_kept(tmp_path):
     store = RunStore(tmp_path)
     Trials("line", problem, resolve("sgd"), steps=2, xla=False, store=store).run([{}], [0])
     assert store.made == 1 and not list(tmp_path.rglob("*.npz"))
+
+
+def test_the_fingerprint_is_of_the_code_and_the_data():
+    package, others = Path(l2o_cli.__file__).parent, Path(problems.__file__).parent
+    files = [file for part in store_module._COMPUTING for file in store_module._files(package / part)]
+    assert {"rollout.py", "trials.py", "adam.py", "lbfgs.py"} <= {file.name for file in files} and all(map(Path.is_file, files))
+    assert {"quadratics.py", "digits.npz"} <= {file.name for file in store_module._files(others)}
 
 
 def test_where_the_store_is(tmp_path, monkeypatch):

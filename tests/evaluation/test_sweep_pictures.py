@@ -13,10 +13,10 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from l2o_cli.errors import Failure
-from l2o_cli.evaluation.drawing import styles
-from l2o_cli.evaluation.sweep_page import findings, sweep_section, title_of, write_sweep_pictures
-from l2o_cli.evaluation.sweep_plots import draw_sweep, ends_of, page_figure, sweep_figure, value_text
-from l2o_cli.evaluation.sweep_tables import read_tables, value_cell
+from l2o_cli.evaluation.pictures.drawing import styles
+from l2o_cli.evaluation.sweeps.page import findings, sweep_section, title_of, write_sweep_pictures
+from l2o_cli.evaluation.sweeps.plots import draw_sweep, ends_of, page_figure, sweep_figure, value_text
+from l2o_cli.evaluation.sweeps.tables import read_tables, value_cell
 from l2o_cli.reporting.svg import STYLE
 
 LONG = "a_rather_long_name(hidden=[20,20],time_scales=4):untrained"

@@ -11,18 +11,18 @@ import pytest
 import yaml
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation import step_time
 from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.entries import enter_tuned
-from l2o_cli.evaluation.lbfgs import contender
-from l2o_cli.evaluation.meta_trained import horizons, initial_rates, training_problems, with_initial_rate
 from l2o_cli.evaluation.progress import Stages, Stopped
 from l2o_cli.evaluation.request import Request, labels
-from l2o_cli.evaluation.store import RunStore
-from l2o_cli.evaluation.sweep_points import check_sweeps
-from l2o_cli.evaluation.sweep_tables import read_tables
-from l2o_cli.evaluation.sweeps import COLUMNS, run_sweeps, sweep_runs
-from l2o_cli.evaluation.tiers import parse_baselines
+from l2o_cli.evaluation.runs.lbfgs import contender
+from l2o_cli.evaluation.runs.store import RunStore
+from l2o_cli.evaluation.sweeps import step_time
+from l2o_cli.evaluation.sweeps.meta_trained import horizons, initial_rates, training_problems, with_initial_rate
+from l2o_cli.evaluation.sweeps.points import check_sweeps
+from l2o_cli.evaluation.sweeps.run import COLUMNS, run_sweeps, sweep_runs
+from l2o_cli.evaluation.sweeps.tables import read_tables
+from l2o_cli.evaluation.tuning.tiers import parse_baselines
 from l2o_cli.export.artifact import LoadedOptimizer, save_artifact
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.learned_rate import LearnedRate

@@ -7,10 +7,10 @@ import pytest
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.compare import compare
 from l2o_cli.evaluation.comparison import Comparison, plan, plan_lines
-from l2o_cli.evaluation.lbfgs import contender
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.request import Request
-from l2o_cli.evaluation.tiers import Baseline, Tier, parse_baselines, parse_tier
+from l2o_cli.evaluation.runs.lbfgs import contender
+from l2o_cli.evaluation.tuning.tiers import Baseline, Tier, parse_baselines, parse_tier
 from l2o_cli.export.resolve import resolve
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_cli.evaluation.landscape import Landscape, grid_points, levels, minimizers, shown
-from l2o_cli.evaluation.portrait import parameter_names
-from l2o_cli.evaluation.surface_plot import run_label
-from l2o_cli.evaluation.trajectories import trajectories
-from l2o_cli.evaluation.trials import started
+from l2o_cli.evaluation.pictures.landscape import Landscape, grid_points, levels, minimizers, shown
+from l2o_cli.evaluation.pictures.portrait import parameter_names
+from l2o_cli.evaluation.pictures.surface_plot import run_label
+from l2o_cli.evaluation.runs.trajectories import trajectories
+from l2o_cli.evaluation.runs.trials import started
 from l2o_cli.rollout import Rollout, draw_task
 from l2o_cli.spec import make_optimizer, parse_problems
 
@@ -64,7 +64,7 @@ def test_sgd_on_the_valley_against_numpy():
 
 
 def test_a_diverged_run_ends_at_its_last_good_point(monkeypatch):
-    monkeypatch.setattr("l2o_cli.evaluation.trajectories.grid", lambda count, default: [1e30])
+    monkeypatch.setattr("l2o_cli.evaluation.runs.trajectories.grid", lambda count, default: [1e30])
     [run] = trajectories(problem_of("rosenbrock"), contender("sgd"), "sgd", np.array([[2.0, 1.0]]), 20, seed=0)
     assert run.diverged_at is not None and len(run.points) == run.diverged_at + 1 < 21
     assert np.isfinite(run.points).all() and f"diverged at step {run.diverged_at}" in run_label([run])

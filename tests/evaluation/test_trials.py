@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.trials import Trials
+from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.rollout import layout_of
 from l2o_cli.spec import make_optimizer, make_problem
 from problems.quadratics import Quadratic
@@ -86,7 +86,7 @@ def test_compiled_equals_uncompiled(problem):
 
 def test_chunks_give_the_same_runs(monkeypatch):
     whole = trials().run(rates(0.1, 0.01, 0.001), [0])
-    monkeypatch.setattr("l2o_cli.evaluation.trials.MOST_INSTANCES", 2)
+    monkeypatch.setattr("l2o_cli.evaluation.runs.trials.MOST_INSTANCES", 2)
     shares = []
     chunked = trials().run(rates(0.1, 0.01, 0.001), [0], advance=shares.append)
     assert [run.trial for run in chunked] == [0, 1, 2] and sum(shares) == pytest.approx(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from l2o_cli.evaluation.tuning import Tuning, grid, mean_ranks, tune
+from l2o_cli.evaluation.tuning.learning_rates import Tuning, grid, mean_ranks, tune
 
 
 def bowl(best: float):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from l2o_cli.evaluation.trials import Trials
+from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.search_spaces import NADAMW_LIST, SPACES, nadamw_list, sample

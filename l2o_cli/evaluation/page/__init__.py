@@ -1,0 +1,1 @@
+"""The report on a comparison: one page, and its pictures."""

@@ -1,0 +1,1 @@
+"""Making runs: batches of them, what is kept, what is measured."""

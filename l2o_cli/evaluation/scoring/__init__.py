@@ -1,0 +1,1 @@
+"""Scores from curves alone: statistics, profiles, the verdict."""

@@ -1,0 +1,1 @@
+"""Sweeps of a comparison: one quantity at several values."""

@@ -1,0 +1,120 @@
+"""Sweeps as they were written: sweeps.csv and sweeps.yaml, read back as lines over the values of what is varied.
+
+Shape letters: V values, S seeds.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from l2o_cli.errors import Failure
+from l2o_cli.evaluation.scoring.scores import median
+
+TABLE, FACTS = "sweeps.csv", "sweeps.yaml"
+MEASURES = {
+    "final_train_loss": "final training loss",
+    "final_validation_loss": "final validation loss",
+    "step_milliseconds": "milliseconds of a step",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One optimizer over the values.
+
+    Attributes:
+        measured: {measure: the numbers of the runs at each value, [V][S]}, inf for a diverged run; no run: [].
+        meta_trained: least and greatest of what is varied that it was meta-trained on, if that is known.
+    """
+
+    label: str
+    learned: bool
+    meta_trained: tuple[float, float] | None
+    measured: Mapping[str, Sequence[Sequence[float]]]
+
+    def medians(self, measure: str) -> list[float]:
+        """[V]; inf where half of the runs diverged, NaN where there is none."""
+        return [median(runs) if runs else math.nan for runs in self.measured[measure]]
+
+    def diverged(self, measure: str) -> list[int]:
+        """How many of the runs diverged, [V]."""
+        return [sum(math.isinf(value) for value in runs) for runs in self.measured[measure]]
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """One sweep.
+
+    Attributes:
+        values: of what is varied, in ascending order if they are numbers, [V].
+        places: where they stand on an axis: the values themselves, of horizons the steps; None for values that are no numbers.
+    """
+
+    name: str
+    over: str
+    option: str | None
+    problem: str
+    seeds: int
+    values: Sequence[Any]
+    places: Sequence[float] | None
+    lines: Sequence[Line]
+
+    @property
+    def joined(self) -> bool:
+        """Whether there is something between the values: they are several numbers."""
+        return self.places is not None and len(self.places) > 1
+
+    @property
+    def measures(self) -> list[str]:
+        """Those that were measured, in the order of MEASURES."""
+        if self.over == "step_time":
+            return ["step_milliseconds"]
+        losses = [measure for measure in MEASURES if measure != "step_milliseconds"]
+        return [measure for measure in losses if any(any(line.measured[measure]) for line in self.lines)]
+
+
+def read_tables(folder: Path) -> list[SweepTable]:
+    """The sweeps of a results folder; none if it has none. Failure if a file is damaged."""
+    if not ((folder / TABLE).exists() and (folder / FACTS).exists()):
+        return []
+    try:
+        facts = yaml.safe_load((folder / FACTS).read_text(encoding="utf-8"))["sweeps"]
+        with (folder / TABLE).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [_table(fact, [row for row in rows if row["sweep"] == fact["name"]]) for fact in facts]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise Failure(f"{folder / TABLE}: cannot be read with {FACTS}: {error!r}") from None
+
+
+def _table(fact: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> SweepTable:
+    pairs = list({str(value): (value, steps) for value, steps in zip(fact["values"], fact["steps"], strict=True)}.values())
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in pairs)
+    if numeric:
+        pairs.sort(key=lambda pair: pair[0])
+    values = [value for value, _ in pairs]
+    places = [float(steps if fact["over"] == "horizon" else value) for value, steps in pairs] if numeric else None
+    lines = []
+    for label, about in fact["optimizers"].items():
+        own = [row for row in rows if row["optimizer"] == label]
+        measured = {measure: [_numbers(own, value, measure) for value in values] for measure in MEASURES}
+        known = about["meta_trained"]
+        lines.append(Line(label, about["learned"], (known[0], known[1]) if known else None, measured))
+    return SweepTable(fact["name"], fact["over"], fact.get("option"), fact["problem"], len(fact["seeds"]), values, places, lines)
+
+
+def _numbers(rows: Sequence[Mapping[str, str]], value: Any, measure: str) -> list[float]:
+    """What was measured at a value; what is not finite counts as diverged."""
+    known = [float(row[measure]) for row in rows if row["value"] == value_cell(value) and row[measure]]
+    return [math.inf if math.isnan(number) else number for number in known]
+
+
+def value_cell(value: Any) -> str:
+    """A value as it stands in the table."""
+    return f"{value:.8g}" if isinstance(value, float) else str(value)
