@@ -108,16 +108,14 @@ def test_the_fastest_way_is_found_among_all(monkeypatch):
     assert sweep._fastest({DEFAULT: (1.0, 0.1), PLAIN: (1.0, 0.2)}) == [DEFAULT]
 
 
-def test_the_others_keep_up_with_the_share_that_is_made(monkeypatch):
+def test_the_others_are_made_one_after_another(monkeypatch):
     monkeypatch.setattr(sweep, "KerasFit", _Fake)
     monkeypatch.setattr(_Fake, "made", [])
     jobs = [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
     beside = sweep._Beside(MLP, PLAIN, jobs, 7, lambda line: None)
-    beside.catch_up(0.2)
-    assert beside.seconds == []
-    beside.catch_up(0.4)
-    assert beside.losses == [1.0, 2.0] and beside.inside >= sum(beside.seconds) > 0
-    beside.finish()
+    beside.make(2)
+    assert beside.losses == [1.0, 2.0] and all(seconds > 0 for seconds in beside.seconds)
+    beside.make(4)
     assert _Fake.made == [(rate, seed, 7) for rate, seed in jobs]
 
 

@@ -38,8 +38,8 @@ def bench(estimators, optimizers, sweep, as_json):
 
     With --sweep: on digits_mlp and mnist_conv, the seconds that Adam with 15 learning rates, 5 seeds each, takes for 1,000 steps,
     compiled anew, and those of the same 75 runs one after the other with the `model.fit` of Keras, called in the fastest of
-    several ways, and in the fastest with its default of one step per execution; in turn with each other, and with the final
-    losses of both.
+    several ways, and in the fastest with its default of one step per execution; half of them before and half after, and with the
+    final losses of both. This takes most of an hour.
     """
     if estimators + optimizers + sweep > 1:
         raise BadInput("--estimators, --optimizers and --sweep exclude each other")
@@ -104,7 +104,7 @@ def _print_sweeps(figures):
         for side in row["keras"]:
             times = f"the first run {side['first_run_seconds']:.2f} s, each of the others {side['other_run_seconds']:.2f} s"
             click.echo(f"  Keras, {side['call']}: {side['seconds']:.1f} s, {times}")
-            click.echo(f"  l2o / Keras: {side['ratio']:.3f}; {runs} runs of each, in turn")
+            click.echo(f"  l2o / Keras: {side['ratio']:.3f}; {runs} runs of each, half of Keras's before and half after")
         click.echo(f"  ways to call model.fit:{'first call, s':>64}{'step, ms':>10}")
         for way in row["keras_ways"]:
             click.echo(f"    {way['call']:<70}{way['first_call_seconds']:>13.2f}{way['step_milliseconds']:>10.3f}")

@@ -87,6 +87,7 @@ def test_row_is_valid_json_with_its_keys():
         "final_train_loss",
         "mean_log_train_loss",
         "final_validation_loss",
+        "final_test_loss",
         "diverged",
         "seeds",
         "step_milliseconds",

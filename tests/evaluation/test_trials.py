@@ -114,3 +114,26 @@ def test_noise_does_not_depend_on_the_company():
 def test_unknown_hyperparameter_is_named():
     with pytest.raises(BadInput, match="'adam' has no hyperparameter 'rate'; there are: learning_rate"):
         trials().run([{"rate": 1.0}], [0])
+
+
+@pytest.mark.parametrize("runs, sizes", [(3, [3]), (8, [4, 4]), (75, [38, 37]), (97, [25, 25, 25, 22])])
+def test_tuning_fills_both_threads(runs, sizes):
+    """Batches that run at once are as many as threads or a multiple, none longer than it may be."""
+    one = trials(xla=False)
+    size, batches = one._in_batches([{}], range(runs), 0, False)
+    assert [len(batch) for batch in batches] == sizes and size == max(sizes)
+    assert len(one._in_batches([{}], range(runs), 0, True)[1]) == -(-runs // 48)  # one after another where time counts
+
+
+def test_batches_at_once_are_the_same_runs(monkeypatch):
+    settings = rates(0.1, 0.01, 0.001, 1e30)
+    shares = []
+    first = trials(xla=False).run(settings, [0, 1], curve=False, advance=shares.append)
+    again = trials(xla=False).run(settings, [0, 1], curve=False)
+    monkeypatch.setattr("l2o_cli.evaluation.runs.batches.AT_ONCE", 1)
+    alone = trials(xla=False).run(settings, [0, 1], curve=False)
+    assert sum(shares) == pytest.approx(1) and [run.trial for run in first] == [0, 0, 1, 1, 2, 2, 3, 3]
+    for one, same, other in zip(first, again, alone, strict=True):
+        np.testing.assert_array_equal(one.losses, same.losses)
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)  # batches of another size
+        assert one.diverged_at == other.diverged_at

@@ -173,7 +173,8 @@ class Batches(abc.ABC):
         jobs = [Job(trial, setting, seed) for trial, setting in enumerate(settings, first_trial) for seed in seeds]
         count = -(-len(jobs) // self.most_together)
         if self._at_once(curve):
-            count = max(count, min(AT_ONCE, len(jobs) // LEAST))
+            whole = AT_ONCE * -(-count // AT_ONCE)  # so that no thread is left without
+            count = whole if len(jobs) >= LEAST * whole else count
         size = -(-len(jobs) // count)
         return size, [jobs[start : start + size] for start in range(0, len(jobs), size)]
 

@@ -20,7 +20,8 @@ from l2o_cli.rollout import RUNNING, Carry, Draw, Rollout, at_start, concatenate
 from problems.base import Problem, Split
 from problems.random import as_seed
 
-MOST_INSTANCES = 32  # beyond this a 2-core machine gains nothing and validation on a whole split takes much memory
+MOST_INSTANCES = 48  # beyond this little is gained and validation on a whole split takes much memory
+MOST_OUTSIDE_XLA = 32  # of convolutions, whose validation takes more
 MOST_PARAMETERS = 8_000_000  # of all instances that run together, so that optimizers with many slots fit in memory
 PACE_STEPS = 3  # from which the pace of a run is told
 
@@ -30,7 +31,7 @@ _MINIBATCHES = 0x6C326F
 
 def together(problem: Problem) -> int:
     """How many instances run at once."""
-    return max(1, min(MOST_INSTANCES, MOST_PARAMETERS // layout_of(problem).parameters))
+    return max(1, min(MOST_INSTANCES if problem.xla else MOST_OUTSIDE_XLA, MOST_PARAMETERS // layout_of(problem).parameters))
 
 
 def drawn(problem: Problem, seed: int) -> Draw:
