@@ -106,6 +106,8 @@ def test_the_fastest_way_is_found_among_all(monkeypatch):
     assert len(ways) == 8 and {way.jit_compile for way in ways} == {False, True}
     assert sweep._fastest(ways)[-1] == PLAIN
     assert sweep._fastest({DEFAULT: (1.0, 0.1), PLAIN: (1.0, 0.2)}) == [DEFAULT]
+    assert sweep._fastest({DEFAULT: (1.0, 0.12), PLAIN: (1.0, 0.1)}) == [PLAIN]  # hardly slower
+    assert sweep._fastest({DEFAULT: (1.0, 0.4), PLAIN: (1.0, 0.1)}) == [DEFAULT, PLAIN]
 
 
 def test_the_others_are_made_one_after_another(monkeypatch):

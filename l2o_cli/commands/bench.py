@@ -38,8 +38,8 @@ def bench(estimators, optimizers, sweep, as_json):
 
     With --sweep: on digits_mlp and mnist_conv, the seconds that Adam with 15 learning rates, 5 seeds each, takes for 1,000 steps,
     compiled anew, and those of the same 75 runs one after the other with the `model.fit` of Keras, called in the fastest of
-    several ways, and in the fastest with its default of one step per execution; half of them before and half after, and with the
-    final losses of both. This takes most of an hour.
+    several ways, and with its default of one step per execution where that is much slower; half of them before and half after,
+    and the final losses of both. This takes half an hour.
     """
     if estimators + optimizers + sweep > 1:
         raise BadInput("--estimators, --optimizers and --sweep exclude each other")

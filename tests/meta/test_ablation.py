@@ -180,8 +180,9 @@ def command(folder, *arguments):
     return ["ablate", str(folder), "--out", str(folder.parent / "out"), "--no-xla", *arguments]
 
 
-def test_the_command_trains_compares_and_does_not_repeat(folder, l2o, monkeypatch, capsys):
-    done = l2o(*command(folder, "--minutes", "3", "--json"))
+@pytest.mark.slow
+def test_the_command_trains_compares_and_does_not_repeat(folder, l2o_in, monkeypatch, capsys):
+    done = l2o_in(folder.parent, *command(folder, "--minutes", "3", "--json"))
     assert done.returncode == 0, done.stderr
     entries = {entry["spec"]: entry for entry in json.loads(done.stdout)}
     assert entries.keys() == {"base", "log_objective"}
@@ -202,7 +203,7 @@ def test_the_command_trains_compares_and_does_not_repeat(folder, l2o, monkeypatc
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_the_run_under_way_and_the_command_goes_on(folder, l2o):
+def test_ctrl_c_saves_the_run_under_way_and_the_command_goes_on(folder, l2o_in):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     metrics = folder.parent / "out" / "base-seed-5" / "metrics.csv"
     process = subprocess.Popen(
@@ -222,7 +223,7 @@ def test_ctrl_c_saves_the_run_under_way_and_the_command_goes_on(folder, l2o):
     made = len(metrics.read_text().splitlines()) - 1
     assert (metrics.parent / "checkpoints" / f"ckpt-{made}").exists()
 
-    done = l2o(*command(folder, "--set", f"meta_steps={made + 2}", "--json"))
+    done = l2o_in(folder.parent, *command(folder, "--set", f"meta_steps={made + 2}", "--json"))
     assert done.returncode == 0, done.stderr
     assert f"going on after meta-step {made}" in done.stderr
     assert {entry["meta_steps"] for entry in json.loads(done.stdout)} == {made + 2}
