@@ -149,6 +149,7 @@ def _run_all(
     """Fill `entries` and the tables, problem by problem."""
     request = comparison.request
     record = _record(comparison, problems, contenders, baselines)
+    write_yaml(request.out / "compare.yaml", {**record, "tuning": []})
     for name, problem in problems.items():
         here = [enter(request, name, problem, contender, label, stages) for label, contender in contenders.items()]
         here += [

@@ -58,7 +58,7 @@ def shared_choices(
     """{(label, problem): choice} of the baselines that have one setting for all problems."""
     choices = {}
     for label, baseline in baselines.items():
-        if baseline.tier.shared:
+        if baseline.tier.shared and problems:
             batches = [comparison.request.batches(name, one, baseline.contender, label) for name, one in problems.items()]
             for name, choice in zip(problems, choose(comparison, baseline.tier, batches, stages), strict=True):
                 choices[label, name] = choice

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from l2o_cli.evaluation.runs.batches import Batches, Job, Measured, Pace, hyperparameters
+from l2o_cli.evaluation.runs.batches import AT_ONCE, Batches, Job, Measured, Pace, hyperparameters
 from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.rollout import RUNNING, Carry, Draw, Rollout, at_start, concatenate, draw, layout_of
@@ -71,11 +71,12 @@ class Trials(Batches):
         self._held_out(carry, "validation", True)
 
     def pace(self, settings: Sequence[Mapping[str, float]], seeds: Sequence[int], curve: bool = True) -> Pace:
-        size, [jobs, *_] = self._in_batches(settings, seeds, 0, curve)
+        size, [jobs, *others] = self._in_batches(settings, seeds, 0, curve)
+        at_once = AT_ONCE if others and self._at_once(curve) else 1
         self.prepare(jobs, size)
         weights, carry = self._begin(jobs, size)
         steps = min(PACE_STEPS, self.every)
-        step = _seconds(lambda: self._rollout(weights, carry, steps)[1]) / (steps * size)
+        step = _seconds(lambda: self._rollout(weights, carry, steps)[1]) / (steps * size * at_once)
         record = _seconds(lambda: self._rollout.held_out_loss(carry)) / size if self.problem.held_out else 0.0
         return Pace(step, record)
 
