@@ -136,8 +136,8 @@ def ended(
     if not complete:
         done = len({entry.row.problem for entry in entries})
         how = "" if request.spec is None else f"; go on with --resume --out {out}"
-        reached = f"with {done} of {len(problems)} problems complete" if done < len(problems) else "before all sweeps were complete"
-        said.append(f"stopped {reached}{how}")
+        left = f"with {done} of {len(problems)} problems" if done < len(problems) else "before all sweeps were"
+        said.append(f"stopped {left} complete{how}")
     here = {entry.row.problem for entry in entries}
     sources = {name: problem.source for name, problem in problems.items() if name in here}
     return Outcome(entries, sources, [*tables, *report], said, complete)
