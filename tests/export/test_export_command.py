@@ -48,6 +48,7 @@ for maker in (lambda: LearnedOptimizer.load(path), lambda: keras.optimizers.dese
 """
 
 
+@pytest.mark.slow
 def test_a_keras_file_trains_the_same_in_another_process(run, invoke, network, data, same, tmp_path):
     output = invoke("--optimizer", run, "--format", "keras", "--out", tmp_path / "demo.json")
     assert f"wrote {tmp_path / 'demo.json'}: demo" in output
