@@ -93,3 +93,8 @@ def notes(scoring: Scoring) -> list[str]:
     """What is to be known of the tables."""
     diverged = [f"diverged, and counted as the worst: {describe_divergence(run)}" for run in scoring.diverged]
     return [f"* best by the median of {scoring.measure}", *diverged, *describe_left_out(scoring)]
+
+
+def several(count: int, word: str) -> str:
+    """`1 run`, `1,200 runs`."""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")

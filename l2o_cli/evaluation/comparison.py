@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from l2o_cli.errors import BadInput
+from l2o_cli.evaluation.cells import several
 from l2o_cli.evaluation.request import Request, labels, request_of
 from l2o_cli.evaluation.runs.batches import hyperparameters
 from l2o_cli.evaluation.runs.lbfgs import check_fits
@@ -135,8 +136,3 @@ def plan_lines(comparison: Comparison, planned: Sequence[Planned], problems: int
     runs = sum(one.tuning_runs + one.reporting_runs for one in planned)
     more = "; more where the best rate is at an edge" if any(one.extended for one in planned) else ""
     return [*lines, f"  in all {several(runs, 'run')}, {several(runs * steps, 'step')}{more}"]
-
-
-def several(count: int, word: str) -> str:
-    """`1 run`, `1,200 runs`."""
-    return f"{count:,} {word}" + ("" if count == 1 else "s")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from l2o_cli.evaluation.cells import several
 from l2o_cli.evaluation.page import pictures, tables
 from l2o_cli.evaluation.page.record import again, definitions, recorded
 from l2o_cli.evaluation.page.reported import Reported, read_record, read_reported
@@ -69,12 +70,8 @@ def _title(reported: Reported) -> str:
     name = reported.folder.resolve().name
     optimizers, problems = len(reported.optimizers), len(reported.problems)
     if optimizers == 1:
-        return f"{reported.optimizers[0]} on {_count(problems, 'problem')}: {name}"
-    return f"{optimizers} optimizers on {_count(problems, 'problem')}: {name}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+        return f"{reported.optimizers[0]} on {several(problems, 'problem')}: {name}"
+    return f"{optimizers} optimizers on {several(problems, 'problem')}: {name}"
 
 
 def _body(reported: Reported, overall: Sequence[pictures.Picture], pictured: Sequence[str], why: str) -> Iterator[str]:

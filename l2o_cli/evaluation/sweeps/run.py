@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from l2o_cli.evaluation.comparison import Comparison, several
+from l2o_cli.evaluation.cells import several
+from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.entries import enter, enter_tuned
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.results import SCORE_COLUMNS, Entry, score_rows, write_csv, write_yaml
