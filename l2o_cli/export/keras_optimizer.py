@@ -5,9 +5,10 @@ Shape letters: I instances (here 1: the model), P parameters (all trainable vari
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,16 +18,21 @@ from keras import ops
 
 from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
+from l2o_cli.export.keras_base import PackedOptimizer
 from l2o_cli.export.keras_config import from_config, to_config
+from l2o_cli.export.packed_variables import PackedVariables, float32
 from l2o_cli.export.resolve import resolve
 from l2o_cli.export.shown_loss import ShownLoss
-from l2o_cli.optimizers.packing import Layout, pack, spread, unpack
+from l2o_cli.graph import Graph
+from l2o_cli.optimizers.base import Optimizer, State, Weights
+from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.transforms import names_of
-from l2o_cli.rollout import compiled_update
+
+COMPILED_UPDATES = 64  # compiled updates that are kept, for the models to come
 
 
 @keras.saving.register_keras_serializable(package="l2o")
-class LearnedOptimizer(keras.optimizers.Optimizer):
+class LearnedOptimizer(PackedOptimizer):
     """A learned (or hand-designed) optimizer for `model.compile`, with TensorFlow as Keras's backend, on one device.
 
         from l2o_cli import LearnedOptimizer
@@ -82,7 +88,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         ema_overwrite_frequency: int | None = None,
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
-        name: str = "learned_optimizer",
+        name: str | None = None,
     ):
         if keras.backend.backend() != "tensorflow":
             raise NotImplementedError(f"LearnedOptimizer needs Keras's TensorFlow backend, not {keras.backend.backend()!r}")
@@ -106,10 +112,10 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             raise ValueError(f"{names_of(rule)!r} with attention does not go with use_ema, which would average attended points")
         if rule.lacks_steps:
             raise ValueError(f"optimizer {names_of(rule)!r} goes by the length of the run, which Keras does not tell; give steps")
-        self._loss = ShownLoss(rule, self._loaded.weights)
+        with float32():
+            self._loss = ShownLoss(rule, self._loaded.weights)
         if self.reads_loss and rule.evaluates_elsewhere:
             raise ValueError(f"{names_of(rule)!r} with attention reads the loss at the params, and Keras knows another one")
-        self._update = compiled_update(rule) if jit_compile else rule.update
 
     @classmethod
     def load(cls, path: str | os.PathLike, **options: Any) -> LearnedOptimizer:
@@ -126,12 +132,13 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """Whether `scale_loss` must be called before `apply`."""
         return self._loss.read
 
+    @float32()
     def build(self, variables: Sequence[Any]) -> None:
         """Create the state of a run on `variables`."""
         if self.built:
             return
         _check_one_replica(self._distribution_strategy)
-        rule, weights = self._loaded.optimizer, self._loaded.weights
+        rule = self._loaded.optimizer
         constrained = [variable.path for variable in variables if getattr(variable, "constraint", None) is not None]
         if rule.evaluates_elsewhere and constrained:
             raise ValueError(
@@ -139,17 +146,25 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 f"{constrained[0]!r} has one"
             )
         super().build(variables)
-        self._layout = Layout.of({str(index): tuple(variable.shape) for index, variable in enumerate(variables)})
-        with tf.init_scope():  # the contract: the initial state is made eagerly
-            state = rule.init_state(weights, self._layout, 1, self._seed)
-            state = rule.refresh_state(weights, state, ops.ones((1,), "bool"))
-            self._state = {name: self._state_variable(f"state_{name.replace('/', '.')}", leaf) for name, leaf in state.items()}
-            if self.reads_loss and self.gradient_accumulation_steps:
-                self._loss_sum = self._state_variable("loss_sum", 0.0)
-            if rule.evaluates_elsewhere:
-                start = self._packed(variables)
-                self._params = self._state_variable("params", start)
-                self._point = self._state_variable("point", start)
+        self._packing = PackedVariables(variable.shape for variable in variables)
+        self._update = (_compiled_update if self._jit_compile else _update_of)(rule, self._packing.layout)
+        self._state = {}
+        if not self._packing.empty:
+            with tf.init_scope():  # the contract: the initial state is made eagerly
+                self._make_state()
+
+    def _make_state(self) -> None:
+        rule = self._loaded.optimizer
+        self._weights = {name: ops.convert_to_tensor(value) for name, value in self._loaded.weights.items()}
+        state = rule.init_state(self._loaded.weights, self._packing.layout, 1, self._seed)
+        state = rule.refresh_state(self._loaded.weights, state, ops.ones((1,), "bool"))
+        self._state = {name: self._state_variable(f"state_{name.replace('/', '.')}", leaf) for name, leaf in state.items()}
+        if self.reads_loss and self.gradient_accumulation_steps:
+            self._loss_sum = self._state_variable("loss_sum", 0.0)
+        if rule.evaluates_elsewhere:
+            start = self._held()
+            self._params = self._state_variable("params", start)
+            self._point = self._state_variable("point", start)
 
     def scale_loss(self, loss: Any) -> Any:
         """The loss times `loss_scale_factor`, as in every Keras optimizer; here the optimizer sees it, if it reads losses."""
@@ -165,20 +180,18 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         super().apply(dense, trainable_variables)
         self._loss.forget()
 
+    @float32()
     def attend(self) -> None:
         """Put the point where the next gradient is to be taken into the model (see `AttentionCallback`)."""
-        rule = self._loaded.optimizer
-        if not rule.evaluates_elsewhere:
-            return
-        params = self._true_params()
-        self._params.assign(params)
-        self._write_point(
-            rule.evaluation_point(self._loaded.weights, self._values(), params, self._layout), self._trainable_variables
-        )
+        if self._attends:
+            params = self._true_params()
+            self._params.assign(params)
+            point = self._loaded.optimizer.evaluation_point(self._weights, self._values(), params, self._packing.layout)
+            self._write_point(point, [variable for variable in self._trainable_variables if variable.trainable])
 
     def show_params(self) -> None:
         """Put the params into the model, where an optimizer with attention has the attended point in it."""
-        if self.built and self._loaded.optimizer.evaluates_elsewhere:
+        if self._attends:
             self._write(self._true_params(), self._trainable_variables)
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
@@ -210,70 +223,69 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         return self._loss.given(mean)
 
     # Keras's own step is one variable at a time; this is where it has all gradients, clipped and accumulated.
+    @float32()
     def _backend_update_step(self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any) -> None:
-        rule, weights, layout = self._loaded.optimizer, self._loaded.weights, self._layout
-        indices = [self._get_variable_index(variable) for variable in trainable_variables]
-        given = dict(zip(indices, grads, strict=True))
-        gradients = self._packed([given.get(index, ops.zeros(shape)) for index, shape in enumerate(layout.shapes)])
+        if self._packing.empty:
+            return
+        given = {
+            self._get_variable_index(variable): gradient for variable, gradient in zip(trainable_variables, grads, strict=True)
+        }
         rate = ops.cast(learning_rate, "float32")
         old = self._true_params()
-        params = self._decayed(old, set(given), rate)
+        params = self._decayed(old, given.keys(), rate)
         step = ops.reshape(ops.cast(self.iterations, "int32"), (1,))
-        new, state = self._update(weights, self._values(), params, gradients, self._given_loss(), step, layout)
+        new, state = self._update(self._weights, self._values(), params, self._packing.pack(given), self._given_loss(), step)
         # Exactly the optimizer's own params where the rate is 1, so that a run is the same inside Keras and outside.
         new = ops.where(ops.equal(rate, 1.0), new, params + rate * (new - params))
-        new = self._kept_without_gradient(new, old, set(given))
+        new = self._packing.choose(given.keys(), new, old)
         for name, variable in self._state.items():
             variable.assign(state[name])
-        if rule.evaluates_elsewhere:
+        if self._attends:
             self._params.assign(new)
-            self._write_point(rule.evaluation_point(weights, state, new, layout), trainable_variables)
+            point = self._loaded.optimizer.evaluation_point(self._weights, state, new, self._packing.layout)
+            self._write_point(point, trainable_variables)
         else:
             self._write(new, trainable_variables)
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Nothing: the model may hold the attended point; `_backend_update_step` decays the params."""
 
-    def _decayed(self, params: Any, given: set[int], rate: Any) -> Any:
+    def _decayed(self, params: Any, given: Collection[int], rate: Any) -> Any:
         if not self.weight_decay:
             return params
-        indices = map(int, self._layout.names)
-        decayed = [index in given and self._use_weight_decay(self._trainable_variables[index]) for index in indices]
-        decay = ops.convert_to_tensor([[self.weight_decay * chosen for chosen in decayed]], "float32")
-        return params - params * spread(decay, self._layout) * rate
+        decayed = [index for index in given if self.decays(self._trainable_variables[index])]
+        return params - params * self._packing.spread(self.weight_decay, decayed) * rate
 
-    def _kept_without_gradient(self, new: Any, old: Any, given: set[int]) -> Any:
-        """`new` for the tensors that had a gradient, `old` for the others."""
-        if len(given) == self._layout.tensors:
-            return new
-        new, old = unpack(new, self._layout), unpack(old, self._layout)
-        return pack({name: (new if int(name) in given else old)[name] for name in new}, self._layout)
+    @property
+    def _attends(self) -> bool:
+        """Whether the model may hold another point than the params."""
+        return self.built and self._loaded.optimizer.evaluates_elsewhere and not self._packing.empty
 
     def _true_params(self) -> Any:
         """The params, [1, P]: the model's, save where the model still holds the point that was put there last.
 
         So whoever writes other values into the model (loaded weights, say) is obeyed.
         """
-        held = self._packed(self._trainable_variables)
-        if not self._loaded.optimizer.evaluates_elsewhere:
-            return held
-        return ops.where(ops.equal(held, self._point.value), self._params.value, held)
+        held = self._held()
+        return ops.where(ops.equal(held, self._point.value), self._params.value, held) if self._attends else held
 
-    def _packed(self, tensors: Sequence[Any]) -> Any:
-        values = [ops.cast(ops.convert_to_tensor(tensor), "float32") for tensor in tensors]
-        return pack({str(index): ops.expand_dims(value, 0) for index, value in enumerate(values)}, self._layout)
+    def _held(self) -> Any:
+        """What the model holds, [1, P]."""
+        return self._packing.pack({index: ops.convert_to_tensor(own) for index, own in enumerate(self._trainable_variables)})
 
     def _write(self, packed: Any, variables: Sequence[Any]) -> None:
-        tensors = unpack(packed, self._layout)
+        tensors = self._packing.unpack(packed)
         for variable in variables:
-            self.assign(variable, tensors[str(self._get_variable_index(variable))][0])
+            index = self._get_variable_index(variable)
+            if index in tensors:
+                self.assign(variable, tensors[index])
 
     def _write_point(self, point: Any, variables: Sequence[Any]) -> None:
         self._write(point, variables)
-        self._point.assign(self._packed(self._trainable_variables))  # read back: as rounded to the variables' types
+        self._point.assign(self._held())  # read back: as rounded to the variables' types
 
     def _values(self) -> dict[str, Any]:
-        return {name: variable.value for name, variable in self._state.items()}
+        return {name: tf.convert_to_tensor(variable.value) for name, variable in self._state.items()}
 
     def _state_variable(self, name: str, value: Any) -> keras.Variable:
         value = np.asarray(value)
@@ -296,6 +308,21 @@ def _dense(gradient: Any, variable: Any) -> Any:
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+
+
+def _update_of(rule: Optimizer, layout: Layout) -> Callable[..., tuple[Any, State]]:
+    """`rule.update` for one layout."""
+
+    def update(weights: Weights, state: State, params: Any, gradients: Any, loss: Any, step: Any) -> tuple[Any, State]:
+        return rule.update(weights, state, params, gradients, loss, step, layout)
+
+    return update
+
+
+@functools.lru_cache(maxsize=COMPILED_UPDATES)
+def _compiled_update(rule: Optimizer, layout: Layout) -> Graph:
+    """One for all models of equal layout: what XLA has compiled takes 20 MB or more, and is never freed."""
+    return Graph(_update_of(rule, layout), f"update {rule} {layout}", xla=True)
 
 
 def keras_file(loaded: LoadedOptimizer) -> str:

@@ -1,0 +1,83 @@
+"""What our Keras optimizer remembers beyond those of Keras: which variables do not decay, and what its state is of."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from l2o_cli.export.packed_variables import PackedVariables
+
+_EXCLUDED, _SHAPES = "exclude_from_weight_decay", "shapes"  # in a configuration; in a store of variables
+
+
+class PackedOptimizer(keras.optimizers.Optimizer):
+    """A Keras optimizer whose state is that of all variables packed; subclasses set `_packing` when they are built."""
+
+    _packing: PackedVariables
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._excluded_names: tuple[str, ...] = ()
+        self._excluded_paths: tuple[str, ...] = ()
+
+    def exclude_from_weight_decay(self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None) -> None:
+        """Leave out of the weight decay these variables, and those with one of these texts in their names.
+
+        Saved models remember it, which they do not with Keras's own optimizers.
+        """
+        super().exclude_from_weight_decay(var_list, var_names)
+        self._excluded_names = tuple(var_names or ())
+        self._excluded_paths = tuple(_path(variable) for variable in var_list or ())
+
+    def decays(self, variable: Any) -> bool:
+        """Whether weight decay is for this one too."""
+        # As Keras does, look for the names in TensorFlow's, which has those of the layers in it.
+        own = variable.value if isinstance(variable, keras.Variable) else variable
+        return self._use_weight_decay(own) and _path(variable) not in self._excluded_paths
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        if self._excluded_names or self._excluded_paths:
+            config[_EXCLUDED] = {"names": list(self._excluded_names), "paths": list(self._excluded_paths)}
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        excluded = config.get(_EXCLUDED, {"names": [], "paths": []})
+        made = super().from_config({name: value for name, value in config.items() if name != _EXCLUDED}, custom_objects)
+        made.exclude_from_weight_decay(var_names=excluded["names"])
+        made._excluded_paths = tuple(excluded["paths"])
+        return made
+
+    def save_own_variables(self, store: Any) -> None:
+        """The state of a run, and the shapes of the variables that it belongs to."""
+        super().save_own_variables(store)
+        if self.built:
+            store[_SHAPES] = self._packing.signature
+
+    def load_own_variables(self, store: Any) -> None:
+        """The inverse; as in every Keras optimizer, a state that does not fit is passed over with a warning.
+
+        So it is when it is that of a model with other layers frozen. Older files do not tell the shapes.
+        """
+        saved = {key: np.asarray(store[key]) for key in store.keys()}  # noqa: SIM118, not all stores are mappings
+        shapes = saved.pop(_SHAPES, None)
+        if self.built and len(saved) == len(self.variables):
+            fits = all(saved[str(index)].shape == tuple(own.shape) for index, own in enumerate(self.variables))
+            if not fits or not (shapes is None or np.array_equal(shapes, self._packing.signature)):
+                warnings.warn(
+                    f"Skipping variable loading for optimizer '{self.name}', because its trainable variables have other shapes "
+                    "than those of the saved optimizer; were other layers frozen?",
+                    stacklevel=2,
+                )
+                return
+        super().load_own_variables(saved)
+
+
+def _path(variable: Any) -> str:
+    """The name of a variable of Keras's or TensorFlow's, with those of its layers."""
+    return str(getattr(variable, "path", variable.name))
