@@ -14,7 +14,7 @@ import re
 import warnings
 from pathlib import Path
 
-from l2o_cli import stderr_filter
+from l2o_cli import keras_settings, stderr_filter
 
 # What TensorFlow says when an entry of the compilation cache cannot be read.
 _CACHE_DAMAGE = re.compile(
@@ -37,11 +37,12 @@ def prepare(debug: bool = False) -> None:
     if not debug:
         quieten_python()
         stderr_filter.install()
+    keras_settings.undo_defaults()
 
 
 def set_environment(debug: bool = False) -> None:
-    """Environment variables for TensorFlow and Keras; what the user has set stands."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    """Environment variables for TensorFlow and Keras; what the user has set stands, but for the backend of Keras."""
+    keras_settings.choose_backend()
     # Convolutions on a CPU are three times as fast with oneDNN, which is not the default on every kind.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if not debug:

@@ -14,17 +14,23 @@ class AttentionCallback(keras.callbacks.Callback):
     begins with a gradient at the attended point, so that several `fit` in a row are the same as one.
     """
 
-    def _optimizer(self) -> LearnedOptimizer | None:
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # inside a loss scaling
-        return optimizer if isinstance(optimizer, LearnedOptimizer) else None
+    @property
+    def _whole(self) -> keras.optimizers.Optimizer:
+        return getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # inside a loss scaling
+
+    def _optimizers(self) -> list[LearnedOptimizer]:
+        # By name: releases of Keras before 3.15 have none of them.
+        parts = self._whole.optimizers if type(self._whole).__name__ == "MultiOptimizer" else [self._whole]
+        return [part for part in parts if isinstance(part, LearnedOptimizer)]
 
     def _attend(self) -> None:
-        if optimizer := self._optimizer():
-            optimizer.build(self.model.trainable_variables)
+        if self._optimizers():
+            self._whole.build(self.model.trainable_variables)
+        for optimizer in self._optimizers():
             optimizer.attend()
 
     def _show_params(self) -> None:
-        if optimizer := self._optimizer():
+        for optimizer in self._optimizers():
             optimizer.show_params()
 
     def on_epoch_begin(self, epoch, logs=None):

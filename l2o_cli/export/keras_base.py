@@ -23,6 +23,7 @@ class PackedOptimizer(keras.optimizers.Optimizer):
         super().__init__(*arguments, **options)
         self._excluded_names: tuple[str, ...] = ()
         self._excluded_paths: tuple[str, ...] = ()
+        self._restored = False  # whether these are from a configuration, and the variables still to be found
 
     def exclude_from_weight_decay(self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None) -> None:
         """Leave out of the weight decay these variables, and those with one of these texts in their names.
@@ -30,6 +31,7 @@ class PackedOptimizer(keras.optimizers.Optimizer):
         Saved models remember it, which they do not with Keras's own optimizers.
         """
         super().exclude_from_weight_decay(var_list, var_names)
+        self._restored = False
         self._excluded_names = tuple(var_names or ())
         self._excluded_paths = tuple(_path(variable) for variable in var_list or ())
 
@@ -37,7 +39,13 @@ class PackedOptimizer(keras.optimizers.Optimizer):
         """Whether weight decay is for this one too."""
         # As Keras does, look for the names in TensorFlow's, which has those of the layers in it.
         own = variable.value if isinstance(variable, keras.Variable) else variable
-        return self._use_weight_decay(own) and _path(variable) not in self._excluded_paths
+        return bool(self._use_weight_decay(own))
+
+    def build(self, variables: Sequence[Any]) -> None:
+        super().build(variables)
+        if self._restored:
+            excluded = [variable for path in self._excluded_paths for variable in _called(path, variables)]
+            self.exclude_from_weight_decay(excluded, self._excluded_names)
 
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().get_config()
@@ -50,7 +58,7 @@ class PackedOptimizer(keras.optimizers.Optimizer):
         excluded = config.get(_EXCLUDED, {"names": [], "paths": []})
         made = super().from_config({name: value for name, value in config.items() if name != _EXCLUDED}, custom_objects)
         made.exclude_from_weight_decay(var_names=excluded["names"])
-        made._excluded_paths = tuple(excluded["paths"])
+        made._excluded_paths, made._restored = tuple(excluded["paths"]), True
         return made
 
     def save_own_variables(self, store: Any) -> None:
@@ -81,3 +89,16 @@ class PackedOptimizer(keras.optimizers.Optimizer):
 def _path(variable: Any) -> str:
     """The name of a variable of Keras's or TensorFlow's, with those of its layers."""
     return str(getattr(variable, "path", variable.name))
+
+
+def _called(path: str, variables: Sequence[Any]) -> list[Any]:
+    """The variable of that path, if it is one of these; Keras may have called it by the model's name too, and not do so again."""
+    ends = [(own, f"/{_path(own)}") for own in variables]
+    found = [own for own, end in ends if end == f"/{path}"]
+    found = found or [own for own, end in ends if f"/{path}".endswith(end) or end.endswith(f"/{path}")]
+    if len(found) > 1:
+        warnings.warn(
+            f"{path!r} was excluded from weight decay, and {len(found)} variables could be it; they all decay", stacklevel=2
+        )
+        return []
+    return found

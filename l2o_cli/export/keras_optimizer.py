@@ -5,10 +5,9 @@ Shape letters: I instances (here 1: the model), P parameters (all trainable vari
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -23,12 +22,8 @@ from l2o_cli.export.keras_config import from_config, to_config
 from l2o_cli.export.packed_variables import PackedVariables, float32
 from l2o_cli.export.resolve import resolve
 from l2o_cli.export.shown_loss import ShownLoss
-from l2o_cli.graph import Graph
-from l2o_cli.optimizers.base import Optimizer, State, Weights
-from l2o_cli.optimizers.packing import Layout
+from l2o_cli.export.updates import compiled_update_of, update_of
 from l2o_cli.optimizers.transforms import names_of
-
-COMPILED_UPDATES = 64  # compiled updates that are kept, for the models to come
 
 
 @keras.saving.register_keras_serializable(package="l2o")
@@ -147,7 +142,7 @@ class LearnedOptimizer(PackedOptimizer):
             )
         super().build(variables)
         self._packing = PackedVariables(variable.shape for variable in variables)
-        self._update = (_compiled_update if self._jit_compile else _update_of)(rule, self._packing.layout)
+        self._update = (compiled_update_of if self._jit_compile else update_of)(rule, self._packing.layout)
         self._state = {}
         if not self._packing.empty:
             with tf.init_scope():  # the contract: the initial state is made eagerly
@@ -227,9 +222,8 @@ class LearnedOptimizer(PackedOptimizer):
     def _backend_update_step(self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any) -> None:
         if self._packing.empty:
             return
-        given = {
-            self._get_variable_index(variable): gradient for variable, gradient in zip(trainable_variables, grads, strict=True)
-        }
+        indices = [self._get_variable_index(variable) for variable in trainable_variables]
+        given = dict(zip(indices, grads, strict=True))
         rate = ops.cast(learning_rate, "float32")
         old = self._true_params()
         params = self._decayed(old, given.keys(), rate)
@@ -308,21 +302,6 @@ def _dense(gradient: Any, variable: Any) -> Any:
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
-
-
-def _update_of(rule: Optimizer, layout: Layout) -> Callable[..., tuple[Any, State]]:
-    """`rule.update` for one layout."""
-
-    def update(weights: Weights, state: State, params: Any, gradients: Any, loss: Any, step: Any) -> tuple[Any, State]:
-        return rule.update(weights, state, params, gradients, loss, step, layout)
-
-    return update
-
-
-@functools.lru_cache(maxsize=COMPILED_UPDATES)
-def _compiled_update(rule: Optimizer, layout: Layout) -> Graph:
-    """One for all models of equal layout: what XLA has compiled takes 20 MB or more, and is never freed."""
-    return Graph(_update_of(rule, layout), f"update {rule} {layout}", xla=True)
 
 
 def keras_file(loaded: LoadedOptimizer) -> str:

@@ -42,14 +42,18 @@ def resolve(name_or_path: str | os.PathLike) -> LoadedOptimizer:
 
 def _split(text: str) -> tuple[str, list[str]]:
     """What is transformed, as long as there is such a path, and the transformations around it."""
-    if Path(text).exists():
+    if os.path.exists(text):  # unlike that of `Path` it says no to what no path can be: too long a name, one with a NUL
         return text, []
     parts = split_outside(text, "+")
     for count in range(len(parts), 1, -1):
         path = "+".join(parts[:count])
-        if Path(path.removesuffix(UNTRAINED)).exists():
+        if os.path.exists(path.removesuffix(UNTRAINED)):
             return path, parts[count:]
     return (parts[0], parts[1:]) if parts else ("", [])
+
+
+def _is_published(name: str) -> bool:
+    return bool(name) and Path(name).name == name and os.path.isfile(assets.checkpoints() / name / CARD)
 
 
 def _transformed(loaded: LoadedOptimizer, transforms: Sequence[Mapping[str, Any]]) -> LoadedOptimizer:
@@ -66,7 +70,7 @@ def _transformed(loaded: LoadedOptimizer, transforms: Sequence[Mapping[str, Any]
 def _resolved(which: str) -> LoadedOptimizer:
     text, options = which.removesuffix(UNTRAINED), {}
     name = text
-    if "(" in text and not Path(text).exists():
+    if "(" in text and not os.path.exists(text):
         part = parse_part(text, "optimizer")
         name, options = part["name"], part["options"]
     if which.endswith(UNTRAINED):
@@ -81,15 +85,14 @@ def _resolved(which: str) -> LoadedOptimizer:
 
 def _named(name: str) -> LoadedOptimizer:
     """A published checkpoint, or what lies at a path."""
-    published = assets.checkpoints()
-    if name and Path(name).name == name and (published / name / CARD).is_file():
-        loaded = load_artifact(published / name)
+    if _is_published(name):
+        loaded = load_artifact(assets.checkpoints() / name)
         return LoadedOptimizer(name, loaded.optimizer, loaded.weights, loaded.card, "published")
     path = Path(name)
-    if name and path.is_dir():
+    if os.path.isdir(name):
         inside = path / "artifact"
         return load_artifact(inside if (inside / CARD).exists() and not (path / CARD).exists() else path)
-    if name and path.is_file():
+    if os.path.isfile(name):
         return read_keras_file(path)
     if name in OPTIMIZERS:
         raise BadInput(
@@ -112,7 +115,7 @@ def names() -> list[str]:
 def _untrained(name: str, options: Mapping[str, Any]) -> LoadedOptimizer:
     """The initial weights, seed 0, of a learned optimizer by name, or of the one that `name` resolves to, with its options."""
     spec, label = OptimizerSpec(name=name), name
-    if name not in OPTIMIZERS or (assets.checkpoints() / name / CARD).is_file():
+    if name not in OPTIMIZERS or _is_published(name):
         trained = _resolved(name)
         spec, label = OptimizerSpec.of(trained.optimizer), trained.label
     if not spec.make().learned:

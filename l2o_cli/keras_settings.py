@@ -1,0 +1,53 @@
+"""Keras as the commands need it, whatever the user has set for Keras in the shell or in keras.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from l2o_cli.errors import Failure
+
+# What keras.json may set beside the backend, with Keras's own values.
+_DEFAULTS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+
+
+def choose_backend() -> None:
+    """Have Keras, not imported yet, run on TensorFlow: without it nothing here works."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # goes before what keras.json says
+    os.environ["KERAS_NNX_ENABLED"] = "false"  # of the JAX backend; on any other it is an import that fails
+
+
+def undo_defaults() -> None:
+    """Give Keras its own defaults back where the user's keras.json has others; Failure, naming it, if Keras cannot read it.
+
+    The update rules and the published numbers are those of float32. Keras is imported only if need be, since that takes seconds.
+    """
+    path = _path()
+    found = _content(path)
+    if found is None or (isinstance(found, dict) and all(found.get(name, value) == value for name, value in _DEFAULTS.items())):
+        return
+    try:
+        import keras
+    except Exception as error:  # a value that Keras refuses, in whichever way
+        raise Failure(f"{path}: Keras cannot be imported with these settings: {error}") from None
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+
+
+def _path() -> Path:
+    """Where Keras looks for its settings."""
+    if "KERAS_HOME" in os.environ:
+        return Path(os.environ["KERAS_HOME"]).expanduser() / "keras.json"
+    home = os.path.expanduser("~")
+    return Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras" / "keras.json"
+
+
+def _content(path: Path) -> Any:
+    """What is in the file; None if Keras takes nothing from it either."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
