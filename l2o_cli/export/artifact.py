@@ -1,12 +1,14 @@
 """An optimizer with its weights as a directory on disk.
 
 An artifact is a directory with `weights.safetensors` (float32) and `card.yaml` (which optimizer, how it was meta-trained, its
-scores). The card holds the SHA-256 of the weights file, so that the two cannot be mixed up.
+scores). The card holds the SHA-256 of the weights file, so that the two cannot be mixed up, and since format 2 another one of
+everything that decides what the optimizer does. The free sections are for people, and may be edited.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.transforms import names_of
 from l2o_cli.spec import OptimizerSpec, first_problem, yaml_fault
 
-FORMAT = 1
+FORMAT = 2  # 1 has no seal
 CARD, WEIGHTS = "card.yaml", "weights.safetensors"
 
 
@@ -49,6 +51,8 @@ class LoadedOptimizer:
 
 
 class _CardWeights(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
     sha256: str
     count: int
 
@@ -58,9 +62,15 @@ class _Card(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="allow")
 
-    format: Literal[1]
+    format: Literal[1, 2]
     optimizer: OptimizerSpec
     weights: _CardWeights
+    sha256: str | None = None  # the seal of the fields above
+
+
+def seal(fields: Mapping[str, Any]) -> str:
+    """The SHA-256 of plain values, whatever order they are in and whichever file they come from."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def weights_to_bytes(weights: Mapping[str, Any]) -> bytes:
@@ -72,7 +82,7 @@ def weights_from_bytes(content: bytes, optimizer: Optimizer, file: Path | str) -
     """The inverse of `weights_to_bytes`; Failure, naming `file`, unless they are just the weights `optimizer` has."""
     try:
         weights = load_safetensors(content)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise Failure(f"{file}: damaged, not in the safetensors format ({error})") from None
     expected = {name: np.shape(value) for name, value in optimizer.init_weights(0).items()}
     for name in expected.keys() - weights.keys():
@@ -94,8 +104,8 @@ def save_artifact(directory: Path | str, optimizer: Optimizer, weights: Mapping[
 
     Args:
         weights: as `optimizer.init_weights` shapes them.
-        card: further sections (how it was meta-trained, its scores). `format`, `optimizer` and `weights` are written from
-            the other arguments, whatever `card` says of them.
+        card: further sections (how it was meta-trained, its scores). `format`, `optimizer`, `weights` and `sha256` are written
+            from the other arguments, whatever `card` says of them.
 
     Raises:
         Failure: the files cannot be written.
@@ -108,6 +118,7 @@ def save_artifact(directory: Path | str, optimizer: Optimizer, weights: Mapping[
         "optimizer": OptimizerSpec.of(optimizer).plain,
         "weights": {"sha256": digest, "count": int(sum(np.size(value) for value in weights.values()))},
     }
+    fixed["sha256"] = seal(fixed)
     sections = {key: _plain(value) for key, value in card.items() if key not in fixed}
     text = yaml.safe_dump({**fixed, **sections}, sort_keys=False, width=120, allow_unicode=True)
     try:
@@ -143,25 +154,41 @@ def load_artifact(directory: Path | str) -> LoadedOptimizer:
     except BadInput as error:
         raise Failure(f"{directory / CARD}: {error}") from None
     weights = weights_from_bytes(_matching_weights(directory, card.weights.sha256), optimizer, directory / WEIGHTS)
+    count = sum(value.size for value in weights.values())
+    if card.weights.count != count:
+        raise Failure(f"{directory / CARD}: weights.count: {card.weights.count}, but {WEIGHTS} has {count}")
     return LoadedOptimizer(_label(directory), optimizer, weights, content, str(directory))
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card in a file, with the sections every card has; Failure, naming the field, if it is damaged."""
+    """The card in a file, with the sections every card has, its seal checked; Failure, naming the field, if it is damaged."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
         place, fault = yaml_fault(error)
-        raise Failure(f"{path}{place}: damaged, not YAML ({fault})") from None
+        raise Failure(f"{path}{place}: damaged, not YAML ({' '.join(fault.split())})") from None
+    except (ValueError, RecursionError) as error:  # of a date or number that is none, say
+        raise Failure(f"{path}: damaged, not YAML ({error})") from None
     if not isinstance(content, dict):
         raise Failure(f"{path}: damaged, expected fields at the top level, found {type(content).__name__}")
     try:
-        _Card.model_validate(content)
+        card = _Card.model_validate(content)
     except pydantic.ValidationError as error:
         raise Failure(f"{path}: {first_problem(error)}") from None
+    if card.format == 1 and card.sha256 is not None:
+        raise Failure(f"{path}: format: 1 has no sha256; one of the two is damaged")
+    if card.format > 1 and card.sha256 != _seal_of(content):
+        raise Failure(f"{path}: damaged, its sha256 is not that of format, optimizer and weights")
     return content
+
+
+def _seal_of(content: Mapping[str, Any]) -> str:
+    try:
+        return seal({name: content[name] for name in ("format", "optimizer", "weights")})
+    except (TypeError, ValueError):  # what JSON does not know: a date, a mapping with itself in it
+        return "none"
 
 
 def _pending(directory: Path, digest: str) -> Path:

@@ -202,7 +202,7 @@ class LearnedOptimizer(PackedOptimizer):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> LearnedOptimizer:
         """The optimizer `get_config` describes."""
-        loaded = from_config(config["optimizer"], "Keras configuration")
+        loaded = from_config(config.get("optimizer"), f"Keras configuration of the optimizer {config.get('name')!r}")
         return super().from_config({**config, "optimizer": loaded}, custom_objects)
 
     def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:

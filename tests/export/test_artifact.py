@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from l2o_cli import LearnedOptimizer
 from l2o_cli.errors import BadInput, Failure
-from l2o_cli.export.artifact import add_to_card, load_artifact, save_artifact
+from l2o_cli.export.artifact import add_to_card, load_artifact, save_artifact, seal
 from l2o_cli.export.keras_optimizer import keras_file
 from l2o_cli.export.resolve import names, resolve
 from l2o_cli.files import write_atomically
@@ -38,11 +38,19 @@ def refuse(path, error, *words):
         assert str(word) in message
 
 
-def edit(path, change):
-    """Apply `change` to the content of a YAML file."""
+def edit(path, change, sealed=True):
+    """Apply `change` to the content of a card, and have its seal agree."""
     card = yaml.safe_load(path.read_text())
     change(card)
+    if sealed and "format" in card and "weights" in card:
+        card["sha256"] = seal({name: card[name] for name in ("format", "optimizer", "weights")})
     path.write_text(yaml.safe_dump(card))
+
+
+def as_format_1(card):
+    """What a card was before it had a seal."""
+    card["format"] = 1
+    del card["sha256"]
 
 
 def replace_weights(directory, weights):
@@ -61,7 +69,7 @@ def test_round_trip(artifact, load):
     for name, value in original.weights.items():
         np.testing.assert_array_equal(loaded.weights[name], value)
         assert loaded.weights[name].shape == np.shape(value)
-    assert loaded.card["format"] == 1
+    assert loaded.card["format"] == 2
     assert loaded.card["optimizer"] == {
         "name": "tiny",
         "options": {"attention": True, "sizes": [2, 3], "loss_power": 0.0},
@@ -136,7 +144,9 @@ def test_damaged_cards(artifact):
     for change, words in {
         "sha": (lambda c: c["weights"].update(sha256="0" * 64), ["weights.safetensors", "weights.sha256"]),
         "no format": (lambda c: c.pop("format"), ["format", "required"]),
-        "format": (lambda c: c.update(format=2), ["format", "2"]),
+        "format": (lambda c: c.update(format=3), ["format", "3"]),
+        "older format": (lambda c: c.update(format=1), ["format: 1 has no sha256"]),
+        "count": (lambda c: c["weights"].update(count=9), ["weights.count", "9", "8"]),
         "no name": (lambda c: c["optimizer"].pop("name"), ["optimizer.name"]),
         "name": (lambda c: c["optimizer"].update(name="hrn"), ["unknown optimizer 'hrn'", "'hrnn'"]),
         "option": (lambda c: c["optimizer"]["options"].update(colour=1), ["options.colour"]),
@@ -151,6 +161,36 @@ def test_damaged_cards(artifact):
         refuse(artifact, Failure, card, *words)
     card.write_bytes(b"\xff\xfe\x00")
     refuse(artifact, Failure, card)
+
+
+def test_what_is_sealed(artifact):
+    card = artifact / "card.yaml"
+    whole = card.read_text()
+    for change in (
+        lambda c: c["optimizer"]["options"].update(loss_power=1.0),
+        lambda c: c["optimizer"].update(transforms=[{"name": "averaging", "options": {}}]),
+        lambda c: c["weights"].update(count=9),
+        lambda c: c["weights"].update(sha256="0" * 64),
+        lambda c: c.update(sha256="0" * 64),
+        lambda c: c.update(sha256=None),
+        lambda c: c.pop("sha256"),
+    ):
+        edit(card, change, sealed=False)
+        refuse(artifact, Failure, card, "sha256")
+        card.write_text(whole)
+    edit(card, lambda c: c["scores"].update(mean=0.0), sealed=False)
+    assert load_artifact(artifact).card["scores"]["mean"] == 0.0
+
+
+def test_artifacts_of_before_the_seal_are_read(artifact, load, tmp_path):
+    original = load_artifact(artifact)
+    edit(artifact / "card.yaml", as_format_1, sealed=False)
+    old = load_artifact(artifact)
+    assert old.optimizer == original.optimizer and old.card["format"] == 1
+    add_to_card(artifact, "scores", {"mean": 2.0})
+    assert load_artifact(artifact).card["scores"] == {"mean": 2.0}
+    save_artifact(tmp_path / "new", old.optimizer, old.weights, old.card)
+    assert load_artifact(tmp_path / "new").card == original.card
 
 
 def test_damaged_weights(artifact):

@@ -6,7 +6,7 @@ import yaml
 
 from l2o_cli import LearnedOptimizer
 from l2o_cli.errors import BadInput, Failure
-from l2o_cli.export.artifact import load_artifact, save_artifact
+from l2o_cli.export.artifact import load_artifact, save_artifact, seal
 from l2o_cli.export.keras_optimizer import keras_file
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.adam import Adam
@@ -118,6 +118,7 @@ def test_artifacts_hold_the_transformations(text, tmp_path):
 
     card = yaml.safe_load((tmp_path / "a" / "card.yaml").read_text())
     card["optimizer"]["transforms"][0]["name"] = "scedule"
+    card["sha256"] = seal({name: card[name] for name in ("format", "optimizer", "weights")})
     (tmp_path / "a" / "card.yaml").write_text(yaml.safe_dump(card))
     with pytest.raises(Failure, match=r"card\.yaml: unknown transformation 'scedule'"):
         load_artifact(tmp_path / "a")
