@@ -71,6 +71,10 @@ class Stages:
         if time.monotonic() >= self._until or self._stop():
             raise Stopped
 
+    def stopped(self) -> None:
+        """What was running has ended, as it was asked to: what is done after it may take its time."""
+        self._stop()
+
     def tell(self, text: str) -> None:
         if not self._quiet:
             self._console.print(text, markup=False)
