@@ -30,6 +30,7 @@ class Stages:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._quiet, self._until, self._stop = quiet, until, stop
         self._bars: Progress | None = None
+        self._warned: set[str] = set()
 
     @contextmanager
     def whole(self, work: float) -> Iterator[None]:
@@ -80,6 +81,10 @@ class Stages:
             self._console.print(text, markup=False)
 
     def warn(self, text: str) -> None:
+        """Shown even if quiet, and once, however often it is said."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
         self._console.print(f"warning: {text}", markup=False)
 
     def _progress(self) -> Progress:
