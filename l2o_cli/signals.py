@@ -151,6 +151,7 @@ class _Process:
                 ends_at = None
                 if not self.noticed:
                     self._end()
+                _say("stopping")
 
     def _end(self) -> None:
         run = self.run

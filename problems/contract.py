@@ -85,8 +85,11 @@ def _tried(problem: Problem) -> Callable[[tf.Tensor], dict[str, Any]]:
             raise Broken("sample: expected at least one leaf; a problem without data returns its key")
         params = _params("initial_params", problem, problem.initial_params, fold(seed, 1), task)
         memory = _leaves("initial_memory", problem.initial_memory, task, params)
-        for split in ("validation", "test") if problem.held_out else ():
-            _loss(problem, params, task, _leaves(f"batch of {split!r}", problem.batch, seed, task, split, shared=True))
+        if problem.held_out:
+            splits = [
+                _leaves(f"batch of {split!r}", problem.batch, seed, task, split, shared=True) for split in ("test", "validation")
+            ]
+            _loss(problem, params, task, splits[-1])
         batch = _leaves("batch", problem.batch, fold(seed, 2), task, "train", shared=True)
         with tf.GradientTape() as tape:
             tape.watch(params)

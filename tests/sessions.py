@@ -38,29 +38,17 @@ class Session:
 
     def send(self, number: int) -> None:
         """To all processes of the session."""
-        for process in self.processes():
+        for process in processes_of(self.first):
             _send(process, number)
 
     def send_to_first(self, number: int) -> None:
         if self._code is None:
             _send(self.first, number)
 
-    def processes(self) -> dict[int, str]:
-        """Those that live, with their command lines."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            try:
-                state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-                if int(session) == self.first and state != "Z":
-                    found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")[-200:]
-            except (OSError, ValueError, IndexError):
-                continue
-        return found
-
     def left(self, seconds: float) -> dict[int, str]:
         """The processes that still live after so long; they are killed."""
         deadline = time.monotonic() + seconds
-        while (left := self.processes()) and time.monotonic() < deadline:
+        while (left := processes_of(self.first)) and time.monotonic() < deadline:
             time.sleep(0.02)
         self.send(signal.SIGKILL)
         return left
@@ -68,6 +56,19 @@ class Session:
     def log(self) -> str:
         """The end of what it said."""
         return self._log.read_text()[-2000:]
+
+
+def processes_of(session: int) -> dict[int, str]:
+    """The processes of a session that live, with their command lines."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            state, _, _, own = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(own) == session and state != "Z":
+                found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")[-200:]
+        except (OSError, ValueError):
+            continue
+    return found
 
 
 def _send(process: int, number: int) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sessions import processes_of
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # SHA-256 in native code for minutes, in which Python runs no handler.
@@ -75,13 +77,9 @@ def _start():
 def gone(started):
     """Whether none of its processes is left, or will be in a moment."""
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(started.process.pid, 0)
-        except ProcessLookupError:
-            return True
+    while (left := processes_of(started.process.pid)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return False
+    return not left
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
@@ -101,7 +99,7 @@ def test_native_code_is_not_waited_for(start):
 def test_a_run_that_ends_by_itself_may_take_its_time(start):
     run = start(BUSY.format(body=f"{UNTIL_STOPPED}\n    time.sleep(0.6); print('report', file=sys.stderr)"))
     run.send(signal.SIGTERM)
-    assert run.ends()[:2] == (143, "report\n")
+    assert run.ends()[:2] == (143, "stopping\nreport\n")
 
 
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2"])
