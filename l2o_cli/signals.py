@@ -20,7 +20,7 @@ from types import FrameType
 STOP = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 SAVE = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 PATIENCE = 3.0  # seconds that the main thread has to take notice of a signal that stops
-_ONE = 1.0  # seconds within which further signals are part of the same request: some tools send each twice
+ECHO = 1.0  # seconds within which further signals are part of the same request: some tools send each twice
 
 
 class StopOnSignal:
@@ -122,7 +122,7 @@ class _Process:
             return
         self._take(number)
         now, self._handled = time.monotonic(), self._handled or time.monotonic()
-        again = not self.child and now - self._handled > _ONE
+        again = not self.child and now - self._handled > ECHO
         if again or self.run is None:
             self.interrupted = True
             raise KeyboardInterrupt

@@ -46,7 +46,7 @@ SPEC = {
     },
     "checkpoint_every": 3,
 }
-META_STEPS_PER_KILL = 8  # more than a run makes between two kills
+META_STEPS_PER_KILL = 6  # more than a run makes between two kills
 PHASES = ("start", "start", "progress", "checkpoint")
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGUSR1")
 SECONDS_TO_ANSWER = 8.0  # 5 on a machine with nothing else to do

@@ -119,7 +119,7 @@ def test_a_save_that_fails_is_said_and_does_not_keep_it_from_ending(start):
 
 
 def test_a_second_signal_interrupts_at_once_unless_it_is_an_echo(start):
-    run = start(BUSY.format(body="stop(); signals._ONE = 0.2; [time.sleep(0.01) or stop() for _ in range(3000)]"))
+    run = start(BUSY.format(body="stop(); signals.ECHO = 0.2; [time.sleep(0.01) or stop() for _ in range(3000)]"))
     run.send(signal.SIGTERM)
     time.sleep(0.05)
     run.send(signal.SIGTERM)

@@ -140,7 +140,7 @@ def _own_problem(name: str, options: Mapping[str, Any]) -> Problem:
             fault, cause = "it cannot be made" if found else "the file cannot be run", error
     if cause is not None:
         fault = ": ".join(filter(None, (fault, place(cause, name), said(cause))))
-    raise BadInput(f"problem {name!r}: {fault}")
+    raise BadInput(f"problem {name!r}: {fault}") from cause
 
 
 def _part(index: int, entry: Any) -> Problem:

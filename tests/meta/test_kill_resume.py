@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("command", "kills"),
     [
-        ("meta-train", 5),
+        ("meta-train", 3),
         pytest.param("meta-train", 20, marks=pytest.mark.slow),
         pytest.param("compare", 6, marks=pytest.mark.slow),
         pytest.param("ablate", 6, marks=pytest.mark.slow),
