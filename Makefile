@@ -34,8 +34,10 @@ test-all: $(STAMP)  ## all tests
 KILLS ?= 500
 META_STEPS ?= 20000
 
-test-kills: $(STAMP)  ## kill a run KILLS times, resume it, and compare its bits with an undisturbed one
-	$(BIN)/python -m tests.kill_resume --kills $(KILLS)
+KILLED ?= meta-train
+
+test-kills: $(STAMP)  ## kill KILLED (meta-train, compare, ablate) KILLS times, go on, and compare with an undisturbed one
+	$(BIN)/python -m tests.kill_resume $(KILLED) --kills $(KILLS)
 
 test-memory: $(STAMP)  ## whether the memory of a run of META_STEPS meta-steps grows
 	$(BIN)/python -m tests.memory_growth --meta-steps $(META_STEPS)

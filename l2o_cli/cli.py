@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from l2o_cli import runtime
+from l2o_cli import runtime, signals
 
 # name -> its line in `l2o --help`; the command is the attribute `name` of the module `l2o_cli.commands.name`.
 COMMANDS = {
@@ -125,8 +125,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (click.Abort, KeyboardInterrupt):
-        print("l2o: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         # What reads our output has gone: say nothing, and keep the interpreter from saying it while it flushes at exit.
         with contextlib.suppress(OSError, ValueError):
@@ -136,15 +135,23 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(error.format_message(), err=True)
         return USAGE
     except Exception as error:
+        if signals.interrupting():
+            return _interrupted()
         if debug:
             import traceback
 
             traceback.print_exc()
         message, code = describe(error)
         print(f"l2o: error: {message}", file=sys.stderr)
-        return code
+        return signals.exit_code() or code
+
+
+def _interrupted() -> int:
+    print("l2o: interrupted", file=sys.stderr)
+    return signals.exit_code() or INTERRUPTED
 
 
 def main() -> NoReturn:
     """The entry point of the console script."""
+    signals.install()
     sys.exit(run(sys.argv[1:]))

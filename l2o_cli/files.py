@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -38,6 +39,30 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
             raise
     except OSError as error:
         raise Failure(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make the folder `path`, or PATH-2, PATH-3, ...: the first that is not there, whoever else makes some at the same time.
+
+    It is removed again if it is empty in the end.
+    """
+    made = path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(2):
+            try:
+                made.mkdir()
+                break
+            except FileExistsError:
+                made = path.with_name(f"{path.name}-{number}")
+    except OSError as error:
+        raise Failure(f"{made}: cannot be made: {error.strerror or error}") from None
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(OSError):
+            made.rmdir()
 
 
 def sync(path: Path | str) -> None:

@@ -14,7 +14,7 @@ import re
 import warnings
 from pathlib import Path
 
-from l2o_cli import keras_settings, stderr_filter
+from l2o_cli import keras_settings, signals, stderr_filter
 
 # What TensorFlow says when an entry of the compilation cache cannot be read.
 _CACHE_DAMAGE = re.compile(
@@ -37,6 +37,7 @@ def prepare(debug: bool = False) -> None:
     if not debug:
         quieten_python()
         stderr_filter.install()
+    signals.listen()  # a thread: after the filter, which forks
     keras_settings.undo_defaults()
 
 

@@ -11,6 +11,8 @@ import sys
 import time
 from typing import NoReturn
 
+from l2o_cli import signals
+
 # Beginnings of lines that no user can act on. Anything else passes, errors above all.
 NOISE = re.compile(
     rb"[IW]\d{4} \d\d:\d\d:\d\d"
@@ -42,9 +44,10 @@ def install() -> None:
         return
     sys.stderr.flush()
     source, sink = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _serve(source, terminal)
+    with signals.held():
+        child = os.fork()
+        if child == 0:
+            _serve(source, terminal)
     os.dup2(sink, 2)
     os.close(source)
     os.close(sink)
@@ -71,7 +74,8 @@ def _serve(source: int, terminal: int) -> NoReturn:
     """The filter process: lives until nobody holds the other end of `source`."""
     try:
         # Signals to the group are meant for the parent, whose end ends this.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+        signals.ignore()
+        for number in (signal.SIGQUIT, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         # Whoever waits for the end of the parent's output must not have to wait for this process.
         low, high = sorted((source, terminal))

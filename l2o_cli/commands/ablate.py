@@ -45,7 +45,7 @@ def ablate(folder, minutes, out, overrides, seeds, xla, as_json):
       ablations.png, .svg         the best score of each spec, the untrained one, and the base as a line
       NAME-seed-N/                the runs, as `l2o meta-train` writes them
     """
-    from l2o_cli.meta.ablation import Interrupted, find_folder, members, run_all
+    from l2o_cli.meta.ablation import Interrupted, UnderWay, find_folder, members, run_all
     from l2o_cli.meta.ablation_results import as_plain, draw, print_table, summaries
     from l2o_cli.meta.report_validation import unit
     from l2o_cli.meta.run_tables import read_run
@@ -57,9 +57,10 @@ def ablate(folder, minutes, out, overrides, seeds, xla, as_json):
     def tell(line):
         print(line, file=sys.stderr, flush=True)
 
-    with StopOnSignal() as stop:
+    under_way = UnderWay()
+    with StopOnSignal(under_way.save, "the same command goes on") as stop:
         try:
-            rows = run_all(runs, out, minutes, tell=tell, stop=stop, options=() if xla else ("--no-xla",))
+            rows = run_all(runs, out, minutes, tell=tell, stop=stop, under_way=under_way, options=() if xla else ("--no-xla",))
         except Interrupted:
             tell("stopped and saved; the same command goes on")
             sys.exit(stop.code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -55,13 +56,18 @@ def calibrate(problems, steps, seeds, out, overwrite, resume, xla, quiet):
     from l2o_cli.errors import BadInput
     from l2o_cli.evaluation.calibrate import Calibration
     from l2o_cli.evaluation.calibrate import calibrate as run
-    from l2o_cli.evaluation.progress import Stages
+    from l2o_cli.evaluation.progress import Stages, Stopped
     from l2o_cli.export.resolve import resolve
+    from l2o_cli.signals import StopOnSignal
 
     if overwrite and resume:
         raise BadInput("--overwrite and --resume exclude each other")
-    rows = run(
-        Calibration(resolve("adam"), out, steps, seeds, problems=problems, overwrite=overwrite, resume=resume, xla=xla),
-        Stages(quiet),
-    )
+    wanted = Calibration(resolve("adam"), out, steps, seeds, problems=problems, overwrite=overwrite, resume=resume, xla=xla)
+    how = f"go on with --resume --out {out}"
+    with StopOnSignal(how=how) as stop:
+        try:
+            rows = run(wanted, Stages(quiet, stop=stop))
+        except Stopped:
+            click.echo(f"stopped; {how}", err=True)
+            sys.exit(stop.code)
     click.echo(f"wrote {out}: {len(rows)} problems")

@@ -155,7 +155,7 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
     store = None if fresh else user_store()
     others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
     comparison = comparison_of(spec, out, store=store, **others)
-    with StopOnSignal() as stop:
+    with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
         outcome = run(comparison, Stages(quiet, until=until, stop=stop), spec.sweeps)
         if into_card and outcome.complete:
             setting = {"steps": spec.steps, "select": spec.select, "tuning_seeds": spec.tuning_seeds}

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from l2o_cli.errors import BadInput
+from l2o_cli.files import new_folder
 
 # Of a spec, by the parameter of the commands that says it.
 FIELDS = {
@@ -99,8 +100,9 @@ def asked(ctx: click.Context, model: type, config: str | None, out: Path | None,
         if not (out / "spec.yaml").is_file():
             raise BadInput(f"--out {out}: nothing to resume, there is no spec.yaml")
         return read_request(model, out / "spec.yaml", {}), out
-    folder = out or Path("runs") / f"{ctx.info_name}-{datetime.now():%Y%m%d-%H%M%S}"
-    return read_request(model, find_config(config) if config else None, _meant(given)), folder
+    spec = read_request(model, find_config(config) if config else None, _meant(given))
+    default = Path("runs") / f"{ctx.info_name}-{datetime.now():%Y%m%d-%H%M%S}"
+    return spec, out or ctx.with_resource(new_folder(default))
 
 
 def _meant(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,6 +236,6 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
     store = None if fresh else user_store()
     others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
     request = request_of(spec, out, store=store, **others)
-    with StopOnSignal() as stop:
+    with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
         outcome = run(request, Stages(quiet, until=until, stop=stop))
         conclude(outcome, as_json, stop)

@@ -34,7 +34,8 @@ def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
 
     CONFIG is a YAML file, or the name of a spec that l2o ships (such as quick). The run directory gets the resolved
     spec, metrics.csv, validation.csv, checkpoints, TensorBoard events and, at the end, the trained optimizer in artifact/.
-    Ctrl-C saves the run before it ends (exit code 130); --resume goes on with it, bit for bit.
+    Ctrl-C, SIGTERM or SIGHUP saves the run before it ends (exit code 130, 143 or 129); --resume goes on with it, bit for bit.
+    SIGUSR1, which clusters send ahead of a time limit, has it saved, and it goes on.
     """
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     from l2o_cli.assets import find_config
@@ -60,15 +61,19 @@ def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
     trainer = Trainer.open(spec, out, resume=resume, xla=xla)
     done = f", going on after meta-step {trainer.meta_step}" if resume else ""
     print(f"meta-training {trainer.describe()} in {out}{done}", file=sys.stderr)
-    with StopOnSignal() as stop, MetaTrainingProgress(trainer.meta_step, trainer.spec.meta_steps) as progress:
+    how = f"go on with --resume --out {out}"
+    with (
+        StopOnSignal(trainer.save, how) as stop,
+        MetaTrainingProgress(trainer.meta_step, trainer.spec.meta_steps) as progress,
+    ):
         try:
             trainer.run(progress, stop, until)
         except Interrupted:
-            print(f"saved after meta-step {trainer.meta_step}; go on with --resume --out {out}", file=sys.stderr)
+            print(f"{trainer.save()}; {how}", file=sys.stderr)
             sys.exit(stop.code)
     if not trainer.complete:
         reached = f"meta-step {trainer.meta_step} of {trainer.spec.meta_steps}"
-        print(f"time is up: saved after {reached}; go on with --resume --out {out}", file=sys.stderr)
+        print(f"time is up: saved after {reached}; {how}", file=sys.stderr)
     summary = trainer.summary()
     if as_json:
         click.echo(json.dumps(summary, indent=2))

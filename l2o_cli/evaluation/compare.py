@@ -119,6 +119,7 @@ def compare(comparison: Comparison, stages: Stages, sweeps: Sequence[SweepSpec] 
             run_sweeps(comparison, sweeps, contenders, baselines, stages)
     except Stopped:
         complete = False
+        stages.stopped()
     notes = [*_costs(entries), *(_verdicts(comparison) if entries else [])]
     return ended(request, entries, problems, complete, notes)
 

@@ -11,7 +11,7 @@ from l2o_cli.evaluation.request import Request
 from l2o_cli.evaluation.results import Entry
 from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.evaluation.scoring.scores import summarize
-from l2o_cli.evaluation.tuning.choice import choose
+from l2o_cli.evaluation.tuning.choice import any_started, choose
 from l2o_cli.evaluation.tuning.tiers import DEFAULTS, Baseline, Choice
 from problems.base import Problem
 
@@ -22,6 +22,7 @@ def enter(request: Request, name: str, problem: Problem, contender: Contender, l
     text = f"{name}: {label}, {request.seeds} seeds of {request.steps} steps"
     with stages.stage(text, request.seeds * request.steps) as advance:
         runs = batches.run([request.setting(contender)], request.reporting_seeds, advance=advance)
+    any_started(runs, stages)
     return Entry(summarize(runs), runs, contender.optimizer.learned)
 
 
@@ -49,6 +50,7 @@ def enter_tuned(
     text = f"{name}: {label} with {chosen}, {request.seeds} seeds of {request.steps} steps"
     with stages.stage(text, request.seeds * request.steps) as advance:
         runs = batches.run([choice.setting], request.reporting_seeds, first_trial=choice.trial, advance=advance)
+    any_started(runs, stages)
     return Entry(summarize(runs, choice.trials), runs, baseline.contender.optimizer.learned, choice)
 
 

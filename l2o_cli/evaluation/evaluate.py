@@ -97,6 +97,7 @@ def evaluate(request: Request, stages: Stages) -> Outcome:
                 write_tables(request.out, entries)
     except Stopped:
         complete = False
+        stages.stopped()
     return ended(request, entries, problems, complete)
 
 

@@ -30,6 +30,7 @@ class Stages:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._quiet, self._until, self._stop = quiet, until, stop
         self._bars: Progress | None = None
+        self._warned: set[str] = set()
 
     @contextmanager
     def whole(self, work: float) -> Iterator[None]:
@@ -71,11 +72,19 @@ class Stages:
         if time.monotonic() >= self._until or self._stop():
             raise Stopped
 
+    def stopped(self) -> None:
+        """What was running has ended, as it was asked to: what is done after it may take its time."""
+        self._stop()
+
     def tell(self, text: str) -> None:
         if not self._quiet:
             self._console.print(text, markup=False)
 
     def warn(self, text: str) -> None:
+        """Shown even if quiet, and once, however often it is said."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
         self._console.print(f"warning: {text}", markup=False)
 
     def _progress(self) -> Progress:

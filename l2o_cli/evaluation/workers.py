@@ -5,20 +5,20 @@ Nothing heavy is imported here, so that a worker process is quiet before TensorF
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import multiprocessing
 import os
-import signal
+import pickle
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from queue import Empty
-from typing import TYPE_CHECKING, Any
+from queue import Empty, Queue
+from typing import IO, TYPE_CHECKING, Any
 
-from l2o_cli import runtime
+from l2o_cli import children, runtime, signals
 from l2o_cli.errors import Failure
 from l2o_cli.evaluation.progress import Advance, Stages
 
@@ -32,24 +32,24 @@ _POLL = 0.2  # seconds between looks at the processes
 class _Relayed(Stages):
     """Stages of a worker process, shown by the one that started it."""
 
-    def __init__(self, messages: Any, worker: str):
+    def __init__(self, send: Callable[[tuple], object], worker: str):
         super().__init__(quiet=True)
-        self._messages, self._worker, self._count = messages, worker, itertools.count()
+        self._send, self._worker, self._count = send, worker, itertools.count()
 
     @contextmanager
     def stage(self, text: str, work: float = 0.0) -> Iterator[Advance]:
         key = self._worker, next(self._count)
-        self._messages.put(("begin", key, text, work))
+        self._send(("begin", key, text, work))
         try:
-            yield lambda share: self._messages.put(("advance", key, share))
+            yield lambda share: self._send(("advance", key, share))
         finally:
-            self._messages.put(("end", key))
+            self._send(("end", key))
 
     def tell(self, text: str) -> None:
-        self._messages.put(("tell", text))
+        self._send(("tell", text))
 
     def warn(self, text: str) -> None:
-        self._messages.put(("warn", text))
+        self._send(("warn", text))
 
 
 class _Shown:
@@ -78,6 +78,38 @@ class _Shown:
             stack.close()
 
 
+class _Worker:
+    """A process that makes the runs of one problem; what it tells is put into `messages`."""
+
+    def __init__(self, messages: Queue[tuple], *arguments: Any):
+        statement = "from l2o_cli.evaluation.workers import work; work()"
+        self._process = children.begin(statement, stdout=subprocess.PIPE)
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which is noticed later
+            # In two parts: to unpickle what is asked imports much, and the process is to end with this one by then.
+            pickle.dump((pickle.dumps(arguments), runtime.debugging), self._process.stdin)
+            self._process.stdin.flush()
+        self._listener = threading.Thread(target=_receive, args=(self._process.stdout, messages), daemon=True)
+        self._listener.start()
+
+    def exit_code(self) -> int | None:
+        """None while it runs; then all that it told has been put."""
+        if self._process.poll() is not None:
+            self._listener.join()
+        return self._process.returncode
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _receive(source: IO[bytes], messages: Queue[tuple]) -> None:
+    # A process that is killed may leave a half of its last message.
+    with contextlib.suppress(EOFError, pickle.UnpicklingError), source:
+        while True:
+            messages.put(pickle.load(source))
+
+
 def make_runs(request: Request, problems: Sequence[str], stages: Stages) -> None:
     """Make the runs of the spec of a request on these problems, each problem in a process, `request.workers` at a time.
 
@@ -88,33 +120,30 @@ def make_runs(request: Request, problems: Sequence[str], stages: Stages) -> None
         Stopped: as by `stages`.
     """
     assert request.store is not None and request.spec is not None
-    context = multiprocessing.get_context("spawn")
-    messages = context.Queue()
+    messages: Queue[tuple] = Queue()
     shown = _Shown(stages)
-    waiting, running = list(problems), dict[str, BaseProcess]()
+    waiting, running = list(problems), dict[str, _Worker]()
     try:
         while waiting or running:
             while waiting and len(running) < request.workers:
                 title = waiting.pop(0)
-                arguments = (request.spec, request.store.folder, title, messages, runtime.debugging)
-                running[title] = context.Process(target=_work, args=arguments, daemon=True)
-                running[title].start()
+                running[title] = _Worker(messages, request.spec, request.store.folder, title)
             _relay(messages, shown)
-            for title, process in [(title, one) for title, one in running.items() if not one.is_alive()]:
+            for title, code in [(title, one.exit_code()) for title, one in running.items()]:
+                if code is None:
+                    continue
                 _relay(messages, shown)  # what it said at last
-                if process.exitcode:
-                    raise Failure(f"{title}: its process ended with exit code {process.exitcode}; what it finished is kept")
+                if code:
+                    raise Failure(f"{title}: its process ended with exit code {code}; what it finished is kept")
                 del running[title]
             stages.check()
     finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.join()
+        for worker in running.values():
+            worker.kill()
         shown.close()
 
 
-def _relay(messages: Any, shown: _Shown) -> None:
+def _relay(messages: Queue[tuple], shown: _Shown) -> None:
     """Show what has been told; wait a little for the first message."""
     wait = _POLL
     while True:
@@ -126,28 +155,31 @@ def _relay(messages: Any, shown: _Shown) -> None:
         wait = 0.0
 
 
-def _work(spec: EvaluationSpec | ComparisonSpec, folder: Path, title: str, messages: Any, debug: bool) -> None:
-    """The target of a worker process: all runs of a spec on one problem."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends this
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def work() -> None:
+    """What a worker process does: read what it is asked from its standard input, and tell of it on its standard output."""
+    signals.ignore()  # Ctrl-C reaches all processes of a terminal, a signal of a cluster all of a job: the first one ends this
+    told = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a problem of the user's prints
+    asked, debug = pickle.load(sys.stdin.buffer)
+    children.end_with_parent()
     if not debug:
         runtime.quieten_python()
+
+    spec, folder, title = pickle.loads(asked)
+    lock = threading.Lock()  # runs are made by several threads
+
+    def send(message: tuple) -> None:
+        with lock:
+            pickle.dump(message, told)
+            told.flush()
+
     try:
-        _run(spec, folder, title, _Relayed(messages, title))
+        _run(spec, folder, title, _Relayed(send, title))
     except Exception as error:
         if debug:
             raise
-        messages.put(("failed", title, " ".join(str(error).split()) or type(error).__name__))
-        messages.close()
-        messages.join_thread()
+        send(("failed", title, " ".join(str(error).split()) or type(error).__name__))
         sys.exit(1)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run(spec: EvaluationSpec | ComparisonSpec, folder: Path, title: str, stages: Stages) -> None:

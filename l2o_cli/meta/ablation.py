@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from l2o_cli import children, signals
 from l2o_cli.assets import configs
 from l2o_cli.errors import BadInput, Failure
+from l2o_cli.files import locked
 from l2o_cli.meta.ablation_results import BASE, AblationRow, outcome, read_rows, write_rows
+from l2o_cli.meta.checkpoints import Checkpoints
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.run_tables import by_meta_step, read_table
 from l2o_cli.spec import MetaTraining, read_meta_training
@@ -41,6 +43,21 @@ class Member:
     @property
     def name(self) -> str:
         return self.config.stem
+
+
+class UnderWay:
+    """The run that is made at the moment, by a process of its own."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def save(self) -> str:
+        """Have it saved, which it says itself."""
+        process = self.process
+        if process is None or not signals.SAVE:
+            return "every run so far is saved"
+        process.send_signal(signals.SAVE[0])
+        return "the run under way is asked to save"
 
 
 def find_folder(name: str) -> Path:
@@ -87,6 +104,7 @@ def run_all(
     *,
     tell: Callable[[str], object],
     stop: Callable[[], bool] = lambda: False,
+    under_way: UnderWay | None = None,
     options: Sequence[str] = (),
 ) -> list[AblationRow]:
     """Train what is not finished yet; all rows of the table `ablations.csv` in `out`, which is written after each run.
@@ -95,12 +113,29 @@ def run_all(
         minutes: for each run, what earlier commands have given it included.
         tell: called with a line before each run, and when one fails.
         stop: asked now and then; when it says so the run under way is saved and `Interrupted` raised.
+        under_way: knows the run under way, from now on.
         options: further arguments of `l2o meta-train`.
 
     Raises:
+        BadInput: another process makes an experiment in `out`.
         Failure: a run failed; all others were made.
     """
     out.mkdir(parents=True, exist_ok=True)
+    with locked(out / ".lock") as alone:
+        if not alone:
+            raise BadInput(f"{out}: another l2o ablate is running here")
+        return _run_all(runs, out, minutes, tell, stop, under_way or UnderWay(), options)
+
+
+def _run_all(
+    runs: Sequence[Member],
+    out: Path,
+    minutes: float,
+    tell: Callable[[str], object],
+    stop: Callable[[], bool],
+    under_way: UnderWay,
+    options: Sequence[str],
+) -> list[AblationRow]:
     table = out / "ablations.csv"
     rows = {row.key: row for row in read_rows(table)}
     failed = []
@@ -109,9 +144,9 @@ def run_all(
         row = rows.get(key) if (member.path / "artifact").is_dir() else None
         title = f"{number} of {len(runs)}: {member.name}, seed {member.spec.seed}"
         if row is None or not _finished(row, member, minutes):
-            left = max(LEAST_MINUTES, minutes - (row.minutes if row else _minutes_in(member.path)))
+            left = max(LEAST_MINUTES, minutes - _spent(row, member.path))
             tell(f"{title}, {left:.3g} of {minutes:g} minutes")
-            code = _train(member, left, stop, options)
+            code = _train(member, left, stop, under_way, options)
             if stop():
                 raise Interrupted
             if code:
@@ -129,24 +164,29 @@ def _finished(row: AblationRow, member: Member, minutes: float) -> bool:
     return row.minutes >= minutes or row.meta_steps >= member.spec.meta_steps
 
 
-def _minutes_in(path: Path) -> float:
-    """What a run that was stopped or killed has spent on its meta-steps."""
+def _spent(row: AblationRow | None, path: Path) -> float:
+    """The minutes that a run has had: those of its row, and of the meta-steps after it that a checkpoint keeps.
+
+    What a kill has lost does not count, and neither does the start-up before it, since that of the process that goes on does.
+    """
     metrics = path / "metrics.csv"
     rows = read_table(metrics) if metrics.exists() else []
-    return sum(float(group[0].get("seconds", 0.0)) for _, group in by_meta_step(rows)) / 60
+    first, last = (row.meta_steps if row else 0), Checkpoints(path / "checkpoints").last
+    kept = [float(group[0].get("seconds", 0.0)) for step, group in by_meta_step(rows) if first < step <= last]
+    return (row.minutes if row else 0.0) + sum(kept) / 60
 
 
-def _train(member: Member, minutes: float, stop: Callable[[], bool], options: Sequence[str]) -> int:
+def _train(member: Member, minutes: float, stop: Callable[[], bool], under_way: UnderWay, options: Sequence[str]) -> int:
     """Begin the run or go on with it in a process of its own; its exit code."""
     begun = ["--resume"] if (member.path / "spec.yaml").exists() else []
     settings = [part for setting in member.settings for part in ("--set", setting)]
     arguments = [str(member.config), *begun, "--out", str(member.path), "--minutes", f"{minutes:g}", *settings, *options]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "l2o_cli", "meta-train", *arguments],
-        stdin=subprocess.DEVNULL,
+    child = under_way.process = children.begin(
+        "from l2o_cli import children, cli, signals; signals.of_a_child(); children.end_with_parent(); cli.main()",
+        ("meta-train", *arguments),
         stdout=subprocess.DEVNULL,
         stderr=sys.stderr,
-        # Ctrl-C reaches this process alone, which passes it on once: a second signal would end the run unsaved.
+        # Ctrl-C reaches this process alone, which passes it on.
         process_group=0,
     )
     asked = False
@@ -156,8 +196,9 @@ def _train(member: Member, minutes: float, stop: Callable[[], bool], options: Se
                 return child.wait(_ASK)
             if stop() and not asked:
                 asked = True
-                child.send_signal(signal.SIGINT)
+                child.send_signal(signals.STOP[0])
     finally:
+        under_way.process = None
         if child.poll() is None:
             child.kill()
             child.wait()

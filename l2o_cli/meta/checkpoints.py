@@ -58,6 +58,11 @@ class Checkpoints:
             raise Failure(f"{path}: cannot be written: {cause(error)}") from None
         self._prune(meta_step)
 
+    @property
+    def last(self) -> int:
+        """The meta-step of the newest checkpoint, be it good or not; 0 if there is none."""
+        return next(iter(self._steps()), 0)
+
     def restore(self) -> dict[str, tf.Tensor] | None:
         """The leaves of the newest checkpoint that is good; None when there is none at all.
 

@@ -107,10 +107,11 @@ class Families:
         for population in self.populations:
             population.restore({})
 
-    def snapshot(self) -> dict[str, tf.Tensor]:
+    def snapshot(self, meta_step: int) -> dict[str, tf.Tensor]:
+        """All that `restore` needs, after `meta_step` updates; the next may be under way."""
         leaves: dict[str, tf.Tensor] = {}
         for index, population in enumerate(self.populations):
-            leaves |= {f"{index}/{path}": leaf for path, leaf in population.snapshot().items()}
+            leaves |= {f"{index}/{path}": leaf for path, leaf in population.snapshot(meta_step).items()}
         return leaves
 
     def restore(self, leaves: dict[str, tf.Tensor]) -> None:

@@ -52,14 +52,16 @@ class Population:
         self.horizon = np.zeros(instances, np.int32)  # steps, one per instance
         self._restored: Mapping[str, tf.Tensor] | None = None
         self._begun: list[int] = []
+        self._first_at = -1  # the meta-step at which all were first drawn in this process
 
     def particles(self, weights: Weights, meta_step: int) -> Particles:
         """The instances, drawn or restored now if they have not been; `meta_step` updates were made so far."""
         if self._particles is None and self._restored is not None:
             self._particles, self._restored = self._rebuilt(self._restored), None
         elif self._particles is None:
+            self._first_at = meta_step
             self._particles = self._start(weights, meta_step)
-            self._drawn_at[:] = meta_step
+            self._drawn_at = np.full(self.instances, meta_step, np.int32)
             self.horizon = self._horizons(meta_step, first=True)
             self._begun += self.horizon.tolist()
         return self._particles
@@ -82,11 +84,14 @@ class Population:
         begun, self._begun = self._begun, []
         return begun
 
-    def snapshot(self) -> dict[str, tf.Tensor]:
-        """All that `restore` needs; nothing before the first draw."""
-        if self._restored is not None:
-            return dict(self._restored)
-        if self._particles is None:
+    def snapshot(self, meta_step: int) -> dict[str, tf.Tensor]:
+        """All that `restore` needs after `meta_step` updates; nothing before the first draw.
+
+        It may be taken while the next update is estimated, which leaves all as it was, but for a first draw.
+        """
+        if (restored := self._restored) is not None:
+            return dict(restored)
+        if self._particles is None or self._first_at == meta_step:
             return {}
         leaves = {"horizon": tf.constant(self.horizon), "drawn_at": tf.constant(self._drawn_at), "drift": self._particles.drift}
         for index, carry in enumerate(self._particles.carries):

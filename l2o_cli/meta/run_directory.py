@@ -46,6 +46,14 @@ VALIDATION = (
 )
 
 
+LOCK = ".lock"
+
+
+def _is_free(path: Path) -> bool:
+    """Whether there is nothing at `path`, or a folder without content."""
+    return not path.exists() or (path.is_dir() and all(entry.name == LOCK for entry in path.iterdir()))
+
+
 class Table:
     """A CSV file that grows by rows and can be cut back to what a checkpoint knows."""
 
@@ -99,10 +107,13 @@ class RunDirectory:
     def create(cls, path: Path, spec: MetaTraining) -> RunDirectory:
         """A new directory, or an empty one; BadInput if it is in use."""
         remove_leftovers(path / "spec.yaml")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not _is_free(path):
             raise BadInput(f"{path}: already used; choose another --out, or go on in it with --resume")
         path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / "spec.yaml", to_yaml(spec))
+        with locked(path / LOCK) as alone:  # of two that begin at once only one gets it
+            if not alone or not _is_free(path):
+                raise BadInput(f"{path}: another process begins here; choose another --out")
+            write_atomically(path / "spec.yaml", to_yaml(spec))
         return cls(path, spec)
 
     @classmethod
@@ -156,7 +167,7 @@ class RunDirectory:
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """Within it no other process can train here; events are complete after it. BadInput if one does already."""
-        with locked(self.path / ".lock") as alone:
+        with locked(self.path / LOCK) as alone:
             if not alone:
                 raise BadInput(f"{self.path}: another process is training here")
             remove_leftovers(self.path / "spec.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,11 @@ class Trainer:
         self.best_score = np.inf
         self.best = self.weights.average
         self._rollbacks = Rollbacks(spec.validation.rollback)
+        # What a checkpoint would hold is whole but while a meta-step is applied, and while it is validated, before which
+        # the state is put aside.
+        self._whole = threading.Lock()
+        self._aside: tuple[int, dict[str, tf.Tensor]] | None = None
+        self._saved = 0  # the meta-step of the last checkpoint
 
     @classmethod
     def open(cls, spec: MetaTraining | None, out: Path, *, resume: bool = False, xla: bool = True) -> Trainer:
@@ -120,11 +126,23 @@ class Trainer:
                 watch(self._step(pool))
                 stopping, late = stop(), time.monotonic() >= until
                 if self.complete or stopping or late or self.meta_step % spec.checkpoint_every == 0:
-                    self.directory.save(self.meta_step, self._snapshot())
+                    self.save()
                 if stopping and not self.complete:
                     raise Interrupted
             weights = {name: np.asarray(value) for name, value in self._best_so_far().items()}
             save_artifact(self.directory.artifact, self.optimizer, weights, {"meta_training": self._account()})
+
+    def save(self) -> str:
+        """Have a checkpoint of the last meta-step that is whole, which may be the one before that under way; says of which.
+
+        May be called at any time, in another thread than `run`. Failure if it cannot be written.
+        """
+        with self._whole:
+            step, leaves = self._aside or (self.meta_step, None)
+            if step != self._saved:
+                self.directory.save(step, self._snapshot() if leaves is None else leaves)
+                self._saved = step
+        return f"saved after meta-step {step}" if step else "no meta-step is finished yet"
 
     def _best_so_far(self) -> Weights:
         """The averaged weights with the best score, or as they are before the first validation."""
@@ -135,28 +153,12 @@ class Trainer:
         rng = np.random.default_rng(derive_seed(spec.seed, _DRAW, self.meta_step))
         weights = self.weights.current
         estimated = self.families.estimate(pool, self.families.draw(rng, self.meta_step), weights, self.meta_step)
-        rate = learning_rate(spec.meta_optimizer, self.meta_step, spec.meta_steps)
         gradients = tf.stack([part.estimate.gradient for part in estimated])  # [F, W]
-        applied = self.weights.apply(gradients, rate, self.meta_step)
-        self.meta_step += 1
-        current = self.weights.current
-        replaced = [
-            self.families.populations[part.family].advance(part.estimate.particles, current, self.meta_step) for part in estimated
-        ]
-        seconds = time.perf_counter() - began
+        with self._whole:
+            if self._validates_at(self.meta_step + 1):
+                self._aside = self.meta_step, self._snapshot()
+            rows, seconds = self._apply(estimated, gradients, began)
         inner_steps = sum(part.inner_steps for part in estimated)
-        self.inner_steps += inner_steps
-        common = {"mean_norm": applied.norm, "skipped": int(applied.skipped), "learning_rate": rate}
-        rows = [
-            {"meta_step": self.meta_step, **_row(part), "replaced": resets, **common, "seconds": round(seconds, 4)}
-            for part, resets in zip(estimated, replaced, strict=True)
-        ]
-        self.directory.metrics.append(rows)
-        self.directory.horizons.append(
-            {"meta_step": self.meta_step, "problem": part.title, "horizon": horizon}
-            for part in estimated
-            for horizon in self.families.populations[part.family].begun()
-        )
         self.directory.event(
             self.meta_step,
             {f"meta_loss/{row['problem']}": row["meta_loss"] for row in rows}
@@ -165,11 +167,14 @@ class Trainer:
                 for part in estimated
                 for name, value in part.estimate.diagnostics.items()
             }
-            | {"mean_norm": applied.norm, "learning_rate": rate, "inner_steps_per_second": inner_steps / seconds},
+            | {name: rows[0][name] for name in ("mean_norm", "learning_rate")}
+            | {"inner_steps_per_second": inner_steps / seconds},
             {"meta_gradient": gradients} if self.meta_step % spec.validation.every == 0 else None,
         )
         scores, best, rolled_back = self._validate()
         self.seconds += time.perf_counter() - began
+        with self._whole:
+            self._aside = None
         meta_loss = float(np.mean([row["meta_loss"] for row in rows]))
         compile_seconds = max(part.compile_seconds for part in estimated)
         warnings = self._watchdog.step(rows) + self._watchdog.validated(self._validation_rows(scores))
@@ -186,6 +191,31 @@ class Trainer:
             tuple(warnings),
         )
 
+    def _apply(self, estimated: Sequence[Estimated], gradients: tf.Tensor, began: float) -> tuple[list[dict[str, Any]], float]:
+        """Move the weights by the meta-gradients [F, W], and write of the meta-step: its rows, and its seconds since `began`."""
+        spec = self.spec
+        rate = learning_rate(spec.meta_optimizer, self.meta_step, spec.meta_steps)
+        applied = self.weights.apply(gradients, rate, self.meta_step)
+        self.meta_step += 1
+        current = self.weights.current
+        replaced = [
+            self.families.populations[part.family].advance(part.estimate.particles, current, self.meta_step) for part in estimated
+        ]
+        seconds = time.perf_counter() - began
+        self.inner_steps += sum(part.inner_steps for part in estimated)
+        common = {"mean_norm": applied.norm, "skipped": int(applied.skipped), "learning_rate": rate}
+        rows = [
+            {"meta_step": self.meta_step, **_row(part), "replaced": resets, **common, "seconds": round(seconds, 4)}
+            for part, resets in zip(estimated, replaced, strict=True)
+        ]
+        self.directory.metrics.append(rows)
+        self.directory.horizons.append(
+            {"meta_step": self.meta_step, "problem": part.title, "horizon": horizon}
+            for part in estimated
+            for horizon in self.families.populations[part.family].begun()
+        )
+        return rows, seconds
+
     def _validation_rows(self, scores: Sequence[Score]) -> list[dict[str, Any]]:
         return [{"meta_step": self.meta_step, **vars(entry)} for entry in scores]
 
@@ -195,6 +225,10 @@ class Trainer:
         with contextlib.suppress(BadInput):  # a damaged table; training goes on without
             watchdog.replay(*(read_table(self.directory.path / f"{name}.csv") for name in ("metrics", "validation")))
         return watchdog
+
+    def _validates_at(self, meta_step: int) -> bool:
+        validation = self.spec.validation
+        return bool(validation.problems) and (meta_step % validation.every == 0 or meta_step == self.spec.meta_steps)
 
     def _validate(self) -> tuple[tuple[Score, ...], bool, bool]:
         """Score the averaged weights when it is time to, keep them if they are the best so far, or go back to those.
@@ -206,7 +240,7 @@ class Trainer:
         if not validation.problems:
             self.best = self.weights.average
             return (), False, False
-        if self.meta_step % validation.every and self.meta_step != self.spec.meta_steps:
+        if not self._validates_at(self.meta_step):
             return (), False, False
         scores = self._validator.scores(self.weights.average)
         score = overall(scores)
@@ -231,13 +265,14 @@ class Trainer:
         leaves |= {f"best/{name}": value for name, value in self.best.items()}
         leaves["progress"] = tf.constant([self.meta_step, self.inner_steps, self.seconds, self.best_score], tf.float64)
         leaves |= {f"rollback/{path}": leaf for path, leaf in self._rollbacks.snapshot().items()}
-        return leaves | {f"family/{path}": leaf for path, leaf in self.families.snapshot().items()}
+        return leaves | {f"family/{path}": leaf for path, leaf in self.families.snapshot(self.meta_step).items()}
 
     def _restore(self, leaves: dict[str, tf.Tensor]) -> None:
         self.weights.restore(leaves)
         self.best = {name: leaves[f"best/{name}"] for name in self.best}
         meta_step, inner_steps, self.seconds, self.best_score = (float(value) for value in leaves["progress"])
         self.meta_step, self.inner_steps = int(meta_step), int(inner_steps)
+        self._saved = self.meta_step
         self._rollbacks.restore(within("rollback/", leaves))
         self.families.restore(within("family/", leaves))
 

@@ -15,7 +15,8 @@ from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers import TRANSFORMS as OPTIMIZER_TRANSFORMS
 from l2o_cli.optimizers.base import Optimizer
 from problems.base import Problem
-from problems.from_file import is_file_name, problem_in_file
+from problems.contract import Broken, check
+from problems.from_file import is_file_name, place, problem_in_file, said
 from problems.registry import PROBLEMS, TRANSFORMS
 from problems.transforms import SumOfProblems
 
@@ -61,17 +62,21 @@ def _build(kind: str, classes: Mapping[str, Any], name: str, options: Mapping[st
 
 def _made(title: str, factory: Any, options: Mapping[str, Any]) -> Any:
     """`factory` called with the options, validated by its annotations if it is a dataclass."""
-    if isinstance(factory, functools.partial):
-        factory, options = factory.func, {**factory.keywords, **options}
     try:
-        if isinstance(factory, type) and dataclasses.is_dataclass(factory):
-            return pydantic.TypeAdapter(factory).validate_python(dict(options))
-        return factory(**options)
+        return _called(factory, options)
     except pydantic.ValidationError as error:
         raise BadInput(f"{title}: {first_problem(error, 'options')}") from None
     except (TypeError, ValueError) as error:
         reason = str(error).split("() got an ")[-1]
         raise BadInput(f"{title}: {reason}") from None
+
+
+def _called(factory: Any, options: Mapping[str, Any]) -> Any:
+    if isinstance(factory, functools.partial):
+        factory, options = factory.func, {**factory.keywords, **options}
+    if isinstance(factory, type) and dataclasses.is_dataclass(factory):
+        return pydantic.TypeAdapter(factory).validate_python(dict(options))
+    return factory(**options)
 
 
 def make_optimizer(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Optimizer:
@@ -108,18 +113,34 @@ def make_problem(name: str, options: Mapping[str, Any] | None = None, transforms
     options = dict(options or {})
     if PROBLEMS.get(name) is SumOfProblems and "problems" in options:
         options["problems"] = tuple(_part(index, entry) for index, entry in enumerate(options["problems"]))
-    if is_file_name(name):
-        try:
-            problem = _made(f"problem {name!r}", problem_in_file(name), options)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"problem {name!r}: {error}") from None
-        if not isinstance(problem, Problem):
-            raise BadInput(f"problem {name!r}: expected a problem, found {type(problem).__name__}")
-    else:
-        problem = _build("problem", PROBLEMS, name, options)
+    problem = _own_problem(name, options) if is_file_name(name) else _build("problem", PROBLEMS, name, options)
     for transform in transforms:
         problem = _wrapped(TRANSFORMS, transform, problem)
     return problem
+
+
+def _own_problem(name: str, options: Mapping[str, Any]) -> Problem:
+    """The problem `FILE.py:NAME`, which has been tried; BadInput for whatever is wrong with it or its file."""
+    found = False
+    try:
+        factory = problem_in_file(name)
+        found = True
+        problem = _called(factory, options)
+        check(problem)
+        return problem
+    except pydantic.ValidationError as error:
+        fault, cause = first_problem(error, "options"), None
+    except Broken as error:
+        fault, cause = str(error), error.__cause__
+    except (Exception, SystemExit) as error:
+        where = place(error, name)
+        if not where and isinstance(error, (OSError, TypeError, ValueError)):  # there is no such file, name or argument
+            fault, cause = str(error).split("() got an ")[-1], None
+        else:
+            fault, cause = "it cannot be made" if found else "the file cannot be run", error
+    if cause is not None:
+        fault = ": ".join(filter(None, (fault, place(cause, name), said(cause))))
+    raise BadInput(f"problem {name!r}: {fault}") from cause
 
 
 def _part(index: int, entry: Any) -> Problem:

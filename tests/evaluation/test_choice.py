@@ -214,3 +214,22 @@ def test_what_pictures_say_of_a_choice(compared):
     assert label(tried=8, problems=3).endswith("chosen for 3 problems together")
     assert label(tried=8).endswith("best of 8 trials") and label().endswith("not tuned")
     assert len(set(styles([False] * 16))) == 16
+
+
+LOST = """
+from problems.quadratics import Quadratic
+
+class Lost(Quadratic):
+    def loss(self, params, task, batch):
+        return super().loss(params, task, batch) * float("nan")
+"""
+
+
+def test_a_loss_that_is_nan_from_the_start_is_said_and_no_rate_is_tried_beyond_the_grid(tmp_path):
+    (tmp_path / "mine.py").write_text(LOST)
+    name = f"{tmp_path}/mine.py:Lost(dimension=2)"
+    result = run(tmp_path / "out", "--problems", name, "--baselines", "adam", "--json")
+    warnings = [line for line in result.stderr.splitlines() if "warning" in line]
+    assert warnings == [f"warning: {name}: the loss is NaN at step 0, before any update; no optimizer can change that"]
+    rows = {row["optimizer"]: row for row in json.loads(result.stdout)}
+    assert rows["adam"]["trials"] == 3 and rows["adam"]["diverged"] == rows["sgd"]["diverged"] == SEEDS

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from l2o_cli.errors import BadInput, Failure
+from l2o_cli.files import locked
 from l2o_cli.meta import ablation
 from l2o_cli.meta.ablation import Interrupted, find_folder, members, run_all
 from l2o_cli.meta.ablation_results import AblationRow, as_plain, draw, print_table, read_rows, summaries, write_rows
@@ -50,7 +51,7 @@ def _trained(monkeypatch):
     """Runs that only leave an artifact behind; what they were given, as (directory, minutes). `codes` are their exit codes."""
     calls, codes = [], {}
 
-    def train(member, minutes, stop, options):
+    def train(member, minutes, stop, under_way, options):
         calls.append((member.path.name, minutes))
         (member.path / "artifact").mkdir(parents=True, exist_ok=True)
         return codes.get(member.name, 0)
@@ -119,10 +120,29 @@ def test_finished_runs_are_not_made_again_and_more_minutes_or_seeds_are_added(fo
 def test_a_killed_run_gets_what_is_left_of_its_minutes(folder, tmp_path, trained):
     run = tmp_path / "out" / "base-seed-5"
     run.mkdir(parents=True)
-    # 45 seconds: of the rows of a meta-step each has the time of all of it.
-    (run / "metrics.csv").write_text("meta_step,problem,seconds\n1,a,30\n1,b,30\n2,a,15\n")
+    # 45 seconds: of the rows of a meta-step each has the time of all of it. The third is in no checkpoint, and made again.
+    (run / "metrics.csv").write_text("meta_step,problem,seconds\n1,a,30\n1,b,30\n2,a,15\n3,a,60\n")
+    (run / "checkpoints" / "ckpt-2").mkdir(parents=True)
     go(folder, tmp_path / "out")
     assert trained.calls[0] == ("base-seed-5", 1.25)
+
+
+def test_a_run_killed_in_the_minutes_that_were_added_gets_what_is_left_of_them(folder, tmp_path, trained):
+    out = tmp_path / "out"
+    go(folder, out, minutes=0.5)
+    rows = [replace(row, meta_steps=2) for row in read_rows(out / "ablations.csv")]
+    write_rows(out / "ablations.csv", rows)
+    (out / "base-seed-5" / "metrics.csv").write_text("meta_step,problem,seconds\n1,a,15\n2,a,10\n3,a,15\n4,a,15\n")
+    (out / "base-seed-5" / "checkpoints" / "ckpt-4").mkdir(parents=True)
+    trained.calls.clear()
+    go(folder, out, minutes=2.0)
+    assert trained.calls == [("base-seed-5", 1.0), ("log_objective-seed-5", 1.5)]
+
+
+def test_two_commands_do_not_make_the_same_experiment(folder, tmp_path, trained):
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out" / ".lock"), pytest.raises(BadInput, match="another l2o ablate is running here"):
+        go(folder, tmp_path / "out")
 
 
 def test_a_run_that_fails_does_not_keep_the_others_from_being_made(folder, tmp_path, trained):

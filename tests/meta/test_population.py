@@ -64,16 +64,16 @@ def test_replacements_depend_on_the_seed_and_the_meta_step_alone():
 @pytest.mark.parametrize("name", ["truncated_backpropagation", "pes"])
 def test_a_snapshot_holds_no_task_and_restores_everything(name):
     people, weights = population(name)
-    assert people.snapshot() == {}
+    assert people.snapshot(1) == {}
     old = people.particles(weights, 2)
     people.horizon = np.array([9, 0, 9, 9], np.int32)
     carries = tuple(carry._replace(step=tf.constant([5, 5, 5, 5])) for carry in old.carries)
     people.advance(old._replace(carries=carries, drift=old.drift + 1.0), weights, meta_step=7)
-    leaves = people.snapshot()
+    leaves = people.snapshot(1)
     assert not any("task" in leaf for leaf in leaves)
     again, _ = population(name)
     again.restore(leaves)
-    assert again.snapshot().keys() == leaves.keys()  # before it is asked for its instances
+    assert again.snapshot(1).keys() == leaves.keys()  # before it is asked for its instances
     tf.nest.map_structure(np.testing.assert_array_equal, again.particles(weights, 7), people.particles(weights, 7))
     np.testing.assert_array_equal(again.horizon, people.horizon)
 

@@ -90,7 +90,7 @@ class Watch:
         if progress.rolled_back:
             self.rolled_back.append(progress.meta_step)
             assert_same(state, self.best)
-            assert all(population.snapshot() == {} for population in self.trainer.families.populations)
+            assert all(population.snapshot(self.trainer.meta_step) == {} for population in self.trainer.families.populations)
 
 
 def final(trainer):

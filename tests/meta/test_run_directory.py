@@ -13,8 +13,9 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from l2o_cli.errors import BadInput, Failure
+from l2o_cli.files import locked
 from l2o_cli.meta.checkpoints import Checkpoints
-from l2o_cli.meta.run_directory import RunDirectory, Table
+from l2o_cli.meta.run_directory import LOCK, RunDirectory, Table
 from l2o_cli.spec import MetaTraining
 
 SPEC = MetaTraining.model_validate({"optimizer": {"name": "hrnn"}, "problems": ["quadratic"]})
@@ -243,4 +244,13 @@ def test_a_process_killed_before_it_wrote_its_spec_leaves_the_directory_free(tmp
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".spec.yaml.abcdefgh.tmp").write_text("seed")
     RunDirectory.create(tmp_path / "run", SPEC)
-    assert names(tmp_path / "run") == ["spec.yaml"]
+    assert names(tmp_path / "run") == [".lock", "spec.yaml"]
+
+
+def test_of_two_runs_that_begin_at_once_in_one_directory_one_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run" / LOCK), pytest.raises(BadInput, match="another process begins here"):
+        RunDirectory.create(tmp_path / "run", SPEC)
+    RunDirectory.create(tmp_path / "run", SPEC)
+    with pytest.raises(BadInput, match="already used"):
+        RunDirectory.create(tmp_path / "run", SPEC)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -120,6 +121,64 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, whole, stop_after):
             for run in (whole.directory.path, tmp_path / "parts")
         ]
         assert rows[0] == rows[1]
+
+
+TWO = {"problems": TINY["problems"], "families_per_step": 1}
+
+
+@pytest.fixture(scope="module", name="two_whole")
+def _two_whole(tmp_path_factory):
+    """Of two families, one of which is drawn in each meta-step."""
+    return train(tmp_path_factory.mktemp("two") / "run", spec=light(**TWO))
+
+
+@pytest.mark.parametrize(
+    ("moment", "meta_step"),
+    [
+        ("estimated", None),  # in which the second family is first drawn
+        ("validated", 5),  # in which there is a validation
+        pytest.param("estimated", 0, marks=pytest.mark.slow),
+        pytest.param("estimated", 5, marks=pytest.mark.slow),
+        pytest.param("validated", 0, marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_saved_within_a_meta_step_goes_on_bit_for_bit(tmp_path, two_whole, monkeypatch, moment, meta_step):
+    """As a signal has it saved, in another thread, while native code keeps the main one."""
+    trainer = Trainer.open(light(**TWO), tmp_path / "run", xla=False)
+    if meta_step is None:
+        drawn = [row["problem"] for row in read(two_whole.directory.path / "metrics.csv")]
+        meta_step = next(step for step, problem in enumerate(drawn) if problem != drawn[0])
+    estimate, validate = trainer.families.estimate, trainer._validate
+
+    def kill():
+        thread = threading.Thread(target=lambda: said.append(trainer.save()))
+        thread.start()
+        thread.join()
+        raise KeyboardInterrupt
+
+    def estimated(pool, drawn, weights, now):
+        result = estimate(pool, drawn, weights, now)
+        if moment == "estimated" and now == meta_step:
+            kill()
+        return result
+
+    def validated():
+        if moment == "validated" and trainer.meta_step == meta_step + 1:
+            kill()
+        return validate()
+
+    monkeypatch.setattr(trainer.families, "estimate", estimated)
+    monkeypatch.setattr(trainer, "_validate", validated)
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(lambda progress: None)
+    # The one before, unless it was made and is not validated.
+    whole = meta_step + 1 if moment == "validated" and (meta_step + 1) % 3 else meta_step
+    assert said == [f"saved after meta-step {whole}" if whole else "no meta-step is finished yet"]
+    assert (tmp_path / "run" / "checkpoints" / f"ckpt-{whole}").exists() == (whole > 0)
+    assert_same(final_state(two_whole), final_state(train(tmp_path / "run", spec=None, resume=True)))
+    columns = [[row["horizon"] for row in read(run / "horizons.csv")] for run in (two_whole.directory.path, tmp_path / "run")]
+    assert columns[0] == columns[1]
 
 
 EVERYTHING = {

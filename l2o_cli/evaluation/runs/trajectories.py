@@ -69,15 +69,18 @@ def _moved(problem: Problem, carry: Carry, point: np.ndarray) -> Carry:
 
 def _tuned(rollout: Rollout, contender: Contender, label: str, carry: Carry, steps: int) -> Trajectory:
     runs: list[tuple[np.ndarray, int]] = []
+    first: list[float] = []  # losses before the first update, which are all the same
 
     def final_losses(rates: list[float], first_trial: int) -> list[float]:
         weights = {**contender.weights, "learning_rate": np.array(rates, np.float32)}
         points, losses, diverged = record(rollout, weights, repeat(carry, len(rates)), steps)
+        first.extend(losses[0])
         runs.extend((points[:, run], int(diverged[run])) for run in range(len(rates)))
         means = losses[-tail_steps(steps, 1) :].mean(axis=0, dtype=np.float64)
         return [float(mean) if step == RUNNING else np.inf for mean, step in zip(means, diverged, strict=True)]
 
-    tuning = tune(final_losses, grid(WIDE, hyperparameters(contender)["learning_rate"]))
+    rates = grid(WIDE, hyperparameters(contender)["learning_rate"])
+    tuning = tune(final_losses, rates, worth=lambda: bool(np.isfinite(first).any()))
     points, diverged = runs[tuning.chosen]
     return _trajectory(label, False, points, diverged, tuning)
 

@@ -5,6 +5,7 @@ Shape letters: S settings, K problems.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from l2o_cli.evaluation.comparison import Comparison
@@ -46,8 +47,8 @@ def sweep(comparison: Comparison, tier: Tier, trials: Sequence[Batches], stages:
         return search.losses([{"learning_rate": rate} for rate in rates], first_trial, "rates")
 
     rates = [setting["learning_rate"] for setting in comparison.settings(tier, trials[0].contender)]
-    tuning = tune(losses, rates, mean_ranks)
-    if tuning.edge:
+    tuning = tune(losses, rates, mean_ranks, lambda: search.started)
+    if tuning.edge and search.started:
         where = trials[0].problem_name if len(trials) == 1 else "all problems"
         stages.warn(f"{where}: the best learning rate of {trials[0].label}, {tuning.rate:.3g}, is at the {tuning.edge} edge")
     return tuning, search.runs
@@ -58,11 +59,23 @@ def try_settings(comparison: Comparison, tier: Tier, trials: Batches, stages: St
     _Search(comparison, [trials], stages).losses(comparison.settings(tier, trials.contender), 0, "settings")
 
 
+def any_started(runs: Sequence[Run], stages: Stages) -> bool:
+    """Whether any of the runs on a problem has a finite loss before its first update; warns of those that have none."""
+    lost = {run.seed: float(run.losses[0]) for run in runs if not math.isfinite(run.losses[0])}
+    seeds = {run.seed for run in runs}
+    if lost:
+        value = "NaN" if any(map(math.isnan, lost.values())) else "infinite"
+        which = f", with {len(lost)} of {len(seeds)} seeds" if len(lost) < len(seeds) else "; no optimizer can change that"
+        stages.warn(f"{runs[0].problem}: the loss is {value} at step 0, before any update{which}")
+    return len(lost) < len(seeds)
+
+
 class _Search:
     """Runs settings on the tuning seeds of K problems, and keeps the runs."""
 
     def __init__(self, comparison: Comparison, trials: Sequence[Batches], stages: Stages):
         self._comparison, self._trials, self._stages = comparison, trials, stages
+        self.started = False  # whether any run has a loss at its start
         self.runs: list[list[Run]] = [[] for _ in trials]
 
     def losses(self, settings: Sequence[Setting], first_trial: int, what: str) -> list[list[float]]:
@@ -75,6 +88,7 @@ class _Search:
             with self._stages.stage(text, len(settings) * len(seeds) * one.steps) as advance:
                 runs = one.run(settings, seeds, first_trial=first_trial, curve=False, advance=advance)
             kept.extend(runs)
+            self.started |= any_started(runs, self._stages)
             of_settings = [runs[index : index + len(seeds)] for index in range(0, len(runs), len(seeds))]
             columns.append([median([getattr(score(run), self._comparison.select) for run in some]) for some in of_settings])
         return [list(row) for row in zip(*columns, strict=True)]

@@ -80,6 +80,7 @@ def tune(
     score: Callable[[list[float], int], Sequence[Any]],
     rates: Sequence[float],
     combine: Callable[[Sequence[Any]], Sequence[float]] = list,
+    worth: Callable[[], bool] = lambda: True,
 ) -> Tuning:
     """Score `rates`; as long as the best of them is at an edge, and at most 3 times, score 3 more beyond that edge.
 
@@ -90,11 +91,12 @@ def tune(
             `combine` anything.
         rates: half-decades, as `grid` makes them.
         combine: what is known of all rates so far -> the score of each.
+        worth: whether other rates may do better at all.
     """
     known = [*score(list(rates), 0)]
     tuning = Tuning(tuple(rates), tuple(combine(known)))
     for _ in range(ROUNDS):
-        if tuning.edge is None:
+        if tuning.edge is None or not worth():
             break
         direction = -1 if tuning.edge == "low" else 1
         start = half_decade_index(tuning.rate)
