@@ -61,7 +61,8 @@ def parse(text: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         fault = getattr(error, "problem", None) or "cannot be parsed"
-        raise YamlFault(f"not YAML: {fault}", mark.line + 1 if mark else None) from None
+        # The mark of libyaml may lie beyond the end.
+        raise YamlFault(f"not YAML: {fault}", min(mark.line, text.count("\n")) + 1 if mark else None) from None
     except (RecursionError, OverflowError, MemoryError, UnicodeError) as error:
         raise YamlFault(f"not YAML that can be read ({type(error).__name__})") from None
 
@@ -142,7 +143,7 @@ def _composed(events: Iterator[Any]) -> Any:
         if isinstance(event, yaml.ScalarEvent):
             made, plain, name = _Anchored(_scalar(event, line), 1), event.style is None or event.style == "", event.anchor
         elif isinstance(event, yaml.AliasEvent):
-            made = _copied(anchors, event.anchor, line)
+            made = _copied(anchors, event.anchor or "", line)
         elif isinstance(event, yaml.CollectionStartEvent):
             _check_tag(event.tag, "map" if isinstance(event, yaml.MappingStartEvent) else "seq", line)
             if len(stack) == MOST_LEVELS:

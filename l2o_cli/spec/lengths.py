@@ -9,7 +9,7 @@ import pydantic
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from l2o_cli.spec.model import Fraction, Model
-from l2o_cli.spec.names import Misplaced
+from l2o_cli.spec.strict import Misplaced
 
 
 class LengthStage(Model):

@@ -13,10 +13,11 @@ import keras
 import pydantic
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, shown
 from l2o_cli.spec.lengths import check_begins
 from l2o_cli.spec.model import Fraction, Model
-from l2o_cli.spec.names import Misplaced, unknown
+from l2o_cli.spec.names import listed, unknown
+from l2o_cli.spec.strict import Misplaced
 
 LEARNED = "learned"
 # The others of Keras's are wrapped around optimizers of their own.
@@ -143,8 +144,8 @@ class MetaOptimizer(Model):
             for field, patterns in (("trainable", stage.trainable), ("frozen", stage.frozen)):
                 for pattern in patterns:
                     if not any(fnmatchcase(weight, pattern) for weight in weights):
-                        there = ", ".join(weights)
-                        raise BadInput(f"meta_optimizer.stages.{index}.{field}: no weight is {pattern!r}; there are: {there}")
+                        fault = f"no weight is {shown(pattern)}; {listed(weights, pattern)}"
+                        raise BadInput(f"meta_optimizer.stages.{index}.{field}: {fault}")
             if not any(stage.moves(weight) for weight in weights):
                 raise BadInput(f"meta_optimizer.stages.{index}: no weight moves")
 
@@ -158,7 +159,7 @@ def _check_options(cls: Callable, options: dict[str, Any]) -> None:
     known = inspect.signature(cls).parameters.keys() - {"learning_rate", "name", "kwargs"}
     for name, value in options.items():
         if name not in known:
-            raise Misplaced(f"options.{name}", f"unknown field; there are: {', '.join(sorted(known))}")
+            raise Misplaced(f"options.{name}", f"unknown field; {listed(sorted(known), name)}")
         default = inspect.signature(cls).parameters[name].default
         if isinstance(default, int | float) and not isinstance(value, int | float):
-            raise Misplaced(f"options.{name}", f"expected a number (got {value!r})")
+            raise Misplaced(f"options.{name}", f"expected a number (got {shown(value)})")

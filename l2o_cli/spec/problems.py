@@ -15,7 +15,8 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 from l2o_cli.errors import BadInput
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.model import Model, TransformSpec
-from l2o_cli.spec.names import Misplaced, first_problem, make_problem, unknown
+from l2o_cli.spec.names import first_problem, make_problem, unknown
+from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import parse_parts, part_text
 from problems.base import Problem
 from problems.ensembles import ENSEMBLES

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field, PositiveInt
 
 from l2o_cli.errors import BadInput
 from l2o_cli.spec.model import Model, TransformSpec
-from l2o_cli.spec.names import Misplaced
 from l2o_cli.spec.problems import ProblemSpec, parse_problems
+from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import part_text
 from problems.from_file import is_file_name, located
 

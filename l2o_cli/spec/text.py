@@ -44,10 +44,10 @@ def _extended(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     except (OSError, RuntimeError):  # a name too long for a file, a home that is not there
         there = False
     if not there:
-        raise BadInput(f"{path}: extends: {shown(name)}: no such file beside it, nor a spec that l2o ships")
+        raise BadInput(f"{path}: extends: {name}: no such file beside it, nor a spec that l2o ships")
     chain = (*above, path)
     if other.resolve() in [file.resolve() for file in chain]:
-        raise BadInput(f"{path}: extends: goes round in a circle: {' -> '.join(str(file) for file in (*chain, other))}")
+        raise BadInput(f"{path}: extends: goes round in a circle: {' -> '.join(file.name for file in (*chain, other))}")
     return _laid_over(_extended(other, chain), content)
 
 
