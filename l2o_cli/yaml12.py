@@ -21,7 +21,7 @@ from l2o_cli.errors import BadInput, shown
 MOST_BYTES = 8_000_000  # of a file
 MOST_NODES = 500_000  # values and keys, those that an alias stands for counted each time
 MOST_LEVELS = 50
-MOST_DIGITS = 400  # of a number
+MOST_DIGITS = 300  # of a number
 
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
 _BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")

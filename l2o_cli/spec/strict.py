@@ -11,6 +11,7 @@ from typing import Any, Literal, Union
 from l2o_cli.errors import shown
 
 NUMBERS = {int, float}
+GREATEST, LARGEST = 3.4028234e38, 10**18  # in float32, in which all is computed; of whole numbers
 
 
 class Misplaced(ValueError):
@@ -55,6 +56,8 @@ def _mistaken(hint: Any, value: Any, place: str) -> Iterator[tuple[str, str, Any
     elif NUMBERS & set(kinds) and not any(kind in (bool, str, Any) or typing.get_origin(kind) is Literal for kind in kinds):
         if isinstance(value, bool | str):
             yield place, "a number" if float in kinds else "an integer", value
+        elif isinstance(value, int | float) and abs(value) > (GREATEST if float in kinds else LARGEST):
+            yield place, "a number up to 3.4e38" if float in kinds else "an integer up to 1e18", value
     elif set(kinds) <= {bool, types.NoneType} and not isinstance(value, bool) and value is not None:
         yield place, "true or false", value
 

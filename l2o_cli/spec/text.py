@@ -29,6 +29,13 @@ def read_yaml(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     return content
 
 
+def seed_in(content: Mapping[str, Any]) -> int:
+    """The seed that a spec names, with which draws of problems are made; 0 where it is none, which is said elsewhere."""
+    seed = content.get("seed", 0)
+    whole = isinstance(seed, int | float) and not isinstance(seed, bool) and seed >= 0 and seed == seed // 1
+    return int(seed) if whole else 0
+
+
 def _extended(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """The mapping in a file, laid over the one that it extends; `above` are the files that led here."""
     content = _mapping_in(path)

@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
+from l2o_cli.optimizers.options import check_option
 from l2o_cli.optimizers.packing import Array, Layout
 
 
@@ -25,6 +26,15 @@ def layers(optimizer: Optimizer) -> list[Optimizer]:
 def names_of(optimizer: Optimizer) -> str:
     """The names of the update rule and of the transformations around it: `adam+clipping`."""
     return "+".join(layer.name for layer in layers(optimizer))
+
+
+def check_hyperparameter(optimizer: Optimizer, name: str, value: Any) -> None:
+    """ValueError if the value is out of the range of a hyperparameter: of the update rule, or "TRANSFORMATION/option"."""
+    place, _, option = name.rpartition("/")
+    rule, *transforms = layers(optimizer)
+    for layer in transforms if place else [rule]:
+        if not place or layer.name == place:
+            check_option(type(layer), option, value)
 
 
 @dataclass(frozen=True)
