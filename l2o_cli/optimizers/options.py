@@ -38,8 +38,8 @@ Share = Annotated[float, Range(0, 1)]
 Decay = Annotated[float, Range(0, 1, below=True)]
 Between = Annotated[float, Range(0, 1, above=True, below=True)]
 # Weights grow with the square of the units, and a graph with the layers: beyond these neither would fit a machine.
-Units = Annotated[int, Range(1, 2048)]
-Layers = Annotated[int, Range(1, 16)]
+Units = Annotated[int, Range(1, 1024)]
+Layers = Annotated[int, Range(1, 8)]
 Few = Annotated[int, Range(1, 64)]
 Count = Annotated[int, Range(1, 1_000_000_000)]
 LONGEST = 32  # entries of an option that is a list

@@ -40,7 +40,7 @@ class RnnProp(CoordinatewiseLstm):
 
     units: Units = 20
     layers: Layers = 2
-    preprocessing_units: Annotated[int, Range(0, 2048)] = 20
+    preprocessing_units: Annotated[int, Range(0, 1024)] = 20
     beta_1: Decay = 0.95
     beta_2: Decay = 0.95
     output_scale: Positive = 0.1

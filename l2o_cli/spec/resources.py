@@ -166,7 +166,7 @@ def _bytes(tensor: Any) -> float:
 @functools.cache
 def state_size(optimizer: Optimizer) -> float:
     """Numbers that the optimizer keeps for each parameter."""
-    layout = Layout.of({"x": (64, 64)})
+    layout = Layout.of({"x": (16, 16)})
     state = optimizer.init_state(optimizer.init_weights(0), layout, 1, 0)
     return sum(math.prod(np.shape(leaf)) for leaf in state.values()) / layout.parameters
 
