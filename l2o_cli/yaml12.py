@@ -187,7 +187,7 @@ def _copy(value: Any) -> Any:
 def _check_tag(tag: str | None, expected: str, line: int) -> None:
     if tag not in (None, "!", _TAG + expected):
         known = ", ".join(f"!!{name}" for name in (*_SCALARS, *_COLLECTIONS))
-        raise YamlFault(f"unknown tag {shown(tag.replace(_TAG, "!!"))}; there are {known}", line)
+        raise YamlFault(f"unknown tag {shown(tag.replace(_TAG, '!!'))}; there are {known}", line)
 
 
 def _scalar(event: Any, line: int) -> Any:

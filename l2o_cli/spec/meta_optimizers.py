@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -14,6 +15,7 @@ import pydantic
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from l2o_cli.errors import BadInput, shown
+from l2o_cli.optimizers.options import Range
 from l2o_cli.spec.lengths import check_begins
 from l2o_cli.spec.model import Fraction, Model
 from l2o_cli.spec.names import listed, unknown
@@ -26,6 +28,10 @@ KERAS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     for name, cls in vars(keras.optimizers).items()
     if inspect.isclass(cls) and "learning_rate" in inspect.signature(cls).parameters
 }
+# Of options that Keras does not check.
+_DECAYS = ("beta_1", "beta_2", "rho", "ema_momentum", "adam_beta_1", "adam_beta_2")
+_FROM_ZERO = ("epsilon", "weight_decay", "adam_weight_decay", "initial_accumulator_value")
+KERAS_RANGES = {**dict.fromkeys(_DECAYS, Range(0, 1, below=True)), **dict.fromkeys(_FROM_ZERO, Range(0))}
 NAMES = ("adam", "adamw", "rmsprop", LEARNED, *KERAS)
 
 
@@ -161,5 +167,13 @@ def _check_options(cls: Callable, options: dict[str, Any]) -> None:
         if name not in known:
             raise Misplaced(f"options.{name}", f"unknown field; {listed(sorted(known), name)}")
         default = inspect.signature(cls).parameters[name].default
-        if isinstance(default, int | float) and not isinstance(value, int | float):
-            raise Misplaced(f"options.{name}", f"expected a number (got {shown(value)})")
+        if isinstance(default, bool):
+            kind = "true or false" if not isinstance(value, bool) else None
+        else:
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            kind = "a number" if isinstance(default, int | float) and not number else None
+        if kind:
+            raise Misplaced(f"options.{name}", f"expected {kind} (got {shown(value)})")
+        fault = KERAS_RANGES[name].fault(value) if name in KERAS_RANGES and value is not None else None
+        if fault:
+            raise Misplaced(f"options.{name}", f"must be {fault}, not {shown(value)}")

@@ -30,6 +30,8 @@ FLOAT = 4  # bytes
 USUAL_STATE = 2.0  # numbers for each parameter, as Adam has
 TRACED_FROM = 1 / 16  # of the memory: what may need more is looked at closely
 MOST_TRACED = 300  # tensors of a problem that is, which takes seconds
+LARGEST_TRACED = 1e15  # bytes; shapes of more than 2^63 entries make TensorFlow abort
+ABSURD = 100  # times the memory
 EXAMPLES = ("samples", "batch_size", "length", "delay")  # options of which an array has one axis at most
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -129,11 +131,12 @@ def cost_of(problem: Problem, instances: int = 1) -> Cost:
     bound = 4 * FLOAT * (parameters + parameters_of(innermost) + sum(widths)) * max([1.0, *(factor.value for factor in sizes)])
     if bound * instances <= TRACED_FROM * machine_memory():
         return Cost(parameters, bound, bound)
-    if parameters * FLOAT <= machine_memory() and len(innermost.param_shapes) <= MOST_TRACED:
-        # Whatever goes wrong with such shapes: a problem that cannot be traced says so when it is run.
-        with contextlib.suppress(Exception, MemoryError):
-            task, step = _traced(problem)
-            return Cost(parameters, task, step)
+    if bound <= LARGEST_TRACED and len(innermost.param_shapes) <= MOST_TRACED:
+        try:
+            return Cost(parameters, *_traced(problem))
+        except Exception:
+            # Sizes that no shape can have; or data that are not there, a fault of a problem of one's own: said when it is run.
+            bound = bound if bound * instances > ABSURD * machine_memory() else 0.0
     return Cost(parameters, bound, bound)
 
 
