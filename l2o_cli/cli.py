@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from l2o_cli import runtime, signals
+from l2o_cli.errors import one_line
 
 # name -> its line in `l2o --help`; the command is the attribute `name` of the module `l2o_cli.commands.name`.
 COMMANDS = {
@@ -94,19 +95,14 @@ def describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         see = f" (see {context.command_path} --help)" if context and isinstance(error, click.UsageError) else ""
-        return _one_line(error.format_message()) + see, error.exit_code
+        return one_line(error.format_message() + see), error.exit_code
     code = _exit_code(error)
     if code is None:
         hint = runtime.cache_hint(error) or "run with --debug for the traceback"
-        return f"{type(error).__name__}: {_one_line(str(error), limit=300)}; {hint}", FAILED
+        return one_line(f"{type(error).__name__}: {error}; {hint}"), FAILED
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}", code
-    return _one_line(str(error)) or type(error).__name__, code
-
-
-def _one_line(message: str, limit: int | None = None) -> str:
-    line = " ".join(message.split())
-    return line if limit is None or len(line) <= limit else line[: limit - 3] + "..."
+        return one_line(f"{error.filename}: {error.strerror}"), code
+    return one_line(str(error)) or type(error).__name__, code
 
 
 def _debug_first(arguments: Sequence[str]) -> list[str]:

@@ -1,12 +1,21 @@
 """What a user did wrong or what the world did to them: one line, no traceback."""
 
+import reprlib
 import sys
+from typing import Any
+
+LONGEST_LINE = 280  # characters of a message: with what is put in front, `l2o: error: `, it is under 300
+_BEGINNING = 190  # of them before what is left out: the file, the field and what is wrong stand first, what to do last
+LONGEST_VALUE = 60  # characters of what was given, where a message quotes it
 
 
 class Failure(Exception):
     """Something that could not be done; the message is one line that names the file or value. Exit code 1."""
 
     exit_code = 1
+
+    def __init__(self, message: str = ""):
+        super().__init__(one_line(message))
 
 
 class BadInput(Failure):
@@ -15,6 +24,27 @@ class BadInput(Failure):
     exit_code = 2
 
 
+def one_line(message: str) -> str:
+    """The message on one line, what cannot be printed escaped, and the middle of a long one left out."""
+    line = " ".join(str(message)[: 100 * LONGEST_LINE].split())
+    if not line.isprintable():
+        line = "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in line)
+    if len(line) <= LONGEST_LINE:
+        return line
+    return f"{line[:_BEGINNING]} ... {line[_BEGINNING + 5 - LONGEST_LINE :]}"
+
+
+def shown(value: Any) -> str:
+    """What was given, as a message quotes it."""
+    shortened = reprlib.Repr()
+    shortened.maxstring = shortened.maxother = shortened.maxlong = LONGEST_VALUE
+    try:
+        text = shortened.repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of thousands of digits
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
 def warn(message: str) -> None:
     """Tell of something that went wrong and does not end the command, in one line on stderr."""
-    print(f"l2o: warning: {message}", file=sys.stderr, flush=True)
+    print(f"l2o: warning: {one_line(message)}", file=sys.stderr, flush=True)

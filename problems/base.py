@@ -38,7 +38,7 @@ class Problem(abc.ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     # Options come from YAML: a misspelt one must be an error.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "arbitrary_types_allowed": True}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False, "arbitrary_types_allowed": True}
 
     @property
     @abc.abstractmethod

@@ -20,7 +20,7 @@ from problems.base import Params
 from problems.images import PART, ImageProblem, one_by_one
 from problems.networks import ACTIVATIONS, Activation, affine, cross_entropy, initial_network
 from problems.normalization import initial_normalized, normalize
-from problems.options import require_choice, require_sizes, require_whole
+from problems.options import MOST_LAYERS, require_choice, require_sizes, require_whole
 
 
 def convolve(images: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
@@ -166,7 +166,7 @@ class ImageResnet(ConvolutionalClassifier):
     def __post_init__(self):
         super().__post_init__()
         require_sizes("widths", self.widths)
-        require_whole("blocks", self.blocks)
+        require_whole("blocks", self.blocks, most=MOST_LAYERS)
         require_choice("activation", self.activation, ACTIVATIONS)
         require_choice("normalization", self.normalization, ("batch", "layer"))
 

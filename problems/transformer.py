@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from problems.networks import affine
 from problems.normalization import normalize
-from problems.options import require_whole
+from problems.options import MOST_LAYERS, require_whole
 from problems.text import LanguageModel, embed
 
 
@@ -40,7 +40,7 @@ class TransformerLm(LanguageModel):
     def __post_init__(self):
         super().__post_init__()
         for option in ("layers", "width", "heads", "feed_forward"):
-            require_whole(option, getattr(self, option))
+            require_whole(option, getattr(self, option), most=MOST_LAYERS if option == "layers" else math.inf)
         if self.width % self.heads:
             raise ValueError(f"heads must divide the width, {self.width}, but is {self.heads}")
 

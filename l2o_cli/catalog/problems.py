@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from l2o_cli.catalog.text import Row, block, defaults, json_value, plain
+from l2o_cli.errors import BadInput, shown
 from l2o_cli.spec import ProblemSpec, parse_problems
+from l2o_cli.spec.resources import Runs, check_runs
 from problems.adam_table import adam_row
 from problems.base import Problem
 from problems.data import DataMissing
@@ -70,8 +72,12 @@ def is_ensemble(name: str) -> bool:
 
 
 def family_of(text: str) -> ProblemSpec:
-    """The problem that `text` means; BadInput for an unknown name or a wrong option."""
+    """The problem that `text` means; BadInput for an unknown name, a wrong option, or one too large for this machine."""
     (family,) = parse_problems(text)
+    try:
+        check_runs([Runs(family.make(), "", together=1, steps=1, number=1)])
+    except BadInput as error:
+        raise BadInput(str(error) if str(error).startswith("problem ") else f"problem {shown(text)}: {error}") from None
     return family
 
 

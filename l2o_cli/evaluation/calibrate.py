@@ -12,7 +12,7 @@ import numpy as np
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.progress import Stages
-from l2o_cli.evaluation.request import Request, make_problems
+from l2o_cli.evaluation.request import Request, check_memory, make_problems
 from l2o_cli.evaluation.results import write_csv
 from l2o_cli.evaluation.runs.batches import default_window
 from l2o_cli.evaluation.runs.records import Contender, Run
@@ -84,6 +84,7 @@ def calibrate(calibration: Calibration, stages: Stages) -> list[AdamRow]:
     problems = make_problems(calibration.problems) if calibration.problems else every_problem()
     rows = _rows_there(calibration)
     measured = {problems[title]: row for title, row in rows.items() if title in problems}
+    check_memory(problems, [calibration.contender], calibration.steps, calibration.trials + calibration.seeds, calibration.seeds)
     calibration.out.parent.mkdir(parents=True, exist_ok=True)
     for title, problem in problems.items():
         if title in rows:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.cells import several
-from l2o_cli.evaluation.request import Request, labels, request_of
+from l2o_cli.evaluation.request import Request, check_memory, labels, request_of
 from l2o_cli.evaluation.runs.batches import hyperparameters
 from l2o_cli.evaluation.runs.lbfgs import check_fits
 from l2o_cli.evaluation.runs.records import Contender
@@ -84,6 +84,10 @@ def check(comparison: Comparison, problems: dict[str, Problem]) -> None:
         raise BadInput(f"--seeds {comparison.request.seeds}: at most {TUNING_SEEDS_FROM}")
     for baseline in comparison.baselines:
         _check_tunable(baseline, comparison.request)
+    request = comparison.request
+    contenders = [*request.contenders, *(baseline.contender for baseline in comparison.baselines)]
+    most = max((comparison.tried(baseline) * comparison.tuning_seeds for baseline in comparison.baselines), default=0)
+    check_memory(problems, contenders, request.steps, most + request.seeds, request.seeds)
     try:
         check_fits([baseline.contender for baseline in comparison.baselines], problems)
     except BadInput as error:

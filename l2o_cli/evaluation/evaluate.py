@@ -12,7 +12,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.entries import enter
 from l2o_cli.evaluation.page.page import write_comparison_report
 from l2o_cli.evaluation.progress import Stages, Stopped
-from l2o_cli.evaluation.request import Request, check_settings, labels, make_problems
+from l2o_cli.evaluation.request import Request, check_memory, check_settings, labels, make_problems
 from l2o_cli.evaluation.results import (
     CURVE_COLUMNS,
     SCORE_COLUMNS,
@@ -69,6 +69,7 @@ def evaluate(request: Request, stages: Stages) -> Outcome:
     problems = make_problems(request.problems)
     check_settings(request)
     check_fits(request.contenders, problems)
+    check_memory(problems, request.contenders, request.steps, request.seeds, request.seeds)
     contenders = dict(zip(labels(request.contenders), request.contenders, strict=True))
     begin(request)
     record = {

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.runs.batches import Batches, hyperparameters
+from l2o_cli.errors import BadInput, shown
+from l2o_cli.evaluation.runs.batches import AT_ONCE, Batches, check_setting, hyperparameters
 from l2o_cli.evaluation.runs.lbfgs import contender, trials_of
 from l2o_cli.evaluation.runs.records import Contender, Labelled
 from l2o_cli.evaluation.runs.store import RunStore
+from l2o_cli.evaluation.runs.trials import together
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, ProblemSpec, parse_problems
+from l2o_cli.spec.resources import Factor, Runs, check_runs, state_size
 from problems.base import Problem
 
 
@@ -98,6 +100,21 @@ def labels(contenders: Sequence[Labelled], taken: Sequence[str] = ()) -> list[st
     return [f"{label} (defaults)" if label in taken else label for label in chosen]
 
 
+def check_memory(problems: Mapping[str, Problem], contenders: Sequence[Contender], steps: int, runs: int, seeds: int) -> None:
+    """BadInput, naming what is too large, if so many runs on each problem would not fit in memory.
+
+    Args:
+        seeds: of the report, which `runs` grow with.
+    """
+    state = max((state_size(one.optimizer) for one in contenders), default=0.0)
+    for name, problem in problems.items():
+        size = min(runs, together(problem) * AT_ONCE)
+        try:
+            check_runs([Runs(problem, "", size, steps, runs * len(problems), [Factor("seeds", seeds, 5)])], state)
+        except BadInput as error:
+            raise BadInput(f"problem {shown(name)}: {error}") from None
+
+
 def check_settings(request: Request) -> None:
     """BadInput unless every hand-designed contender has each hyperparameter that is set."""
     if request.settings and all(one.optimizer.learned for one in request.contenders):
@@ -107,3 +124,5 @@ def check_settings(request: Request) -> None:
         for name in request.settings:
             if not one.optimizer.learned and name not in known:
                 raise BadInput(f"--set {name}: optimizer {one.label!r} has no such hyperparameter; there are: {', '.join(known)}")
+        if not one.optimizer.learned:
+            check_setting(one, request.settings)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from l2o_cli import yaml12
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.runs.records import Run
 from l2o_cli.evaluation.scoring.scores import Row, score
@@ -97,7 +97,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
-    write_atomically(path, yaml.safe_dump(dict(content), sort_keys=False, width=120, allow_unicode=True))
+    write_atomically(path, yaml12.write(dict(content), unicode=True))
     return path
 
 

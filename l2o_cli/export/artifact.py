@@ -17,16 +17,16 @@ from typing import Any, Literal
 
 import numpy as np
 import pydantic
-import yaml
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
+from l2o_cli import yaml12
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import write_atomically
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.transforms import names_of
-from l2o_cli.spec import OptimizerSpec, first_problem, yaml_fault
+from l2o_cli.spec import OptimizerSpec, first_problem
 
 FORMAT = 2  # 1 has no seal
 CARD, WEIGHTS = "card.yaml", "weights.safetensors"
@@ -120,7 +120,7 @@ def save_artifact(directory: Path | str, optimizer: Optimizer, weights: Mapping[
     }
     fixed["sha256"] = seal(fixed)
     sections = {key: _plain(value) for key, value in card.items() if key not in fixed}
-    text = yaml.safe_dump({**fixed, **sections}, sort_keys=False, width=120, allow_unicode=True)
+    text = yaml12.write({**fixed, **sections}, unicode=True)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # The card is the point of no return: until it is replaced the old pair is whole, afterwards the new one is, its
@@ -163,14 +163,9 @@ def load_artifact(directory: Path | str) -> LoadedOptimizer:
 def read_card(path: Path) -> dict[str, Any]:
     """The card in a file, with the sections every card has, its seal checked; Failure, naming the field, if it is damaged."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        place, fault = yaml_fault(error)
-        raise Failure(f"{path}{place}: damaged, not YAML ({' '.join(fault.split())})") from None
-    except (ValueError, RecursionError) as error:  # of a date or number that is none, say
-        raise Failure(f"{path}: damaged, not YAML ({error})") from None
+        content = yaml12.read(path)
+    except BadInput as error:
+        raise Failure(str(error)) from None
     if not isinstance(content, dict):
         raise Failure(f"{path}: damaged, expected fields at the top level, found {type(content).__name__}")
     try:
@@ -219,7 +214,7 @@ def add_to_card(directory: Path | str, section: str, content: Any) -> None:
     """
     path = Path(directory) / CARD
     card = {**read_card(path), section: _plain(content)}
-    write_atomically(path, yaml.safe_dump(card, sort_keys=False, width=120, allow_unicode=True))
+    write_atomically(path, yaml12.write(card, unicode=True))
 
 
 def _label(directory: Path) -> str:

@@ -10,8 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from l2o_cli import yaml12
 from l2o_cli.files import write_atomically
 from l2o_cli.meta import report_plots as plots
 from l2o_cli.meta.report_validation import unit, validation
@@ -192,5 +191,5 @@ def _diagnostics(run: Run) -> Iterator[str]:
 
 
 def _spec(run: Run) -> Iterator[str]:
-    text = yaml.safe_dump(run.spec, sort_keys=False, width=100)
+    text = yaml12.write(run.spec, width=100)
     yield f"<h2>Spec</h2><details><summary>The whole spec, as it was resolved</summary>{tag('pre', text)}</details>"

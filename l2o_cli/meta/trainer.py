@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import threading
@@ -113,6 +112,9 @@ class Trainer:
             watch: called after each meta-step.
             stop: asked after each meta-step; when it says so the run is saved and `Interrupted` raised.
             until: when time is up, on the clock of `time.monotonic()`; the meta-step under way is finished.
+
+        Raises:
+            Failure: no meta-step moved a weight, or no meta-loss was a finite number; the run is saved and has no artifact.
         """
         spec = self.spec
         with self.directory.in_use(), ThreadPoolExecutor(min(spec.families_per_step, os.cpu_count() or 1)) as pool:
@@ -129,6 +131,9 @@ class Trainer:
                     self.save()
                 if stopping and not self.complete:
                     raise Interrupted
+            fruitless = self._watchdog.outset.fault
+            if fruitless:
+                raise Failure(f"{self.directory.path}: no artifact is written: {fruitless}")
             weights = {name: np.asarray(value) for name, value in self._best_so_far().items()}
             save_artifact(self.directory.artifact, self.optimizer, weights, {"meta_training": self._account()})
 
@@ -222,8 +227,10 @@ class Trainer:
     def _informed_watchdog(self) -> Watchdog:
         """One that knows the meta-steps made before this process; what it had to say of them was said then."""
         watchdog = Watchdog(no_progress(self.spec.objective.model_dump()))
-        with contextlib.suppress(BadInput):  # a damaged table; training goes on without
+        try:
             watchdog.replay(*(read_table(self.directory.path / f"{name}.csv") for name in ("metrics", "validation")))
+        except BadInput:  # a damaged table; training goes on without
+            watchdog.outset.presume_fruitful()
         return watchdog
 
     def _validates_at(self, meta_step: int) -> bool:

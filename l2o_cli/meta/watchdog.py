@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Row = Mapping[str, Any]  # of metrics.csv or validation.csv, its numbers as numbers; a column may be absent
+from l2o_cli.meta.outset import ZERO, Outset, Row, all_diverged
 
 HISTORY = 200  # values that a running median is of
 ENOUGH = 20  # of them before anything is compared with it
 PATIENCE = 10  # meta-steps, or draws of a family, for which something must be wrong
 EXPLODED = 100.0  # times the running median of a gradient norm
 COLLAPSED = 1e-4  # times the running median of a gradient norm
-ZERO = 1e-12  # a gradient norm that is practically zero, whatever its median
 LOSS_JUMP = 3.0  # of a meta-loss above its running median; a factor of 20 in the loss, for the logarithmic objective
 LOSS_SPREAD = 10.0  # the same, in median deviations from that median
 FLAT = 1e-3  # range of a family's last `ENOUGH` meta-losses, relative to them where they are above 1
@@ -30,7 +29,7 @@ WORSE_BY = 0.05  # by which they are worse together, in units of the validation 
 class RunWarning:
     """Something that goes wrong since about `meta_step`."""
 
-    kind: str  # explosion, collapse, discarded, divergence, non-finite or validation
+    kind: str  # explosion, collapse, discarded, divergence, non-finite, fruitless or validation
     meta_step: int
     message: str  # one line: the family, a number, and what to try
 
@@ -90,6 +89,12 @@ class _Family:
         self._last: deque[float] = deque(maxlen=ENOUGH)
         self._exploded, self._flat = _Episode(), _Episode(begin=1)
         self.diverged = _Episode(begin=1)
+        self._begun = False
+
+    def begins_without(self, meta_loss: float) -> bool:
+        """Whether this is the first meta-loss and no finite number."""
+        first, self._begun = not self._begun, True
+        return first and not math.isfinite(meta_loss)
 
     def loss_explodes(self, meta_loss: float) -> tuple[bool, float]:
         """Whether an explosion begins, and the median of the healthy meta-losses before."""
@@ -127,6 +132,7 @@ class Watchdog:
         self._recent: deque[Sequence[Row]] = deque(maxlen=PATIENCE)  # meta-steps
         self._scores: deque[float] = deque(maxlen=WORSE + 1)
         self._worse = _Episode(begin=1, end=1)
+        self.outset = Outset()  # whether anything was learned yet
 
     def replay(self, metrics: Iterable[Row], validation: Iterable[Row] = ()) -> list[RunWarning]:
         """Take in the rows of whole tables, in the order of their meta-steps; all their warnings."""
@@ -138,7 +144,7 @@ class Watchdog:
 
     def step(self, rows: Sequence[Row]) -> list[RunWarning]:
         """Take in the rows of one meta-step."""
-        found = [*self._combined(rows), *self._typical_norm(rows), *self._nonfinite_entries(rows)]
+        found = [*self._first(rows), *self._combined(rows), *self._typical_norm(rows), *self._nonfinite_entries(rows)]
         for row in rows:
             found += self._family(row)
         return [RunWarning(kind, _meta_step(rows[0]), message) for kind, message in found]
@@ -157,6 +163,13 @@ class Watchdog:
             "kept; it may recover; otherwise try longer truncations and horizons, or a lower meta_optimizer.learning_rate"
         )
         return [RunWarning("validation", _meta_step(rows[0]), message)]
+
+    def _first(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+        """Of a run that learns nothing from its first meta-step on."""
+        begins = not self.outset.begun
+        self.outset.add(rows)
+        if begins and self.outset.fault:
+            yield "fruitless", self.outset.fault
 
     def _combined(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         """Of the gradient that was applied."""
@@ -222,6 +235,9 @@ class Watchdog:
     def _family(self, row: Row) -> Iterator[tuple[str, str]]:
         name, family = row["problem"], self._families[row["problem"]]
         if row.get("meta_loss") is not None:
+            if family.begins_without(row["meta_loss"]) and not self.outset.fault:
+                loss = row["meta_loss"]
+                yield "non-finite", f"{name}: meta-loss {loss:g} from its first draw on; try the family with other options"
             exploded, median = family.loss_explodes(row["meta_loss"])
             if exploded:
                 yield (
@@ -235,7 +251,7 @@ class Watchdog:
                     f"{name}: meta-loss stays at {row['meta_loss']:.3g} for {ENOUGH} draws: its runs make no progress; "
                     "try longer truncations, other initial rates, or the family with another transformation",
                 )
-        if family.diverged.begins(_all_diverged(row)):
+        if family.diverged.begins(all_diverged(row)):
             yield (
                 "divergence",
                 f"{name}: all {row['diverged']:.0f} instances diverged in one truncation; "
@@ -249,8 +265,3 @@ def _meta_step(row: Row) -> int:
 
 def _compared(median: float) -> str:
     return "far from what it should be" if math.isnan(median) else f"against a median of {median:.2g}"
-
-
-def _all_diverged(row: Row) -> bool:
-    diverged, truncation = row.get("diverged", 0), row.get("truncation", 0)
-    return bool(diverged and truncation and diverged * truncation >= row.get("inner_steps", math.inf))

@@ -6,13 +6,14 @@ Shape letters: I instances, P parameters of one instance, T tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.factored import ByPart, divided_by_row_mean, means, part_layouts, spread_parts
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters, number, root
+from l2o_cli.optimizers.options import NonNegative, Positive, Range
 from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
 
 
@@ -32,11 +33,11 @@ class Adafactor(HandDesigned):
     summary: ClassVar[str] = "Adam with means of rows and columns for a memory (Shazeer and Stern 2018)"
     gradient_limit: ClassVar[float] = 1e12  # the squares are added up
 
-    learning_rate: float = 0.001
-    beta_2_decay: float = -0.8
-    epsilon_1: float = 1e-30
-    epsilon_2: float = 1e-3
-    clip_threshold: float = 1.0
+    learning_rate: NonNegative = 0.001
+    beta_2_decay: Annotated[float, Range(most=0)] = -0.8
+    epsilon_1: NonNegative = 1e-30
+    epsilon_2: NonNegative = 1e-3
+    clip_threshold: Positive = 1.0
     relative_step: bool = True
 
     def init_state(self, weights, layout, instances, seed):

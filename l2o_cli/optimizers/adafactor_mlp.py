@@ -14,6 +14,7 @@ from keras import ops
 from l2o_cli.optimizers import dense, factored, features
 from l2o_cli.optimizers.base import Optimizer, Weights, per_instance
 from l2o_cli.optimizers.factored import ByPart
+from l2o_cli.optimizers.options import Between, Number, Positive, Units, require_entries
 from l2o_cli.optimizers.packing import Array, Layout
 from l2o_cli.optimizers.recurrent import matmul
 
@@ -55,17 +56,18 @@ class AdafactorMlp(Optimizer):
     summary: ClassVar[str] = "a tiny network per parameter, fed with momenta and Adafactor's moments (Metz et al. 2022)"
     learned: ClassVar[bool] = True
 
-    hidden: tuple[int, ...] = (4, 4)
-    momentum_decays: tuple[float, ...] = (0.9, 0.99, 0.999)
-    square_decays: tuple[float, ...] = (0.999,)
-    factored_decays: tuple[float, ...] = (0.9, 0.99, 0.999)
+    hidden: tuple[Units, ...] = (4, 4)
+    momentum_decays: tuple[Between, ...] = (0.9, 0.99, 0.999)
+    square_decays: tuple[Between, ...] = (0.999,)
+    factored_decays: tuple[Between, ...] = (0.9, 0.99, 0.999)
     learned_decays: bool = True
-    step_multiplier: float = 1e-3
-    exponent_multiplier: float = 1e-3
+    step_multiplier: Positive = 1e-3
+    exponent_multiplier: Number = 1e-3
     normalize_step: bool = False
 
     def __post_init__(self):
-        dense.check_options(self.hidden, self.step_multiplier, **self._decays)
+        super().__post_init__()
+        require_entries(hidden=self.hidden, **self._decays)
         if len(self.factored_decays) != len(self.momentum_decays):
             raise ValueError("factored_decays must be as many as momentum_decays, with which they are multiplied")
         if len(self.square_decays) not in (1, len(self.momentum_decays)):

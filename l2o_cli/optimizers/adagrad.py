@@ -8,6 +8,7 @@ from typing import ClassVar
 from keras import ops
 
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
+from l2o_cli.optimizers.options import NonNegative
 
 LARGEST_SUM = 1e37  # sums of squares stay here, for they would be Inf after some hundred gradients of the greatest size
 
@@ -20,9 +21,9 @@ class Adagrad(HandDesigned):
     summary: ClassVar[str] = "Adagrad (Duchi et al. 2011)"
     accumulators: ClassVar[tuple[str, ...]] = ("sum",)
 
-    learning_rate: float = 0.001
-    initial_accumulator_value: float = 0.1
-    epsilon: float = 1e-7
+    learning_rate: NonNegative = 0.001
+    initial_accumulator_value: NonNegative = 0.1
+    epsilon: NonNegative = 1e-7
 
     def move(self, weights, state, params, gradients, step, layout):
         rate, initial, epsilon = hyperparameters(weights, "learning_rate", "initial_accumulator_value", "epsilon")

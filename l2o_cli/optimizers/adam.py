@@ -8,6 +8,7 @@ from typing import ClassVar
 from keras import ops
 
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters, number, root
+from l2o_cli.optimizers.options import Decay, NonNegative
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Adam(HandDesigned):
     summary: ClassVar[str] = "Adam (Kingma and Ba 2015)"
     accumulators: ClassVar[tuple[str, ...]] = ("mean", "square")
 
-    learning_rate: float = 0.001
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-7
+    learning_rate: NonNegative = 0.001
+    beta_1: Decay = 0.9
+    beta_2: Decay = 0.999
+    epsilon: NonNegative = 1e-7
 
     def move(self, weights, state, params, gradients, step, layout):
         rate, beta_1, beta_2, epsilon = hyperparameters(weights, "learning_rate", "beta_1", "beta_2", "epsilon")

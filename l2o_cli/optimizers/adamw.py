@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.optimizers.hand_designed import hyperparameters
+from l2o_cli.optimizers.options import NonNegative
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class AdamW(Adam):
     name: ClassVar[str] = "adamw"
     summary: ClassVar[str] = "Adam with decoupled weight decay (Loshchilov and Hutter 2019)"
 
-    weight_decay: float = 0.004
+    weight_decay: NonNegative = 0.004
 
     def move(self, weights, state, params, gradients, step, layout):
         rate, decay = hyperparameters(weights, "learning_rate", "weight_decay")

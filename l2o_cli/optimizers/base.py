@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from keras import ops
 
+from l2o_cli.optimizers.options import check_options
 from l2o_cli.optimizers.packing import Array, Layout
 
 Weights = dict[str, Array]
@@ -35,7 +36,11 @@ class Optimizer(abc.ABC):
     summary: ClassVar[str]
     learned: ClassVar[bool] = False
     # Options come from YAML: a misspelt one must be an error.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an option outside of the range that its type declares (`l2o_cli.optimizers.options`)."""
+        check_options(self)
 
     @property
     def evaluates_elsewhere(self) -> bool:

@@ -61,14 +61,3 @@ def step_of(outputs: Array, step_multiplier: float, exponent_multiplier: float, 
     if normalize:
         direction = features.divided_by_tensor_rms(direction, layout)
     return step_multiplier * direction[0] * ops.exp(exponent_multiplier * outputs[1])
-
-
-def check_options(hidden: Sequence[int], step_multiplier: float, **decays: Sequence[float]) -> None:
-    """ValueError naming the option that is impossible."""
-    if not hidden or min(hidden) < 1:
-        raise ValueError(f"hidden must be one or more positive sizes, not {hidden}")
-    if not step_multiplier > 0:
-        raise ValueError(f"step_multiplier must be positive, not {step_multiplier}")
-    for name, values in decays.items():
-        if not values or not all(0 < value < 1 for value in values):
-            raise ValueError(f"{name} must be one or more numbers between 0 and 1, not {values}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +10,7 @@ from keras import ops
 
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
 from l2o_cli.optimizers.features import GRADIENT_LIMIT
+from l2o_cli.optimizers.options import float_options
 from l2o_cli.optimizers.packing import Array, Layout
 
 TINY = 1e-30  # least argument of a root: at 0, where dead units are, its derivative is infinite and no meta-gradient is left
@@ -26,8 +26,7 @@ class HandDesigned(Optimizer):
     gradient_limit: ClassVar[float] = GRADIENT_LIMIT  # larger gradients count as this large: their squares must be finite
 
     def init_weights(self, seed):
-        names = [field.name for field in dataclasses.fields(self) if field.type in (float, "float")]
-        return {name: np.float32(getattr(self, name)) for name in names}
+        return {name: np.float32(getattr(self, name)) for name in float_options(type(self))}
 
     def init_state(self, weights, layout, instances, seed):
         return {name: np.zeros((1, instances, layout.parameters), np.float32) for name in self.accumulators}

@@ -13,6 +13,7 @@ from keras import ops
 
 from l2o_cli.optimizers import features
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
+from l2o_cli.optimizers.options import Few, Positive, Units
 from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
 from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
 
@@ -55,8 +56,8 @@ class HierarchicalRNN(Optimizer):
     summary: ClassVar[str] = "hierarchical RNN: a GRU per parameter, tensor and problem (Wichrowska et al. 2017)"
     learned: ClassVar[bool] = True
 
-    hidden: tuple[int, ...] = (10, 20, 20)
-    time_scales: int = 4
+    hidden: tuple[Units, ...] = (10, 20, 20)
+    time_scales: Few = 4
     attention: bool = False
     dynamic_scaling: bool = True
     grad_products: bool = True
@@ -67,22 +68,19 @@ class HierarchicalRNN(Optimizer):
     gradient_shortcut: bool = True
     normalize_direction: bool = True
     rate_momentum: bool = True
-    rate_change_limit: float | None = None
+    rate_change_limit: Positive | None = None
     multiple_scale_decays: bool = False
     scale_by_raw_moment: bool = False
     learned_initial_state: bool = True
-    initial_rate: tuple[float, float] = (1e-6, 1e-2)
+    initial_rate: tuple[Positive, Positive] = (1e-6, 1e-2)
 
     def __post_init__(self):
-        if not 1 <= len(self.hidden) <= len(LEVELS) or min(self.hidden) < 1:
-            raise ValueError(f"hidden must be one to three positive sizes, not {self.hidden}")
-        if self.time_scales < 1:
-            raise ValueError(f"time_scales must be at least 1, not {self.time_scales}")
-        if self.rate_change_limit is not None and self.rate_change_limit <= 0:
-            raise ValueError(f"rate_change_limit must be positive, not {self.rate_change_limit}")
+        super().__post_init__()
+        if not 1 <= len(self.hidden) <= len(LEVELS):
+            raise ValueError(f"hidden must be one to three sizes, not {len(self.hidden)}")
         low, high = self.initial_rate
-        if not 0 < low <= high:
-            raise ValueError(f"initial_rate must be two positive numbers in order, not {self.initial_rate}")
+        if low > high:
+            raise ValueError(f"initial_rate must be two numbers in order, not {self.initial_rate}")
 
     @property
     def evaluates_elsewhere(self) -> bool:

@@ -11,7 +11,7 @@ from keras import ops
 from l2o_cli.optimizers.base import Optimizer, per_instance
 from l2o_cli.optimizers.features import GRADIENT_LIMIT
 from l2o_cli.optimizers.hand_designed import number, root
-from l2o_cli.optimizers.learned_rate import check_positive
+from l2o_cli.optimizers.options import Between, Positive
 from l2o_cli.optimizers.packing import Array
 
 LOGIT_LIMIT = 16.0  # of a decay: beyond it 1 - beta is less than float32 can tell from 0 beside a running mean
@@ -32,17 +32,10 @@ class LearnedAdam(Optimizer):
     summary: ClassVar[str] = "Adam with meta-trained learning rate, decays and epsilon"
     learned: ClassVar[bool] = True
 
-    initial_rate: float = 0.001
-    initial_beta_1: float = 0.9
-    initial_beta_2: float = 0.999
-    initial_epsilon: float = 1e-7
-
-    def __post_init__(self):
-        check_positive("initial_rate", self.initial_rate)
-        check_positive("initial_epsilon", self.initial_epsilon)
-        for name in ("initial_beta_1", "initial_beta_2"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+    initial_rate: Positive = 0.001
+    initial_beta_1: Between = 0.9
+    initial_beta_2: Between = 0.999
+    initial_epsilon: Positive = 1e-7
 
     def init_weights(self, seed):
         return {

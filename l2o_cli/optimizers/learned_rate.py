@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.options import Positive
 from l2o_cli.optimizers.sgd import Sgd
 
 
@@ -27,10 +28,7 @@ class LearnedRate(Optimizer):
     summary: ClassVar[str] = "gradient descent with a meta-trained learning rate"
     learned: ClassVar[bool] = True
 
-    initial_rate: float = 0.001
-
-    def __post_init__(self):
-        check_positive("initial_rate", self.initial_rate)
+    initial_rate: Positive = 0.001
 
     def init_weights(self, seed):
         return {"log_rate": np.float32(np.log(self.initial_rate))}
@@ -41,9 +39,3 @@ class LearnedRate(Optimizer):
     def update(self, weights, state, params, gradients, loss, step, layout):
         rate = ops.exp(weights["log_rate"])
         return Sgd().update({"learning_rate": rate}, state, params, gradients, loss, step, layout)
-
-
-def check_positive(name: str, value: float) -> None:
-    """ValueError, naming the option, unless its value is positive and finite: its logarithm is taken."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be positive, not {value}")

@@ -6,7 +6,7 @@ Shape letters: I instances, K knots.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from keras import ops
@@ -14,7 +14,7 @@ from keras import ops
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.optimizers.base import Optimizer, Weights, per_instance
 from l2o_cli.optimizers.hand_designed import HandDesigned
-from l2o_cli.optimizers.learned_rate import check_positive
+from l2o_cli.optimizers.options import Count, Positive, Range
 from l2o_cli.optimizers.packing import Array
 from l2o_cli.optimizers.sgd import Sgd
 
@@ -41,18 +41,14 @@ class LearnedSchedule(Optimizer):
     learned: ClassVar[bool] = True
 
     rule: Literal["adam", "sgd"] = "adam"
-    knots: int = 8
-    last_step: int = 10_000
-    initial_rate: float = 0.001
+    knots: Annotated[int, Range(2, 10_000)] = 8
+    last_step: Count = 10_000
+    initial_rate: Positive = 0.001
 
     def __post_init__(self):
+        super().__post_init__()
         if self.rule not in RULES:
             raise ValueError(f"rule must be one of {', '.join(RULES)}, not {self.rule!r}")
-        if self.knots < 2:
-            raise ValueError(f"knots must be at least 2, not {self.knots}")
-        if self.last_step < 1:
-            raise ValueError(f"last_step must be at least 1, not {self.last_step}")
-        check_positive("initial_rate", self.initial_rate)
 
     def init_weights(self, seed):
         return {"log_rates": np.full((self.knots, 1, 1), np.log(self.initial_rate), np.float32)}

@@ -8,6 +8,7 @@ from typing import ClassVar
 from keras import ops
 
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
+from l2o_cli.optimizers.options import Decay, NonNegative
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Lion(HandDesigned):
     summary: ClassVar[str] = "steps of the sign of a momentum (Chen et al. 2023)"
     accumulators: ClassVar[tuple[str, ...]] = ("mean",)
 
-    learning_rate: float = 0.001
-    beta_1: float = 0.9
-    beta_2: float = 0.99
-    weight_decay: float = 0.0
+    learning_rate: NonNegative = 0.001
+    beta_1: Decay = 0.9
+    beta_2: Decay = 0.99
+    weight_decay: NonNegative = 0.0
 
     def move(self, weights, state, params, gradients, step, layout):
         rate, beta_1, beta_2, decay = hyperparameters(weights, "learning_rate", "beta_1", "beta_2", "weight_decay")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
+from l2o_cli.optimizers.options import Layers, Positive, Range, Units
 from l2o_cli.optimizers.packing import Array
 from l2o_cli.optimizers.recurrent import init_lstm, lstm, matmul, normal_matrix
 
@@ -28,17 +29,10 @@ class CoordinatewiseLstm(Optimizer):
     learned: ClassVar[bool] = True
     accumulators: ClassVar[tuple[str, ...]] = ()  # leaves of the state beside those of the LSTMs, each [1, I, P]
 
-    units: int
-    layers: int
-    output_scale: float
+    units: Units
+    layers: Layers
+    output_scale: Positive
     learned_initial_state: bool
-
-    def __post_init__(self):
-        for field in ("units", "layers"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, not {getattr(self, field)}")
-        if not self.output_scale > 0:
-            raise ValueError(f"output_scale must be positive, not {self.output_scale}")
 
     @property
     @abc.abstractmethod
@@ -112,16 +106,11 @@ class Lstm(CoordinatewiseLstm):
     name: ClassVar[str] = "lstm"
     summary: ClassVar[str] = "an LSTM per parameter, fed with its gradient (Andrychowicz et al. 2016)"
 
-    units: int = 20
-    layers: int = 2
-    preprocessing: float = 10.0
-    output_scale: float = 0.1
+    units: Units = 20
+    layers: Layers = 2
+    preprocessing: Annotated[float, Range(0, 80, above=True)] = 10.0  # e^-80 is about the smallest number with an inverse
+    output_scale: Positive = 0.1
     learned_initial_state: bool = False
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.preprocessing <= 80:  # e^-80 is about the smallest number with an inverse in float32
-            raise ValueError(f"preprocessing must be positive and at most 80, not {self.preprocessing}")
 
     @property
     def features(self):

@@ -7,13 +7,14 @@ Shape letters: I instances, P parameters of one instance, T tensors, S decays, F
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers import dense, features, losses
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
+from l2o_cli.optimizers.options import Between, Number, Positive, Range, Units, require_entries
 from l2o_cli.optimizers.packing import Array, Layout, spread
 from l2o_cli.optimizers.recurrent import init_lstm, lstm, matmul, normal_matrix
 
@@ -62,25 +63,21 @@ class LstmMlp(Optimizer):
     summary: ClassVar[str] = "an LSTM per tensor, fed with statistics and losses, above an MLP per parameter (Metz et al. 2020)"
     learned: ClassVar[bool] = True
 
-    hidden: tuple[int, ...] = (32, 32)
-    units: int = 64
-    values: int = 17
-    decays: tuple[float, ...] = (0.5, 0.9, 0.99, 0.999)
+    hidden: tuple[Units, ...] = (32, 32)
+    units: Units = 64
+    values: Units = 17
+    decays: tuple[Between, ...] = (0.5, 0.9, 0.99, 0.999)
     losses: Literal["none", "training", "both"] = "both"
-    clip: float | None = 10.0
-    step_multiplier: float = 1e-2
-    exponent_multiplier: float = 0.1
+    clip: Annotated[float, Range(1)] | None = 10.0
+    step_multiplier: Positive = 1e-2
+    exponent_multiplier: Number = 0.1
     normalize_step: bool = False
 
     def __post_init__(self):
-        dense.check_options(self.hidden, self.step_multiplier, decays=self.decays)
-        for field in ("units", "values"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, not {getattr(self, field)}")
+        super().__post_init__()
+        require_entries(hidden=self.hidden, decays=self.decays)
         if self.losses not in ("none", "training", "both"):
             raise ValueError(f"losses must be none, training or both, not {self.losses!r}")
-        if self.clip is not None and not self.clip >= 1:
-            raise ValueError(f"clip must be at least 1, or none, not {self.clip}")
 
     @property
     def reads_validation_loss(self):

@@ -14,6 +14,7 @@ from keras import ops
 
 from l2o_cli.optimizers import dense, features
 from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.options import Between, Number, Positive, Units, require_entries
 from l2o_cli.optimizers.packing import Array, Layout
 from l2o_cli.optimizers.recurrent import matmul
 
@@ -41,14 +42,15 @@ class Mlp(Optimizer):
     summary: ClassVar[str] = "a network per parameter, fed with momenta and second moments (Metz et al. 2019)"
     learned: ClassVar[bool] = True
 
-    hidden: tuple[int, ...] = (32,)
-    decays: tuple[float, ...] = (0.5, 0.9, 0.99, 0.999, 0.9999)
-    step_multiplier: float = 1e-3
-    exponent_multiplier: float = 1e-3
+    hidden: tuple[Units, ...] = (32,)
+    decays: tuple[Between, ...] = (0.5, 0.9, 0.99, 0.999, 0.9999)
+    step_multiplier: Positive = 1e-3
+    exponent_multiplier: Number = 1e-3
     normalize_step: bool = False
 
     def __post_init__(self):
-        dense.check_options(self.hidden, self.step_multiplier, decays=self.decays)
+        super().__post_init__()
+        require_entries(hidden=self.hidden, decays=self.decays)
 
     @property
     def features(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
+from l2o_cli.optimizers.options import Decay, NonNegative
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Momentum(HandDesigned):
     summary: ClassVar[str] = "gradient descent with (Nesterov) momentum"
     accumulators: ClassVar[tuple[str, ...]] = ("velocity",)
 
-    learning_rate: float = 0.01
-    momentum: float = 0.9
+    learning_rate: NonNegative = 0.01
+    momentum: Decay = 0.9
     nesterov: bool = False
 
     def move(self, weights, state, params, gradients, step, layout):

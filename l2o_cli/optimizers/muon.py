@@ -15,6 +15,7 @@ from keras import ops
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.optimizers.base import State, Weights
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters, root
+from l2o_cli.optimizers.options import Decay, Few, NonNegative
 from l2o_cli.optimizers.packing import Array, InTurn, Layout, joined
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3, x^5: bring singular values from 0.01 to about 1 in 5 iterations
@@ -36,22 +37,18 @@ class Muon(HandDesigned):
     summary: ClassVar[str] = "orthogonalized momentum for matrices (Jordan et al. 2024), AdamW for the rest"
     gradient_limit: ClassVar[float] = 1e12  # the squares are added up
 
-    learning_rate: float = 0.001
-    momentum: float = 0.95
-    rms_rate: float = 0.2
-    weight_decay: float = 0.004
-    adam_lr_ratio: float = 1.0
-    adam_beta_1: float = 0.9
-    adam_beta_2: float = 0.999
-    adam_weight_decay: float = 0.004
-    epsilon: float = 1e-7
+    learning_rate: NonNegative = 0.001
+    momentum: Decay = 0.95
+    rms_rate: NonNegative = 0.2
+    weight_decay: NonNegative = 0.004
+    adam_lr_ratio: NonNegative = 1.0
+    adam_beta_1: Decay = 0.9
+    adam_beta_2: Decay = 0.999
+    adam_weight_decay: NonNegative = 0.004
+    epsilon: NonNegative = 1e-7
     nesterov: bool = True
-    ns_steps: int = 5
+    ns_steps: Few = 5
     exclude_embeddings: bool = True
-
-    def __post_init__(self):
-        if self.ns_steps < 1:
-            raise ValueError(f"ns_steps must be at least 1, but is {self.ns_steps}")
 
     def init_state(self, weights, layout, instances, seed):
         matrices, others = self._parts(layout)

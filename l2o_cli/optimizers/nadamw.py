@@ -8,6 +8,7 @@ from typing import ClassVar
 from keras import ops
 
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters, number, root
+from l2o_cli.optimizers.options import Decay, NonNegative, Share
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,12 @@ class NAdamW(HandDesigned):
     summary: ClassVar[str] = "Adam with Nesterov's momentum (Dozat 2016) and decoupled weight decay"
     accumulators: ClassVar[tuple[str, ...]] = ("mean", "square")
 
-    learning_rate: float = 0.001
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-7
-    weight_decay: float = 0.004
-    nesterov: float = 1.0
-
-    def __post_init__(self):
-        if not 0 <= self.nesterov <= 1:
-            raise ValueError(f"nesterov must be between 0 and 1, but is {self.nesterov}")
+    learning_rate: NonNegative = 0.001
+    beta_1: Decay = 0.9
+    beta_2: Decay = 0.999
+    epsilon: NonNegative = 1e-7
+    weight_decay: NonNegative = 0.004
+    nesterov: Share = 1.0
 
     def move(self, weights, state, params, gradients, step, layout):
         rate, beta_1, beta_2, epsilon = hyperparameters(weights, "learning_rate", "beta_1", "beta_2", "epsilon")

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from l2o_cli.optimizers.hand_designed import HandDesigned
 from l2o_cli.optimizers.momentum import Momentum
+from l2o_cli.optimizers.options import Decay, NonNegative
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Nesterov(HandDesigned):
     summary: ClassVar[str] = "gradient descent with Nesterov's momentum"
     accumulators: ClassVar[tuple[str, ...]] = Momentum.accumulators
 
-    learning_rate: float = 0.01
-    momentum: float = 0.9
+    learning_rate: NonNegative = 0.01
+    momentum: Decay = 0.9
 
     def move(self, weights, state, params, gradients, step, layout):
         return Momentum(nesterov=True).move(weights, state, params, gradients, step, layout)

@@ -14,8 +14,9 @@ from keras import ops
 from l2o_cli.optimizers.base import State, Weights, per_instance
 from l2o_cli.optimizers.features import GRADIENT_LIMIT, divided_by_tensor_rms
 from l2o_cli.optimizers.hand_designed import number, root
+from l2o_cli.optimizers.options import Decay, Positive, require_entries
 from l2o_cli.optimizers.packing import Array, Layout
-from l2o_cli.optimizers.transforms.base import Transform, names_of, require_number
+from l2o_cli.optimizers.transforms.base import Transform, names_of
 
 ROOT_EPSILON = 1e-7  # added to the root that the nominal term is divided by, as in Keras's Adam
 SQUARE_EPSILON = 1e-6  # added under the root that the correction is divided by, as in the code released with the paper
@@ -55,11 +56,11 @@ class Nominal(Transform):
     summary: ClassVar[str] = "a learned optimizer as the correction of an Adam-like term (STAR, Harrison et al. 2022)"
 
     kind: Literal["adam", "momentum"] = "adam"
-    decays: tuple[float, ...] = (0.9, 0.99, 0.999)
-    square_decay: float = 0.999
+    decays: tuple[Decay, ...] = (0.9, 0.99, 0.999)
+    square_decay: Decay = 0.999
     precondition: Literal["root_square", "normalized", "none"] = "root_square"
-    initial_rate: float = 0.001
-    initial_gain: float = 0.01
+    initial_rate: Positive = 0.001
+    initial_gain: Positive = 0.01
 
     def __post_init__(self):
         super().__post_init__()
@@ -67,13 +68,7 @@ class Nominal(Transform):
             raise ValueError(f"nominal corrects by a learned optimizer, but {names_of(self.inner)!r} is not learned")
         if self.inner.evaluates_elsewhere:
             raise ValueError(f"nominal needs gradients at the params, but {names_of(self.inner)!r} takes them elsewhere")
-        if not self.decays:
-            raise ValueError("decays must have at least one number")
-        for name, decay in [*(("decays", decay) for decay in self.decays), ("square_decay", self.square_decay)]:
-            if not 0 <= decay < 1:
-                raise ValueError(f"{name} must be at least 0 and less than 1, not {decay}")
-        require_number("initial_rate", self.initial_rate, above=True)
-        require_number("initial_gain", self.initial_gain, above=True)
+        require_entries(decays=self.decays)
 
     def init_weights(self, seed):
         own = {

@@ -8,6 +8,7 @@ from typing import ClassVar
 from keras import ops
 
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
+from l2o_cli.optimizers.options import Decay, NonNegative
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class RmsProp(HandDesigned):
     summary: ClassVar[str] = "RMSprop (Tieleman and Hinton 2012)"
     accumulators: ClassVar[tuple[str, ...]] = ("square",)
 
-    learning_rate: float = 0.001
-    rho: float = 0.9
-    epsilon: float = 1e-7
+    learning_rate: NonNegative = 0.001
+    rho: Decay = 0.9
+    epsilon: NonNegative = 1e-7
 
     def move(self, weights, state, params, gradients, step, layout):
         rate, rho, epsilon = hyperparameters(weights, "learning_rate", "rho", "epsilon")

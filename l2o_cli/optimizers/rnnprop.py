@@ -6,7 +6,7 @@ Shape letters: I instances, P parameters of one instance, F features.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from keras import ops
@@ -14,6 +14,7 @@ from keras import ops
 from l2o_cli.optimizers import features
 from l2o_cli.optimizers.base import per_instance
 from l2o_cli.optimizers.lstm import CoordinatewiseLstm
+from l2o_cli.optimizers.options import Decay, Layers, Positive, Range, Units
 from l2o_cli.optimizers.recurrent import matmul, normal_matrix
 
 
@@ -37,21 +38,13 @@ class RnnProp(CoordinatewiseLstm):
     summary: ClassVar[str] = "an LSTM per parameter, fed with Adam's and RMSprop's directions (Lv et al. 2017)"
     accumulators: ClassVar[tuple[str, ...]] = ("mean", "square")
 
-    units: int = 20
-    layers: int = 2
-    preprocessing_units: int = 20
-    beta_1: float = 0.95
-    beta_2: float = 0.95
-    output_scale: float = 0.1
+    units: Units = 20
+    layers: Layers = 2
+    preprocessing_units: Annotated[int, Range(0, 1024)] = 20
+    beta_1: Decay = 0.95
+    beta_2: Decay = 0.95
+    output_scale: Positive = 0.1
     learned_initial_state: bool = False
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.preprocessing_units < 0:
-            raise ValueError(f"preprocessing_units must not be negative, not {self.preprocessing_units}")
-        for field in ("beta_1", "beta_2"):
-            if not 0 <= getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 0 and less than 1, not {getattr(self, field)}")
 
     @property
     def features(self):

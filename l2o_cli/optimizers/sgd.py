@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
+from l2o_cli.optimizers.options import NonNegative
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Sgd(HandDesigned):
     name: ClassVar[str] = "sgd"
     summary: ClassVar[str] = "stochastic gradient descent"
 
-    learning_rate: float = 0.01
+    learning_rate: NonNegative = 0.01
 
     def move(self, weights, state, params, gradients, step, layout):
         (rate,) = hyperparameters(weights, "learning_rate")

@@ -10,7 +10,7 @@ from l2o_cli.spec.names import first_problem, make_optimizer, make_problem, tran
 from l2o_cli.spec.objectives import Objective, Term
 from l2o_cli.spec.optimizers import OptimizerSpec
 from l2o_cli.spec.problems import ProblemSpec, parse_problems
-from l2o_cli.spec.text import parse_part, part_text, split_outside, to_yaml, yaml_fault
+from l2o_cli.spec.text import parse_part, part_text, split_outside, to_yaml
 
 __all__ = [
     "ComparisonSpec",
@@ -40,5 +40,4 @@ __all__ = [
     "to_yaml",
     "transformed",
     "unknown",
-    "yaml_fault",
 ]

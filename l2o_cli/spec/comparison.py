@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
 from l2o_cli.errors import BadInput
 from l2o_cli.spec.model import Model
 from l2o_cli.spec.names import first_problem
 from l2o_cli.spec.problems import Families, ProblemSpec, parse_problems
+from l2o_cli.spec.resources import Factor, Runs, check_runs
 from l2o_cli.spec.sweeps import SweepSpec
-from l2o_cli.spec.text import read_yaml
+from l2o_cli.spec.text import read_yaml, seed_in
 
+MOST_RATES = 101  # half-decades that float32 has
+LAST_SEED = 2**60
 DEFAULT_PROBLEMS = ("digits_mlp", "mnist_mlp", "mnist_conv")
 
 
@@ -27,7 +30,7 @@ class EvaluationSpec(Model):
     settings: dict[str, float] = Field({}, description="hyperparameters of the hand-designed optimizers, as for --set")
     steps: PositiveInt = Field(1000, description="steps of a run")
     seeds: PositiveInt = Field(3, description="runs per problem and optimizer")
-    seed: NonNegativeInt = Field(0, description="the first of the seeds")
+    seed: Annotated[int, Field(ge=0, le=LAST_SEED)] = Field(0, description="the first of the seeds")
     every: PositiveInt | None = Field(None, description="steps per window, one record each; default: a hundredth of the steps")
     xla: bool = Field(True, description="compile with XLA")
 
@@ -41,14 +44,16 @@ class ComparisonSpec(Model):
     optimizers: tuple[str, ...] = Field(("hrnn",), description="what is not tuned, as for --optimizer")
     baselines: tuple[str, ...] = Field(("adam", "rmsprop"), description="what is tuned, each with its tier as for --baselines")
     tuning: tuple[str, ...] = Field(("sweep",), min_length=1, description="the tier of the baselines that name none, or several")
-    trials: PositiveInt = Field(15, description="learning rates of a sweep, half a decade apart, before extensions")
+    trials: Annotated[int, Field(ge=1, le=MOST_RATES)] = Field(
+        15, description="learning rates of a sweep, half a decade apart, before extensions"
+    )
     tuning_seeds: PositiveInt = Field(2, description="seeds on which hyperparameters are chosen, apart from those reported")
     select: Literal["final_train_loss", "mean_log_train_loss", "final_validation_loss"] = Field(
         "final_train_loss", description="the score by whose median over the tuning seeds hyperparameters are chosen"
     )
     steps: PositiveInt = Field(500, description="steps of a run")
     seeds: PositiveInt = Field(5, description="runs that are reported, of each optimizer on each problem")
-    seed: NonNegativeInt = Field(0, description="the first of the reporting seeds")
+    seed: Annotated[int, Field(ge=0, le=LAST_SEED)] = Field(0, description="the first of the reporting seeds")
     every: PositiveInt | None = Field(None, description="steps per window, one record each; default: a hundredth of the steps")
     xla: bool = Field(True, description="compile with XLA")
     sweeps: tuple[SweepSpec, ...] = Field((), description="one quantity at several values, everything else as above")
@@ -73,8 +78,7 @@ def read_request(model: type[Spec], path: Path | None, given: Mapping[str, Any])
     """
     content = {} if path is None else read_yaml(path)
     content.update(given)
-    seed = content.get("seed", 0)
-    context = {"folder": path.parent if path else Path(), "seed": seed if isinstance(seed, int) and seed >= 0 else 0}
+    context = {"folder": path.parent if path else Path(), "seed": seed_in(content)}
     try:
         spec = model.model_validate(content, context=context)
         _check_problems(spec)
@@ -86,12 +90,25 @@ def read_request(model: type[Spec], path: Path | None, given: Mapping[str, Any])
 
 
 def _check_problems(spec: EvaluationSpec | ComparisonSpec) -> None:
-    """BadInput unless each problem takes the options it is given."""
+    """BadInput unless each problem takes the options it is given, and a run on it fits in memory with the losses of all."""
+    number, factors = _runs_each(spec)
+    runs = []
     for index, family in enumerate(spec.problems):
         try:
-            family.make()
+            runs.append(Runs(family.make(), f"problems.{index}", 1, spec.steps, number, factors))
         except BadInput as error:
             raise BadInput(f"problems.{index}: {error}") from None
+    check_runs(runs)
+
+
+def _runs_each(spec: EvaluationSpec | ComparisonSpec) -> tuple[int, list[Factor]]:
+    """How many runs are made on a problem, and the fields that say so."""
+    factors = [Factor("seeds", spec.seeds, 5)]
+    reported = spec.seeds * len(spec.optimizers)
+    if isinstance(spec, EvaluationSpec):
+        return reported, factors
+    factors += [Factor("tuning_seeds", spec.tuning_seeds, 2), Factor("trials", spec.trials, 15)]
+    return reported + len(spec.baselines) * (spec.seeds + spec.tuning_seeds * spec.trials), factors
 
 
 def named_problems(texts: list[str]) -> list[ProblemSpec]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
 from l2o_cli.spec.model import Model
 
@@ -28,7 +28,9 @@ class Estimator(Model):
         1e4, description="an instance whose loss exceeds this multiple of its initial loss is reset; null: only non-finite"
     )
     sigma: PositiveFloat = Field(0.01, description="standard deviation of the perturbations of the weights")
-    pairs: PositiveInt = Field(1, description="antithetic pairs of each truncation; not for pes, which takes more instances")
+    pairs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1, description="antithetic pairs of each truncation; not for pes, which takes more instances"
+    )
     shared: bool = Field(False, description="one perturbation for all instances of a family; off: each instance has its own")
     difference: Literal["plain", "normalized", "sign"] = Field(
         "plain",

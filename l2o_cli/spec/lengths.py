@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from l2o_cli.spec.model import Fraction, Model
-from l2o_cli.spec.names import Misplaced
+from l2o_cli.spec.strict import Misplaced
+
+# Counted in 32 bits.
+Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class LengthStage(Model):
@@ -43,7 +47,7 @@ class Lengths(Model):
     distribution: Literal["constant", "exponential", "log_uniform", "uniform"] = "exponential"
     scale: PositiveFloat = Field(20.0, description="mean of the exponential part, in steps; it grows with the greatest length")
     minimum: PositiveInt = Field(10, description="the least length, in steps")
-    maximum: PositiveInt = Field(50, description="the greatest length, in steps; the length where it is constant")
+    maximum: Steps = Field(50, description="the greatest length, in steps; the length where it is constant")
     growth: Growth | None = Field(None, description="the greatest length over the meta-steps; none: always `maximum`")
 
     @pydantic.model_validator(mode="after")
@@ -56,6 +60,16 @@ class Lengths(Model):
             if stage.maximum > self.maximum:
                 raise Misplaced(f"growth.stages.{index}.maximum", f"{stage.maximum} is greater than maximum {self.maximum}")
         return self
+
+    def longest(self, meta_steps: int) -> int:
+        """The greatest length within so many meta-steps, in steps."""
+        growth = self.growth
+        if growth is None:
+            return self.maximum
+        reached = growth.start + (self.maximum - growth.start) * min(1.0, meta_steps / growth.over)
+        if growth.kind == "stages":
+            reached = max(stage.maximum for stage in growth.stages if stage.meta_step < meta_steps)
+        return min(self.maximum, math.ceil(reached * (1 + growth.jitter)))
 
 
 def check_begins(meta_steps: list[int]) -> None:

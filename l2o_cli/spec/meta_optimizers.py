@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -13,10 +14,12 @@ import keras
 import pydantic
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, shown
+from l2o_cli.optimizers.options import Range
 from l2o_cli.spec.lengths import check_begins
 from l2o_cli.spec.model import Fraction, Model
-from l2o_cli.spec.names import Misplaced, unknown
+from l2o_cli.spec.names import listed, unknown
+from l2o_cli.spec.strict import Misplaced
 
 LEARNED = "learned"
 # The others of Keras's are wrapped around optimizers of their own.
@@ -25,6 +28,10 @@ KERAS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     for name, cls in vars(keras.optimizers).items()
     if inspect.isclass(cls) and "learning_rate" in inspect.signature(cls).parameters
 }
+# Of options that Keras does not check.
+_DECAYS = ("beta_1", "beta_2", "rho", "ema_momentum", "adam_beta_1", "adam_beta_2")
+_FROM_ZERO = ("epsilon", "weight_decay", "adam_weight_decay", "initial_accumulator_value")
+KERAS_RANGES = {**dict.fromkeys(_DECAYS, Range(0, 1, below=True)), **dict.fromkeys(_FROM_ZERO, Range(0))}
 NAMES = ("adam", "adamw", "rmsprop", LEARNED, *KERAS)
 
 
@@ -143,8 +150,8 @@ class MetaOptimizer(Model):
             for field, patterns in (("trainable", stage.trainable), ("frozen", stage.frozen)):
                 for pattern in patterns:
                     if not any(fnmatchcase(weight, pattern) for weight in weights):
-                        there = ", ".join(weights)
-                        raise BadInput(f"meta_optimizer.stages.{index}.{field}: no weight is {pattern!r}; there are: {there}")
+                        fault = f"no weight is {shown(pattern)}; {listed(weights, pattern)}"
+                        raise BadInput(f"meta_optimizer.stages.{index}.{field}: {fault}")
             if not any(stage.moves(weight) for weight in weights):
                 raise BadInput(f"meta_optimizer.stages.{index}: no weight moves")
 
@@ -158,7 +165,15 @@ def _check_options(cls: Callable, options: dict[str, Any]) -> None:
     known = inspect.signature(cls).parameters.keys() - {"learning_rate", "name", "kwargs"}
     for name, value in options.items():
         if name not in known:
-            raise Misplaced(f"options.{name}", f"unknown field; there are: {', '.join(sorted(known))}")
+            raise Misplaced(f"options.{name}", f"unknown field; {listed(sorted(known), name)}")
         default = inspect.signature(cls).parameters[name].default
-        if isinstance(default, int | float) and not isinstance(value, int | float):
-            raise Misplaced(f"options.{name}", f"expected a number (got {value!r})")
+        if isinstance(default, bool):
+            kind = "true or false" if not isinstance(value, bool) else None
+        else:
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            kind = "a number" if isinstance(default, int | float) and not number else None
+        if kind:
+            raise Misplaced(f"options.{name}", f"expected {kind} (got {shown(value)})")
+        fault = KERAS_RANGES[name].fault(value) if name in KERAS_RANGES and value is not None else None
+        if fault:
+            raise Misplaced(f"options.{name}", f"must be {fault}, not {shown(value)}")

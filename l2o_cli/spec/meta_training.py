@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
@@ -19,8 +21,10 @@ from l2o_cli.spec.model import Fraction, Model
 from l2o_cli.spec.names import first_problem
 from l2o_cli.spec.objectives import Objective
 from l2o_cli.spec.optimizers import OptimizerSpec
-from l2o_cli.spec.problems import Families
-from l2o_cli.spec.text import read_yaml
+from l2o_cli.spec.problems import Families, ProblemSpec
+from l2o_cli.spec.resources import Factor, Trained, check_meta_training, state_size
+from l2o_cli.spec.text import read_yaml, seed_in
+from problems.base import Problem
 
 
 class Rollback(Model):
@@ -78,11 +82,10 @@ class MetaTraining(Model):
 def read_meta_training(path: Path, overrides: Iterable[str] = ()) -> MetaTraining:
     """The spec in a YAML file, with `a.b=value` overrides; BadInput names the file and the field that is wrong."""
     content = read_yaml(path, overrides)
-    seed = content.get("seed", 0)
-    context = {"folder": path.parent, "seed": seed if isinstance(seed, int) and seed >= 0 else 0}
+    context = {"folder": path.parent, "seed": seed_in(content)}
     try:
         spec = MetaTraining.model_validate(content, context=context)
-        _check_names(spec)
+        _check(spec)
     except pydantic.ValidationError as error:
         raise BadInput(f"{path}: {first_problem(error)}") from None
     except BadInput as error:
@@ -90,8 +93,8 @@ def read_meta_training(path: Path, overrides: Iterable[str] = ()) -> MetaTrainin
     return spec
 
 
-def _check_names(spec: MetaTraining) -> None:
-    """Whatever the spec names exists and takes the options it is given."""
+def _check(spec: MetaTraining) -> None:
+    """Whatever the spec names exists, takes the options it is given, and fits in memory."""
     optimizer = spec.optimizer.make()
     if spec.objective.imitation is not None:
         try:
@@ -105,10 +108,45 @@ def _check_names(spec: MetaTraining) -> None:
         if layer.lacks_steps:
             field = f"optimizer.transforms.{index - 1}.options.steps" if index else "optimizer.options"
             raise BadInput(f"{field}: {layer.name!r} goes by the length of a run, and in meta-training there is no fixed one")
-    spec.meta_optimizer.check_weights(optimizer.init_weights(0))
-    for section, problems in (("problems", spec.problems), ("validation.problems", spec.validation.problems)):
-        for index, problem in enumerate(problems):
-            try:
-                problem.make()
-            except BadInput as error:
-                raise BadInput(f"{section}.{index}: {error}") from None
+    weights = optimizer.init_weights(0)
+    spec.meta_optimizer.check_weights(weights)
+    families = [*_trained(spec), *_validated(spec)]
+    state = state_size(optimizer) + (state_size(spec.objective.imitation.make()) if spec.objective.imitation else 0.0)
+    pairs = 2 * spec.estimator.pairs if spec.estimator.name != "truncated_backpropagation" else 1
+    at_once = min(spec.families_per_step, len(spec.problems), os.cpu_count() or 1)
+    count = sum(int(np.size(value)) for value in weights.values())
+    check_meta_training(families, state, count, pairs, at_once, [Factor("estimator.pairs", pairs, 2)])
+
+
+def _trained(spec: MetaTraining) -> Iterator[Trained]:
+    """The families of meta-training, with the lengths of what is unrolled and the fields that say them."""
+    whole = spec.estimator.name == "full_es"
+    name = "horizon" if whole else "truncation"
+    differentiated = spec.estimator.name in ("truncated_backpropagation", "reparameterization", "combined")
+    for index, entry in enumerate(spec.problems):
+        place, own = f"problems.{index}", getattr(entry, name)
+        longest = (own or getattr(spec, name)).longest(spec.meta_steps)
+        yield Trained(
+            _made(entry, place),
+            place,
+            entry.instances or spec.instances,
+            f"{place}.instances" if entry.instances else "instances",
+            longest if differentiated else 0,
+            f"{place}.{name}.maximum" if own else f"{name}.maximum",
+            longest,
+        )
+
+
+def _validated(spec: MetaTraining) -> Iterator[Trained]:
+    validation = spec.validation
+    for index, entry in enumerate(validation.problems):
+        place = f"validation.problems.{index}"
+        problem, fields = _made(entry, place), ("validation.instances", "validation.steps")
+        yield Trained(problem, place, validation.instances, fields[0], 0, fields[1], validation.steps)
+
+
+def _made(entry: ProblemSpec, place: str) -> Problem:
+    try:
+        return entry.make()
+    except BadInput as error:
+        raise BadInput(f"{place}: {error}") from None

@@ -5,42 +5,46 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pydantic
 
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import LONGEST_VALUE, BadInput, shown
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers import TRANSFORMS as OPTIMIZER_TRANSFORMS
 from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.spec.strict import Misplaced, check_kinds
 from problems.base import Problem
 from problems.contract import Broken, check
 from problems.from_file import is_file_name, place, problem_in_file, said
 from problems.registry import PROBLEMS, TRANSFORMS
 from problems.transforms import SumOfProblems
 
-
-class Misplaced(ValueError):
-    """What is wrong with a part of a field, and where in it."""
-
-    def __init__(self, place: str, fault: str):
-        super().__init__(fault)
-        self.place = place
+LONGEST_LIST = 150  # characters of names that a message lists
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> BadInput:
     """The error for a name that is not there, with the nearest one that is."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-    return BadInput(f"unknown {kind} {name!r}; {hint}")
+    hint = f"did you mean {near[0]!r}?" if near else listed(known, name)
+    return BadInput(f"unknown {kind} {shown(name)}; {hint}")
+
+
+def listed(names: Collection[str], like: str = "") -> str:
+    """`there are: a, b, c`; of many those alone that are most `like` what was given."""
+    chosen = list(names)
+    if sum(len(name) + 2 for name in chosen) > LONGEST_LIST:
+        nearest = difflib.get_close_matches(like[:LONGEST_LIST], chosen, n=8, cutoff=0.0)
+        chosen = [*nearest, f"and {len(chosen) - len(nearest)} more"]
+    return f"there are: {', '.join(chosen)}"
 
 
 def first_problem(error: pydantic.ValidationError, section: str = "") -> str:
     """The first complaint of a validation, as `section.field.path: what is wrong (got value)`."""
     complaint = error.errors()[0]
-    path = [*([section] if section else []), *(str(part) for part in complaint["loc"])]
+    path = [*([section] if section else []), *(str(part)[:LONGEST_VALUE] for part in complaint["loc"])]
     message = complaint["msg"]
     if complaint["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         message = "unknown field"
@@ -50,7 +54,7 @@ def first_problem(error: pydantic.ValidationError, section: str = "") -> str:
         if isinstance(fault, Misplaced):
             path.append(fault.place)
     elif complaint["type"] != "missing":
-        message += f" (got {complaint['input']!r})"
+        message += f" (got {shown(complaint['input'])})"
     return f"{'.'.join(path)}: {message}" if path else message
 
 
@@ -64,6 +68,8 @@ def _made(title: str, factory: Any, options: Mapping[str, Any]) -> Any:
     """`factory` called with the options, validated by its annotations if it is a dataclass."""
     try:
         return _called(factory, options)
+    except Misplaced as error:
+        raise BadInput(f"{title}: options.{error.place}: {error}") from None
     except pydantic.ValidationError as error:
         raise BadInput(f"{title}: {first_problem(error, 'options')}") from None
     except (TypeError, ValueError) as error:
@@ -75,8 +81,14 @@ def _called(factory: Any, options: Mapping[str, Any]) -> Any:
     if isinstance(factory, functools.partial):
         factory, options = factory.func, {**factory.keywords, **options}
     if isinstance(factory, type) and dataclasses.is_dataclass(factory):
-        return pydantic.TypeAdapter(factory).validate_python(dict(options))
+        check_kinds(factory, options)
+        return _validator(factory).validate_python(dict(options))
     return factory(**options)
+
+
+@functools.cache
+def _validator(cls: type) -> pydantic.TypeAdapter:
+    return pydantic.TypeAdapter(cls)
 
 
 def make_optimizer(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Optimizer:
@@ -147,7 +159,7 @@ def _part(index: int, entry: Any) -> Problem:
     if isinstance(entry, Problem):
         return entry
     if not isinstance(entry, Mapping) or "name" not in entry or not {"name", "options", "transforms"} >= entry.keys():
-        raise BadInput(f"problem 'sum': options.problems.{index}: expected name, options and transforms, found {entry!r}")
+        raise BadInput(f"problem 'sum': options.problems.{index}: expected name, options and transforms, found {shown(entry)}")
     try:
         return make_problem(**entry)
     except BadInput as error:

@@ -27,7 +27,9 @@ class Term(Model):
     on: Literal["training", "fresh", "validation"] = Field(
         "training", description="the minibatches of the inner steps; other training minibatches; validation data"
     )
-    batches: PositiveInt = Field(1, description="fresh: how many minibatches each measurement averages over")
+    batches: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1, description="fresh: how many minibatches each measurement averages over"
+    )
     batch_size: PositiveInt | None = Field(
         128, description="validation: examples drawn for each measurement; null: the whole split"
     )

@@ -12,23 +12,45 @@ import numpy as np
 import pydantic
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, shown
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.model import Model, TransformSpec
-from l2o_cli.spec.names import Misplaced, first_problem, make_problem, unknown
+from l2o_cli.spec.names import first_problem, make_problem, unknown
+from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import parse_parts, part_text
 from problems.base import Problem
 from problems.ensembles import ENSEMBLES
 from problems.from_file import is_file_name, located
 
+LARGEST = 10**15  # of whole numbers that are drawn
+MOST_FAMILIES = 10_000  # of an ensemble; each is a problem that is checked before the first run begins
+
 # {distribution: [arguments]} where an option stands; (generator, arguments) -> value.
 DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, Sequence[Any]], Any]] = {
     "uniform": lambda rng, ends: _short(rng.uniform(*ends)),
     "log_uniform": lambda rng, ends: _short(math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1])))),
-    "integer": lambda rng, ends: int(rng.integers(ends[0], ends[1] + 1)),
+    "integer": lambda rng, ends: int(rng.integers(int(ends[0]), int(ends[1]) + 1)),
     "log_integer": lambda rng, ends: round(math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1])))),
     "choice": lambda rng, values: values[int(rng.integers(len(values)))],
 }
+
+
+def _check_ends(kind: str, arguments: Any) -> None:
+    """ValueError, which says why, unless a value can be drawn from `{kind: arguments}`."""
+    if not isinstance(arguments, list | tuple) or not arguments:
+        raise ValueError("expected a list of values")
+    if kind == "choice":
+        return
+    numbers = [isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in arguments]
+    if len(arguments) != 2 or not all(numbers):
+        raise ValueError("expected two numbers, [least, greatest]")
+    low, high = arguments
+    if low > high:
+        raise ValueError(f"the first end, {shown(low)}, is greater than the second, {shown(high)}")
+    if kind.startswith("log") and low <= 0:
+        raise ValueError("expected numbers above 0, whose logarithms are drawn")
+    if kind.endswith("integer") and (low != int(low) or high != int(high) or abs(low) > LARGEST or abs(high) > LARGEST):
+        raise ValueError("expected whole numbers")
 
 
 def _short(value: float) -> float:
@@ -47,7 +69,9 @@ class ProblemSpec(Model):
     weight: PositiveFloat = Field(1.0, description="how often it is drawn, relative to the others")
     label: str | None = Field(None, description="its name in the results; default: made from name and options")
     instances: PositiveInt | None = Field(None, description="instances that run together; default: those of the run")
-    draws: PositiveInt = Field(1, description="families drawn from the distributions among the options")
+    draws: Annotated[int, Field(ge=1, le=MOST_FAMILIES)] = Field(
+        1, description="families drawn from the distributions among the options"
+    )
     truncation: Lengths | None = Field(None, description="lengths of its truncations; default: those of the run")
     horizon: Lengths | None = Field(None, description="lengths of its inner runs; default: those of the run")
 
@@ -84,7 +108,7 @@ class EnsembleSpec(Model):
         kept = [entry for entry in kept if not _matches(entry, self.without)]
         for pattern in (*self.only, *self.without):
             if not any(_matches(entry, [pattern]) for entry in every):
-                raise BadInput(f"ensemble {self.ensemble!r} has no family {pattern!r}; there are: {every[0].title}, ...")
+                raise BadInput(f"ensemble {self.ensemble!r} has no family {shown(pattern)}; there are: {every[0].title}, ...")
         if not kept:
             raise BadInput(f"ensemble {self.ensemble!r}: no family is left")
         total = sum(entry.weight for entry in kept)
@@ -113,9 +137,10 @@ def _drawn(value: Any, rng: np.random.Generator) -> Any:
         if len(value) == 1 and next(iter(value)) in DISTRIBUTIONS:
             [(kind, arguments)] = value.items()
             try:
+                _check_ends(kind, arguments)
                 return DISTRIBUTIONS[kind](rng, arguments)
-            except (TypeError, ValueError, IndexError, OverflowError):
-                raise BadInput(f"{{{kind}: {arguments}}} is not a distribution") from None
+            except (ValueError, OverflowError) as error:
+                raise BadInput(f"{{{kind}: {shown(arguments)}}} is not a distribution: {error}") from None
         return {key: _drawn(part, rng) for key, part in value.items()}
     return [_drawn(part, rng) for part in value] if isinstance(value, list) else value
 
@@ -160,6 +185,8 @@ def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
             raise Misplaced(f"{index}.{place}", fault) if separator else Misplaced(str(index), place) from None
         except BadInput as error:
             raise Misplaced(str(index), str(error)) from None
+        if len(families) > MOST_FAMILIES:
+            raise Misplaced(str(index), f"more than {MOST_FAMILIES:,} families with this entry")
     seen: dict[str, int] = {}
     for index, family in enumerate(families):
         seen[family.title] = seen.get(family.title, 0) + 1

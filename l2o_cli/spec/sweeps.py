@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BeforeValidator, Field, PositiveInt
 
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, shown
 from l2o_cli.spec.model import Model, TransformSpec
-from l2o_cli.spec.names import Misplaced
 from l2o_cli.spec.problems import ProblemSpec, parse_problems
+from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import part_text
 from problems.from_file import is_file_name, located
 
@@ -52,7 +52,7 @@ def _one_problem(entry: Any, info: pydantic.ValidationInfo) -> Any:
         except BadInput as error:
             raise ValueError(str(error)) from None
         if len(families) > 1:
-            raise ValueError(f"{entry!r} is an ensemble; a sweep is on one problem")
+            raise ValueError(f"{shown(entry)} is an ensemble; a sweep is on one problem")
         return families[0]
     if isinstance(entry, dict) and is_file_name(str(entry.get("name"))):
         return {"label": entry["name"], **entry, "name": located(entry["name"], folder)}
@@ -101,11 +101,11 @@ class SweepSpec(Model):
     def _check(self, index: int, value: Any) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
         if self.over in WHOLE and not (number and isinstance(value, int)):
-            raise Misplaced(f"values.{index}", f"expected a whole number above 0, found {value!r}")
+            raise Misplaced(f"values.{index}", f"expected a whole number above 0, found {shown(value)}")
         if self.over not in ANY and not number:
-            raise Misplaced(f"values.{index}", f"expected a number above 0, found {value!r}")
+            raise Misplaced(f"values.{index}", f"expected a number above 0, found {shown(value)}")
         if value in self.values[:index]:
-            raise Misplaced(f"values.{index}", f"{value!r} is there twice")
+            raise Misplaced(f"values.{index}", f"{shown(value)} is there twice")
 
     @property
     def points(self) -> tuple[Any, ...]:

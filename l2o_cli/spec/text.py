@@ -8,32 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 
+from l2o_cli import yaml12
 from l2o_cli.assets import configs
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, shown
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as everyone means it; PyYAML reads it as text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def yaml_fault(error: yaml.YAMLError) -> tuple[str, str]:
-    """Where a text is not YAML (", line N", or nothing if that is not known), and why."""
-    mark = getattr(error, "problem_mark", None)
-    return f", line {mark.line + 1}" if mark else "", str(getattr(error, "problem", error))
-
-
-def parse_yaml(text: str) -> Any:
-    """The value of a YAML text; yaml.YAMLError if it is none."""
-    return yaml.load(text, Loader=_Loader)
+_QUOTED = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'""", re.DOTALL)
+BEFORE_A_VALUE = tuple("=[{(,:")
 
 
 def read_yaml(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -48,6 +29,13 @@ def read_yaml(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     return content
 
 
+def seed_in(content: Mapping[str, Any]) -> int:
+    """The seed that a spec names, with which draws of problems are made; 0 where it is none, which is said elsewhere."""
+    seed = content.get("seed", 0)
+    whole = isinstance(seed, int | float) and not isinstance(seed, bool) and seed >= 0 and seed == seed // 1
+    return int(seed) if whole else 0
+
+
 def _extended(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """The mapping in a file, laid over the one that it extends; `above` are the files that led here."""
     content = _mapping_in(path)
@@ -55,15 +43,18 @@ def _extended(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if name is None:
         return content
     if not isinstance(name, str):
-        raise BadInput(f"{path}: extends: expected a file or the name of a spec, found {name!r}")
-    other, shipped = path.parent / Path(name).expanduser(), configs() / f"{name}.yaml"
-    if not other.is_file():
-        if not shipped.is_file():
-            raise BadInput(f"{path}: extends: {name}: no such file beside it, nor a spec that l2o ships")
-        other = shipped
+        raise BadInput(f"{path}: extends: expected a file or the name of a spec, found {shown(name)}")
+    try:
+        other, shipped = path.parent / Path(name).expanduser(), configs() / f"{name}.yaml"
+        other = other if other.is_file() or not shipped.is_file() else shipped
+        there = other.is_file()
+    except (OSError, RuntimeError):  # a name too long for a file, a home that is not there
+        there = False
+    if not there:
+        raise BadInput(f"{path}: extends: {name}: no such file beside it, nor a spec that l2o ships")
     chain = (*above, path)
     if other.resolve() in [file.resolve() for file in chain]:
-        raise BadInput(f"{path}: extends: goes round in a circle: {' -> '.join(str(file) for file in (*chain, other))}")
+        raise BadInput(f"{path}: extends: goes round in a circle: {' -> '.join(file.name for file in (*chain, other))}")
     return _laid_over(_extended(other, chain), content)
 
 
@@ -75,17 +66,10 @@ def _laid_over(below: Any, above: Any) -> Any:
 
 
 def _mapping_in(path: Path) -> dict[str, Any]:
-    try:
-        content = parse_yaml(path.read_text())
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: not a text file") from None
-    except yaml.YAMLError as error:
-        place, fault = yaml_fault(error)
-        raise BadInput(f"{path}{place}: not YAML: {fault}") from None
+    content = yaml12.read(path)
     if not isinstance(content, dict):
-        raise BadInput(f"{path}: expected fields at the top level, found {type(content).__name__}")
+        found = "nothing" if content is None else type(content).__name__
+        raise BadInput(f"{path}: expected fields at the top level, found {found}")
     return content
 
 
@@ -95,11 +79,13 @@ def _override(content: dict[str, Any], override: str) -> None:
     if not separator or not path:
         raise BadInput(f"--set {override}: expected a.b=value")
     try:
-        value = parse_yaml(text)
-    except yaml.YAMLError:
-        raise BadInput(f"--set {override}: the value is not YAML") from None
+        value = yaml12.parse(text)
+    except yaml12.YamlFault as fault:
+        raise BadInput(f"--set {override}: the value: {fault}") from None
     node: Any = content
     keys = path.split(".")
+    if len(keys) > yaml12.MOST_LEVELS:
+        raise BadInput(f"--set {override}: more than {yaml12.MOST_LEVELS} levels")
     try:
         for key in keys[:-1]:
             node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
@@ -113,19 +99,26 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 def to_yaml(spec: pydantic.BaseModel) -> str:
     """The spec as YAML, every field written out."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120)
+    return yaml12.write(spec.model_dump(mode="json"))
 
 
 def split_outside(text: str, separator: str) -> list[str]:
-    """`text` split at each `separator` that is not within brackets, empty parts left out."""
-    parts, depth = [""], 0
-    for character in text:
+    """`text` split at each `separator` that is neither within brackets nor within the quotes of a value; empty parts left out."""
+    parts, depth, begin, at, last = [], 0, 0, 0, ""
+    while at < len(text):
+        character = text[at]
+        # Elsewhere than where a value begins a quote is a letter of a path.
+        quoted = _QUOTED.match(text, at) if character in "\"'" and last in BEFORE_A_VALUE else None
+        if quoted:
+            at, last = quoted.end(), character
+            continue
         depth += (character in "([{") - (character in ")]}")
         if character == separator and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts if part.strip()]
+            parts.append(text[begin:at])
+            begin = at + 1
+        at += 1
+        last = last if character.isspace() else character
+    return [part.strip() for part in (*parts, text[begin:]) if part.strip()]
 
 
 def parse_part(text: str, kind: str) -> dict[str, Any]:
@@ -133,15 +126,18 @@ def parse_part(text: str, kind: str) -> dict[str, Any]:
     match = re.fullmatch(r"([^()]+?)\s*(?:\((.*)\))?", text, re.DOTALL)
     if match is None:
         raise BadInput(f"{kind} {text!r}: expected NAME or NAME(option=value, ...)")
-    options = {}
+    options: dict[str, Any] = {}
     for setting in split_outside(match[2] or "", ","):
-        key, separator, value = setting.partition("=")
+        key, separator, value = (part.strip() for part in setting.partition("="))
         try:
-            options[key.strip()] = parse_yaml(value)
-        except yaml.YAMLError:
-            separator = ""
-        if not separator:
+            meant = yaml12.parse(value)
+        except yaml12.YamlFault as fault:
+            raise BadInput(f"{kind} {text!r}: {setting!r} is not option=value: {fault}") from None
+        if not separator or not key:
             raise BadInput(f"{kind} {text!r}: {setting!r} is not option=value")
+        if key in options:
+            raise BadInput(f"{kind} {text!r}: option {key!r} is given twice")
+        options[key] = meant
     return {"name": match[1], "options": options}
 
 
@@ -153,5 +149,5 @@ def parse_parts(text: str, kind: str) -> dict[str, Any]:
 
 def part_text(name: str, options: Mapping[str, Any]) -> str:
     """`name(key=value,...)`, the inverse of `parse_part`."""
-    values = (f"{key}={str(value).replace(' ', '').replace(chr(39), '')}" for key, value in options.items())
+    values = (f"{key}={yaml12.flow(value)}" for key, value in options.items())
     return name + (f"({','.join(values)})" if options else "")

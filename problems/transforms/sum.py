@@ -9,6 +9,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from problems.base import Problem
+from problems.options import MOST_LAYERS
 from problems.quadratics import Quadratic
 from problems.random import fold
 from problems.transforms.base import under, within
@@ -29,6 +30,8 @@ class SumOfProblems(Problem):
     def __post_init__(self):
         if not isinstance(self.problems, tuple) or not self.problems:
             raise ValueError(f"problems must be a tuple of at least one problem, but is {self.problems!r}")
+        if len(self.problems) > MOST_LAYERS:
+            raise ValueError(f"problems must be at most {MOST_LAYERS}, but are {len(self.problems)}")
         for index, problem in enumerate(self.problems):
             if not isinstance(problem, Problem):
                 raise ValueError(f"problems[{index}] must be a problem, but is {problem!r}")

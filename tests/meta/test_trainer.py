@@ -315,3 +315,35 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, l2o):
     assert l2o("meta-train", "spec.yaml", "--out", "whole", "--no-xla").returncode == 0
     first, second = (load_artifact(tmp_path / run / "artifact").weights for run in ("run", "whole"))
     assert_same(first, second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"meta_optimizer": {"discard_norm": 1e-30}}, ["all meta-steps are skipped", "quadratic", "discard_norm"]),
+        ({"problems": [{"name": "FOLDER/lost.py:Lost"}]}, ["lost.py:Lost", "diverge at once", "other problems"]),
+    ],
+)
+def test_a_run_whose_meta_steps_are_all_skipped_ends_without_an_artifact(tmp_path, changes, words):
+    (tmp_path / "lost.py").write_text(LOST)
+    made = yaml.safe_load(yaml.safe_dump(changes).replace("FOLDER", str(tmp_path)))
+    told = []
+    trainer = Trainer.open(light(**{"validation": {}, "meta_steps": 3} | made), tmp_path / "run", xla=False)
+    for _ in range(2):  # resumed, it is the same
+        with pytest.raises(Failure) as error:
+            trainer.run(lambda progress: told.extend(progress.warnings))
+        assert all(word in str(error.value) for word in words) and "no artifact" in str(error.value)
+        assert not trainer.directory.artifact.exists()
+        trainer = Trainer.open(None, tmp_path / "run", resume=True, xla=False)
+    assert [(warning.kind, warning.meta_step) for warning in told if warning.kind == "fruitless"] == [("fruitless", 1)]
+
+
+LOST = """
+from dataclasses import dataclass
+from problems.quadratics import Quadratic
+
+@dataclass(frozen=True)
+class Lost(Quadratic):
+    def loss(self, params, task, batch):
+        return super().loss(params, task, batch) * float("nan")
+"""

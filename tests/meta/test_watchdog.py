@@ -212,3 +212,30 @@ def test_warnings_reach_the_terminal(capsys):
     assert f"l2o: warning: meta-step 3: bowl[x]: {'long ' * 60}".rstrip() in [
         line.rstrip() for line in capsys.readouterr().err.splitlines()
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"skipped": 1, "mean_norm": 0.0, "gradient_norm": 1e9}, ["no weight has moved", "1e+09", "discard_norm"]),
+        ({"skipped": 1, "mean_norm": float("nan"), "gradient_norm": 0.0}, ["no weight has moved", "another objective"]),
+        ({"skipped": 1, "mean_norm": 0.0, "diverged": 6}, ["diverge at once", "initial rate"]),
+        ({"skipped": 0, "meta_loss": float("nan")}, ["every meta-loss is nan", "other problems"]),
+    ],
+)
+def test_a_run_that_learns_nothing_is_told_of_at_its_first_meta_step(rows, changes, words):
+    watchdog = Watchdog()
+    first, *_ = watchdog.replay(plant(rows, 1, 30, **changes)[:60])
+    assert (
+        (first.kind, first.meta_step) == ("fruitless", 1) and rows[0]["problem"] in first.message
+    ) or "problem" in first.message
+    assert all(word in first.message for word in words) and len(str(first)) < 250
+    assert all(word in watchdog.outset.fault for word in words)
+    watchdog.step(plant(rows, 31, 31, skipped=0)[60:62])
+    assert watchdog.outset.fault is None
+
+
+def test_a_family_without_a_loss_among_others_is_told_of_at_its_first_draw(rows):
+    name = rows[0]["problem"]
+    warnings = Watchdog().replay(plant(rows, 1, 3, name, meta_loss=float("nan")))
+    assert [(one.kind, one.meta_step) for one in warnings] == [("non-finite", 1)] and warnings[0].message.startswith(name)

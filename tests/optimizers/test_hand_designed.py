@@ -190,7 +190,7 @@ def test_kinds_of_nadamw_run_together():
     ahead, _ = eager(ours)
     np.testing.assert_allclose(together[:2], [plain[0], ahead[1]], rtol=1e-5)
     assert np.abs(plain[1] - ahead[1]).max() > 1e-3
-    with pytest.raises(ValueError, match="nesterov must be between 0 and 1"):
+    with pytest.raises(ValueError, match="nesterov must be at most 1"):
         NAdamW(nesterov=2.0)
 
 

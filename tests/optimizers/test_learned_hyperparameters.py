@@ -155,9 +155,9 @@ def test_decays_close_to_their_bounds_are_no_trouble(logit):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: LearnedRate(0.0), "initial_rate must be positive, not 0.0"),
-        (lambda: LearnedAdam(initial_beta_2=1.0), "initial_beta_2 must be between 0 and 1, not 1.0"),
-        (lambda: LearnedAdam(initial_epsilon=-1.0), "initial_epsilon must be positive"),
+        (lambda: LearnedRate(0.0), "initial_rate must be more than 0, not 0.0"),
+        (lambda: LearnedAdam(initial_beta_2=1.0), "initial_beta_2 must be less than 1, not 1.0"),
+        (lambda: LearnedAdam(initial_epsilon=-1.0), "initial_epsilon must be more than 0"),
         (lambda: LearnedSchedule(knots=1), "knots must be at least 2, not 1"),
         (lambda: LearnedSchedule(last_step=0), "last_step must be at least 1"),
         (lambda: LearnedSchedule(rule="rmsprop"), "rule must be one of adam, sgd, not 'rmsprop'"),

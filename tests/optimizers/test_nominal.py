@@ -160,10 +160,10 @@ def test_a_spec_has_it_as_a_transformation_with_weights_of_its_own():
     [
         (lambda: Nominal(Adam()), "'adam' is not learned"),
         (lambda: Nominal(HierarchicalRNN(attention=True)), "'hrnn' takes them elsewhere"),
-        (lambda: Nominal(HRNN, decays=()), "decays must have at least one"),
-        (lambda: Nominal(HRNN, decays=(0.9, 1.0)), "decays must be at least 0 and less than 1, not 1.0"),
+        (lambda: Nominal(HRNN, decays=()), "decays must have at least one entry"),
+        (lambda: Nominal(HRNN, decays=(0.9, 1.0)), "decays must be less than 1, not 1.0"),
         (lambda: Nominal(HRNN, square_decay=-0.1), "square_decay must be"),
-        (lambda: Nominal(HRNN, initial_rate=0.0), "initial_rate must be a number of more than 0"),
+        (lambda: Nominal(HRNN, initial_rate=0.0), "initial_rate must be more than 0"),
         (lambda: Nominal(HRNN, initial_gain=-1.0), "initial_gain must be"),
     ],
 )

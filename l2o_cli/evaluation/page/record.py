@@ -8,8 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from l2o_cli import yaml12
 from l2o_cli.evaluation.page.reported import part
 from l2o_cli.reporting.html import note, table, tag
 
@@ -57,7 +56,7 @@ def recorded(known: Mapping[str, Any]) -> Iterator[str]:
     shown = dict(known)
     if isinstance(known.get("tuning"), list) and len(known["tuning"]) > TUNING_ROWS:
         shown["tuning"] = f"{len(known['tuning'])} rows, in the file"
-    text = yaml.safe_dump(shown, sort_keys=False, width=100, allow_unicode=True)
+    text = yaml12.write(shown, width=100, unicode=True)
     yield (
         "<details><summary>Data, options, seeds and versions, as they were recorded</summary>"
         f"{table(('', 'name', 'source'), rows, kind='what')}{tag('pre', text)}</details>"

@@ -9,8 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from l2o_cli import yaml12
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.pictures.drawing import Style, styles
 from l2o_cli.evaluation.pictures.plots import Line, describe
@@ -173,10 +172,7 @@ def read_record(folder: Path) -> Mapping[str, Any]:
     for name in RECORDS:
         path = folder / name
         if path.is_file():
-            try:
-                record = yaml.safe_load(path.read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                raise BadInput(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+            record = yaml12.read(path)
             if not isinstance(record, Mapping):
                 raise BadInput(f"{path}: expected a record, as `l2o {name.split('.')[0]}` writes it")
             return record

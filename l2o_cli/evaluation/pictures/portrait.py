@@ -16,7 +16,7 @@ from l2o_cli.evaluation.pictures.landscape import Landscape, grid_points, minimi
 from l2o_cli.evaluation.pictures.plots import FORMATS, plot_problem
 from l2o_cli.evaluation.pictures.surface_plot import plot_surface
 from l2o_cli.evaluation.progress import Stages
-from l2o_cli.evaluation.request import Request, labels
+from l2o_cli.evaluation.request import Request, check_memory, labels
 from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.evaluation.runs.trajectories import trajectories
 from l2o_cli.evaluation.tuning.tiers import Baseline
@@ -27,6 +27,7 @@ from problems.random import as_seed
 
 SURFACE_STEPS, CURVE_STEPS = 200, 1000  # unless the request says otherwise
 CURVE_SEEDS = 3  # runs of each optimizer
+TUNED = 15  # learning rates that are tried
 STARTS = 256  # drawn to see in which range minima are to be looked for
 
 
@@ -64,6 +65,8 @@ def draw(portrait: Portrait, stages: Stages) -> Path:
     parameters = layout_of(portrait.problem).parameters
     if portrait.starts is not None and parameters != 2:
         raise BadInput(f"--start is for problems of 2 parameters; {portrait.title} has {parameters:,}")
+    steps = portrait.steps or CURVE_STEPS
+    check_memory({portrait.title: portrait.problem}, portrait.contenders, steps, TUNED + CURVE_SEEDS, CURVE_SEEDS)
     source = portrait.problem.source  # rather an error now than after the folder was made
     portrait.path.parent.mkdir(parents=True, exist_ok=True)
     return (_draw_surface if parameters == 2 else _draw_curves)(portrait, names, source, stages)

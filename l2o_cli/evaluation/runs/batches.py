@@ -16,6 +16,7 @@ import numpy as np
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.runs.records import Contender, Run
 from l2o_cli.evaluation.runs.store import RunStore, base_key, digest
+from l2o_cli.optimizers.transforms import check_hyperparameter
 from problems.base import Problem
 
 AT_ONCE = 2  # batches that run at once; not by the machine's cores, since the size of a batch decides how sums are rounded
@@ -61,12 +62,16 @@ def hyperparameters(contender: Contender) -> dict[str, float]:
 
 
 def check_setting(contender: Contender, setting: Mapping[str, float]) -> None:
-    """BadInput if a hyperparameter is set that the optimizer lacks."""
+    """BadInput if a hyperparameter is set that the optimizer lacks, or to what it cannot be."""
     known = hyperparameters(contender)
-    for name in setting:
+    for name, value in setting.items():
         if name not in known:
             there = f"there are: {', '.join(known)}" if known else "it has none"
             raise BadInput(f"optimizer {contender.label!r} has no hyperparameter {name!r}; {there}")
+        try:
+            check_hyperparameter(contender.optimizer, name, value)
+        except ValueError as error:
+            raise BadInput(f"optimizer {contender.label!r}: {error}") from None
 
 
 class Batches(abc.ABC):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import yaml
 
+from l2o_cli import yaml12
 from l2o_cli.evaluation.pictures.drawing import Style, save, styles
 from l2o_cli.evaluation.sweeps.plots import axis_label, page_figure, shading, sweep_figure, value_texts
 from l2o_cli.evaluation.sweeps.tables import MEASURES, Line, SweepTable, read_tables
@@ -82,7 +82,7 @@ def _looks(folder: Path, sweeps: Sequence[SweepTable]) -> dict[str, Style]:
 def _compared(folder: Path) -> Mapping[str, Any]:
     """The optimizers of the comparison, in their order; none if its record is not there."""
     record = folder / "compare.yaml"
-    content = yaml.safe_load(record.read_text(encoding="utf-8")) if record.exists() else {}
+    content = yaml12.read(record) if record.exists() else {}
     return content.get("optimizers") or {}
 
 

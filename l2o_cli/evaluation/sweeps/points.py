@@ -10,7 +10,7 @@ from typing import Any
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.comparison import Comparison, check
-from l2o_cli.evaluation.request import labels
+from l2o_cli.evaluation.request import check_memory, labels
 from l2o_cli.evaluation.runs.batches import Batches
 from l2o_cli.evaluation.runs.lbfgs import Lbfgs, check_fits, contender
 from l2o_cli.evaluation.runs.records import Contender
@@ -104,6 +104,9 @@ def _expanded(
     )
     points = list(_points(place, spec, steps))
     every = {point.name: point.problem for point in points}
+    with _at(place):
+        longest = max((point.steps for point in points), default=steps)
+        check_memory(every, list(contenders.values()), longest, seeds, seeds)
     with _at(f"{place}.optimizers"):
         check_fits(list(contenders.values()), every)
         if spec.over == "step_time" and any(isinstance(one, Lbfgs) for one in contenders.values()):

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from l2o_cli import yaml12
 from l2o_cli.errors import Failure
 from l2o_cli.evaluation.scoring.scores import median
 
@@ -85,11 +84,11 @@ def read_tables(folder: Path) -> list[SweepTable]:
     if not ((folder / TABLE).exists() and (folder / FACTS).exists()):
         return []
     try:
-        facts = yaml.safe_load((folder / FACTS).read_text(encoding="utf-8"))["sweeps"]
+        facts = yaml12.read(folder / FACTS)["sweeps"]
         with (folder / TABLE).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return [_table(fact, [row for row in rows if row["sweep"] == fact["name"]]) for fact in facts]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (Failure, OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise Failure(f"{folder / TABLE}: cannot be read with {FACTS}: {error!r}") from None
 
 

@@ -56,7 +56,7 @@ def half_decade_index(rate: float) -> int:
 
 def grid(count: int, default: float) -> list[float]:
     """`count` rates half a decade apart, ascending, around the rate `default` of the optimizer or, from 15 on, 10 ** -2.5."""
-    centre = CENTRE if count >= WIDE else half_decade_index(default)
+    centre = CENTRE if count >= WIDE or default <= 0 else half_decade_index(default)
     low = centre - (count - 1) // 2
     return [half_decade(index) for index in range(low, low + count)]
 

@@ -14,9 +14,11 @@ from l2o_cli.export.resolve import UNTRAINED, resolve
 from l2o_cli.optimizers.search_spaces import SPACES, Setting, nadamw_list, sample
 from l2o_cli.optimizers.transforms import layers
 from l2o_cli.spec import split_outside, unknown
+from l2o_cli.spec.comparison import MOST_RATES
 
 DEFAULTS, SWEEP, RANDOM, LIST, GLOBAL = "defaults", "sweep", "random", "list", "global"
 FORMS = {DEFAULTS: "defaults", SWEEP: "sweep or sweep:N", RANDOM: "random:SPACE:N", LIST: "list or list:N"}  # N > 0
+MOST = {DEFAULTS: 1, SWEEP: MOST_RATES, RANDOM: 10_000, LIST: 10_000}  # settings
 LIST_SPACE = "nadamw"  # what the ordered list has settings of
 
 
@@ -106,6 +108,8 @@ def parse_tier(text: str) -> Tier:
         raise BadInput(f"tier {text!r}: expected {FORMS[kind]}")
     if space is not None and space not in SPACES:
         raise unknown("search space", space, SPACES)
+    if len(count or "") > 6 or int(count or 0) > MOST[kind]:
+        raise BadInput(f"tier {text!r}: at most {MOST[kind]:,} settings")
     if kind == LIST and int(count or 0) > len(nadamw_list()):
         raise BadInput(f"tier {text!r}: the list has {len(nadamw_list())} settings")
     return Tier(kind, None if count is None else int(count), space, shared)

@@ -1,6 +1,6 @@
 """Optimizers around optimizers, hand-designed and learned, in any order and depth."""
 
-from l2o_cli.optimizers.transforms.base import ScaledSteps, Transform, layers, names_of
+from l2o_cli.optimizers.transforms.base import ScaledSteps, Transform, check_hyperparameter, layers, names_of
 from l2o_cli.optimizers.transforms.gradients import Clipping, Regularization
 from l2o_cli.optimizers.transforms.schedule import Schedule
 from l2o_cli.optimizers.transforms.state import Averaging, LowPrecision
@@ -16,6 +16,7 @@ __all__ = [
     "Schedule",
     "Transform",
     "WeightDecay",
+    "check_hyperparameter",
     "layers",
     "names_of",
 ]

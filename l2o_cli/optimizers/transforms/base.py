@@ -6,7 +6,6 @@ Shape letters: I instances, P parameters of one instance.
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
+from l2o_cli.optimizers.options import check_option
 from l2o_cli.optimizers.packing import Array, Layout
 
 
@@ -28,13 +28,13 @@ def names_of(optimizer: Optimizer) -> str:
     return "+".join(layer.name for layer in layers(optimizer))
 
 
-def require_number(option: str, value: Any, *, least: float = 0.0, most: float = math.inf, above: bool = False) -> None:
-    """ValueError, naming the option, unless `value` is a finite number from `least` (if `above`: more than it) to `most`."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not least <= value <= most or (above and value == least):
-        bounds = f"more than {least:g}" if above else f"at least {least:g}"
-        bounds += "" if most == math.inf else f" and at most {most:g}"
-        raise ValueError(f"{option} must be a number of {bounds}, not {value!r}")
+def check_hyperparameter(optimizer: Optimizer, name: str, value: Any) -> None:
+    """ValueError if the value is out of the range of a hyperparameter: of the update rule, or "TRANSFORMATION/option"."""
+    place, _, option = name.rpartition("/")
+    rule, *transforms = layers(optimizer)
+    for layer in transforms if place else [rule]:
+        if not place or layer.name == place:
+            check_option(type(layer), option, value)
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,13 @@ class Transform(Optimizer):
     optimizer; around a learned one they are constants, which meta-training leaves alone.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "arbitrary_types_allowed": True}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False, "arbitrary_types_allowed": True}
     constants: ClassVar[tuple[str, ...]] = ()  # numeric options that are never hyperparameters
 
     inner: Optimizer
 
     def __post_init__(self):
+        super().__post_init__()
         if not isinstance(self.inner, Optimizer):
             raise TypeError(f"{self.name} transforms an optimizer, but got {self.inner!r}")
         if self.name in [layer.name for layer in layers(self.inner)]:

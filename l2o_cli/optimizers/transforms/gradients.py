@@ -11,8 +11,9 @@ from typing import ClassVar
 import numpy as np
 from keras import ops
 
+from l2o_cli.optimizers.options import NonNegative, Positive
 from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
-from l2o_cli.optimizers.transforms.base import Transform, require_number
+from l2o_cli.optimizers.transforms.base import Transform
 
 LARGEST = 1e15  # entries beyond count as this where norms are taken: their squares have a finite sum in float32
 SMALLEST_SQUARE = 1e-20  # of a norm: the derivative of a root at 0 would be infinite
@@ -33,18 +34,14 @@ class Clipping(Transform):
     name: ClassVar[str] = "clipping"
     summary: ClassVar[str] = "gradients clipped by value, by the norm of each tensor, or by the norm of all"
 
-    value: float | None = None
-    norm: float | None = None
-    global_norm: float | None = None
+    value: Positive | None = None
+    norm: Positive | None = None
+    global_norm: Positive | None = None
 
     def __post_init__(self):
         super().__post_init__()
-        limits = {name: getattr(self, name) for name in ("value", "norm", "global_norm")}
-        if all(limit is None for limit in limits.values()):
+        if self.value is None and self.norm is None and self.global_norm is None:
             raise ValueError("value, norm or global_norm must be given")
-        for name, limit in limits.items():
-            if limit is not None:
-                require_number(name, limit, above=True)
 
     def update(self, weights, state, params, gradients, loss, step, layout):
         if self.value is not None:
@@ -82,13 +79,8 @@ class Regularization(Transform):
     name: ClassVar[str] = "regularization"
     summary: ClassVar[str] = "the gradients of an L1 and an L2 penalty of the params are added"
 
-    l1: float = 0.0
-    l2: float = 0.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_number("l1", self.l1)
-        require_number("l2", self.l2)
+    l1: NonNegative = 0.0
+    l2: NonNegative = 0.0
 
     def update(self, weights, state, params, gradients, loss, step, layout):
         l1, l2 = self.option(weights, "l1"), self.option(weights, "l2")

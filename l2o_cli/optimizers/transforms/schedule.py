@@ -12,8 +12,9 @@ from typing import ClassVar, Literal
 
 from keras import ops
 
+from l2o_cli.optimizers.options import Count, NonNegative
 from l2o_cli.optimizers.packing import Array
-from l2o_cli.optimizers.transforms.base import ScaledSteps, require_number
+from l2o_cli.optimizers.transforms.base import ScaledSteps
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,16 @@ class Schedule(ScaledSteps):
     constants: ClassVar[tuple[str, ...]] = ("drops", "steps")
 
     kind: Literal["cosine", "linear", "exponential", "step", "constant"] = "cosine"
-    warmup: float = 0.0
-    constant: float = 0.0
-    final: float = 0.0
-    drops: int = 1
-    steps: int | None = None
+    warmup: NonNegative = 0.0
+    constant: NonNegative = 0.0
+    final: NonNegative = 0.0
+    drops: Count = 1
+    steps: Count | None = None
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("warmup", "constant", "final"):
-            require_number(name, getattr(self, name))
         if self.kind in ("exponential", "step") and not self.final:
             raise ValueError(f"final must be more than 0 if kind is {self.kind}")
-        if self.drops < 1:
-            raise ValueError(f"drops must be at least 1, not {self.drops}")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, not {self.steps}")
         if self.warmup < 1 and self.constant < 1 and self.warmup + self.constant > 1:
             both = self.warmup + self.constant
             raise ValueError(f"warmup and constant are {both:g} of the run together, more than all of it")

@@ -12,8 +12,9 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.base import State
+from l2o_cli.optimizers.options import Share
 from l2o_cli.optimizers.packing import Layout
-from l2o_cli.optimizers.transforms.base import Transform, require_number
+from l2o_cli.optimizers.transforms.base import Transform
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,7 @@ class Averaging(Transform):
     name: ClassVar[str] = "averaging"
     summary: ClassVar[str] = "the params are a running mean of where the inner optimizer goes"
 
-    decay: float = 0.99
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_number("decay", self.decay, most=1.0)
+    decay: Share = 0.99
 
     @property
     def evaluates_elsewhere(self):

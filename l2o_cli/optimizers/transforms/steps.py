@@ -12,8 +12,9 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.base import per_instance
+from l2o_cli.optimizers.options import NonNegative
 from l2o_cli.optimizers.packing import Array, Layout, spread
-from l2o_cli.optimizers.transforms.base import ScaledSteps, Transform, require_number
+from l2o_cli.optimizers.transforms.base import ScaledSteps, Transform
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,8 @@ class WeightDecay(Transform):
     name: ClassVar[str] = "weight_decay"
     summary: ClassVar[str] = "decoupled weight decay: each step also takes away a share of the params"
 
-    rate: float = 0.01
+    rate: NonNegative = 0.01
     exclude_vectors: bool = False
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_number("rate", self.rate)
 
     def update(self, weights, state, params, gradients, loss, step, layout):
         new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
@@ -63,13 +60,8 @@ class Decay(ScaledSteps):
     name: ClassVar[str] = "decay"
     summary: ClassVar[str] = "steps that get shorter, linearly and exponentially in their number (Adam6p, Adam8p)"
 
-    linear: float = 0.0
-    exponential: float = 0.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_number("linear", self.linear)
-        require_number("exponential", self.exponential)
+    linear: NonNegative = 0.0
+    exponential: NonNegative = 0.0
 
     def factor(self, weights, step):
         count = ops.cast(step, "float32")[:, None]

@@ -1,0 +1,251 @@
+"""What runs need of memory, estimated from a spec before anything is allocated, and which of its fields is too large.
+
+An estimate counts what is largest: tasks, params with the optimizer's state, the carries that backpropagation keeps, losses.
+
+Shape letters: I instances, P parameters of one instance, K steps of a truncation, W weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import os
+import resource
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2o_cli.errors import BadInput
+from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.packing import Layout
+from problems.base import Problem
+from problems.transforms import SumOfProblems, Transform
+
+FLOAT = 4  # bytes
+USUAL_STATE = 2.0  # numbers for each parameter, as Adam has
+TRACED_FROM = 1 / 16  # of the memory: what may need more is looked at closely
+MOST_TRACED = 300  # tensors of a problem that is, which takes seconds
+LARGEST_TRACED = 1e15  # bytes; shapes of more than 2^63 entries make TensorFlow abort
+ABSURD = 100  # times the memory
+EXAMPLES = ("samples", "batch_size", "length", "delay")  # options of which an array has one axis at most
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+class Factor(NamedTuple):
+    """A field that what is needed grows with."""
+
+    field: str
+    value: float
+    usual: float
+
+
+class Cost(NamedTuple):
+    """Of one instance of a problem."""
+
+    parameters: int
+    task: float  # bytes that it keeps
+    step: float  # bytes that one step passes through, its task included
+
+
+@functools.cache
+def machine_memory() -> int:
+    """Bytes that this process may use: those of the machine, or of the container or shell where these allow less."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(Path(path).read_text()))
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return min([*limits, soft] if soft != resource.RLIM_INFINITY else limits)
+
+
+def require_room(need: float, factors: Iterable[Factor]) -> None:
+    """BadInput, naming the field that is largest beside what is usual, if so many bytes are more than there are."""
+    memory = machine_memory()
+    if need <= memory:
+        return
+    largest = max(factors, key=lambda factor: factor.value / max(factor.usual, 1.0))
+    raise BadInput(
+        f"{largest.field}: {largest.value:.10g} is too large: about {_gigabytes(need)} of memory would be needed, "
+        f"and there are {_gigabytes(memory)}"
+    )
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.3g} GB"
+
+
+def size_factors(problem: Problem, place: str) -> Iterator[Factor]:
+    """The whole numbers among the options of a problem and of the transformations around it.
+
+    Args:
+        place: the field of the spec that is the problem, "" where there is none.
+    """
+    begin = f"{place}." if place else ""
+    layers = []
+    while isinstance(problem, Transform):
+        layers.append(problem)
+        problem = problem.inner
+    for index, transform in enumerate(reversed(layers)):
+        yield from _whole_numbers(transform, f"{begin}transforms.{index}.options.")
+    if isinstance(problem, SumOfProblems):
+        for index, part in enumerate(problem.problems):
+            yield from size_factors(part, f"{begin}options.problems.{index}")
+    yield from _whole_numbers(problem, f"{begin}options.")
+
+
+def _whole_numbers(problem: Problem, begin: str) -> Iterator[Factor]:
+    if not dataclasses.is_dataclass(problem):
+        return
+    for field in dataclasses.fields(problem):
+        value, usual = _largest(getattr(problem, field.name)), _largest(field.default)
+        if value is not None:
+            yield Factor(begin + field.name, value, usual or 1.0)
+
+
+def _largest(value: Any) -> int | None:
+    """The largest whole number in a value; None if it has none."""
+    if isinstance(value, tuple) and value and all(isinstance(part, int) for part in value):
+        return max(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def parameters_of(problem: Problem) -> int:
+    """P, of any size."""
+    return sum(math.prod(map(int, shape)) for shape in problem.param_shapes.values())
+
+
+@functools.lru_cache(maxsize=1024)
+def cost_of(problem: Problem, instances: int = 1) -> Cost:
+    """What one instance needs; so many are going to run together, which says how closely it is looked at."""
+    parameters, innermost = parameters_of(problem), problem
+    while isinstance(innermost, Transform):
+        innermost = innermost.inner
+    # Tasks, batches and activations have an axis of examples, or of inputs, beside one that params have too.
+    sizes = list(size_factors(problem, ""))
+    widths = [factor.value for factor in sizes if factor.field.rpartition(".")[2] not in EXAMPLES]
+    bound = 4 * FLOAT * (parameters + parameters_of(innermost) + sum(widths)) * max([1.0, *(factor.value for factor in sizes)])
+    if bound * instances <= TRACED_FROM * machine_memory():
+        return Cost(parameters, bound, bound)
+    if bound <= LARGEST_TRACED and len(innermost.param_shapes) <= MOST_TRACED:
+        try:
+            return Cost(parameters, *_traced(problem))
+        except Exception:
+            # Sizes that no shape can have; or data that are not there, a fault of a problem of one's own: said when it is run.
+            bound = bound if bound * instances > ABSURD * machine_memory() else 0.0
+    return Cost(parameters, bound, bound)
+
+
+def _traced(problem: Problem) -> tuple[float, float]:
+    """Bytes of the task and of a step of one instance, from the shapes of what would be computed."""
+
+    def begin() -> Any:
+        seed = tf.zeros([2], tf.int32)
+        task = problem.sample(seed, 1)
+        params = problem.initial_params(seed, task)
+        return task, params, problem.initial_memory(task, params)
+
+    task, params, memory = tf.function(begin, autograph=False).get_concrete_function().structured_outputs
+    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), (task, params))
+
+    def step(task: Any, params: Any) -> Any:
+        return problem.loss(params, task, problem.batch(tf.zeros([2], tf.int32), task, "train"))
+
+    graph = tf.function(step, autograph=False).get_concrete_function(*specs).graph
+    passed = sum(_bytes(output) for operation in graph.get_operations() for output in operation.outputs)
+    return sum(map(_bytes, tf.nest.flatten((task, memory)))), passed
+
+
+def _bytes(tensor: Any) -> float:
+    if tensor.shape.rank is None or not tensor.dtype.size:
+        return 0.0
+    return float(math.prod(int(size or 1) for size in tensor.shape.as_list())) * tensor.dtype.size
+
+
+@functools.cache
+def state_size(optimizer: Optimizer) -> float:
+    """Numbers that the optimizer keeps for each parameter."""
+    layout = Layout.of({"x": (16, 16)})
+    state = optimizer.init_state(optimizer.init_weights(0), layout, 1, 0)
+    return sum(math.prod(np.shape(leaf)) for leaf in state.values()) / layout.parameters
+
+
+class Runs(NamedTuple):
+    """Runs of optimizers on one problem, a batch of them at a time."""
+
+    problem: Problem
+    place: str  # of the problem in a spec
+    together: int  # in a batch
+    steps: int
+    number: int  # of all of them, whose losses are kept
+    factors: Sequence[Factor] = ()  # besides the problem's own and the steps
+
+
+def check_runs(runs: Iterable[Runs], state: float = USUAL_STATE) -> None:
+    """BadInput, naming the field that is too large, if runs that are not differentiated would not fit in memory.
+
+    Args:
+        state: numbers that the optimizers keep for each parameter, see `state_size`.
+    """
+    losses = 0.0
+    for one in runs:
+        losses += 2 * FLOAT * one.number * one.steps
+        batch = one.together * 3 * FLOAT * parameters_of(one.problem) * (1 + state)
+        require_room(batch, size_factors(one.problem, one.place))
+        cost = cost_of(one.problem, one.together)
+        batch += one.together * (cost.task + cost.step)
+        require_room(batch, size_factors(one.problem, one.place))
+        require_room(batch + losses, [Factor("steps", one.steps, 1000), *one.factors])
+
+
+class Trained(NamedTuple):
+    """A problem family that is meta-trained or validated on."""
+
+    problem: Problem
+    place: str
+    instances: int
+    instances_field: str
+    length: int  # K: carries that are kept for the way back; 0: none are
+    length_field: str
+    losses: int  # steps whose losses are kept
+
+
+def check_meta_training(
+    families: Sequence[Trained], state: float, weights: int, copies: int, at_once: int, factors: Sequence[Factor]
+) -> None:
+    """BadInput, naming the field that is too large, if meta-training would not fit in memory.
+
+    Args:
+        state: numbers that the optimizer keeps for each parameter.
+        weights: W.
+        copies: of each instance that are carried, or perturbed at once.
+        at_once: families whose truncations run at once.
+        factors: fields that the number of copies depends on.
+    """
+    kept, passed = 0.0, []
+    for family in families:
+        carry = FLOAT * parameters_of(family.problem) * (1 + state)
+        own = family.instances * (carry + 3 * FLOAT * weights) * copies
+        way = family.instances * ((3 + family.length) * carry + 2 * FLOAT * family.losses)
+        named = [
+            *size_factors(family.problem, family.place),
+            Factor(family.instances_field, family.instances, 16),
+            Factor(family.length_field, family.length or family.losses, 150 if family.length else 2000),
+            *factors,
+        ]
+        require_room(own + way, named)
+        cost = cost_of(family.problem, family.instances)
+        own += family.instances * cost.task * copies
+        way += family.instances * 2 * cost.step
+        require_room(own + way, named)
+        kept += own
+        passed.append(way)
+    most = sum(sorted(passed)[-at_once:])
+    counts = [Factor("problems", len(families), 100), *factors]
+    counts += [Factor(one.instances_field, one.instances, 16) for one in families]
+    counts += [Factor(one.length_field, one.length, 150) for one in families]
+    require_room(kept + most, counts)
