@@ -130,6 +130,7 @@ def _work(spec: EvaluationSpec | ComparisonSpec, folder: Path, title: str, messa
     """The target of a worker process: all runs of a spec on one problem."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends this
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    runtime.set_environment(debug)
     if not debug:
         runtime.quieten_python()
     try:
