@@ -1,5 +1,6 @@
 """What a user did wrong or what the world did to them: one line, no traceback."""
 
+import functools
 import sys
 
 
@@ -18,3 +19,9 @@ class BadInput(Failure):
 def warn(message: str) -> None:
     """Tell of something that went wrong and does not end the command, in one line on stderr."""
     print(f"l2o: warning: {message}", file=sys.stderr, flush=True)
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """`warn`, the first time in this process."""
+    warn(message)

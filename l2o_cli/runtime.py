@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 from l2o_cli import stderr_filter
-from l2o_cli.caches import places, upkeep
+from l2o_cli.caches import places
 from l2o_cli.caches.compiled import CompiledCode
 from l2o_cli.errors import warn
 
@@ -70,10 +70,16 @@ def _use_cache() -> None:
     except places.Unusable as error:
         warn(f"what is compiled is not kept: {error}")
     if compiled is None:
-        threading.Thread(target=upkeep.tend, daemon=True).start()
+        threading.Thread(target=_tend, daemon=True).start()
         return
     os.environ["TF_XLA_FLAGS"] = compiled.flags
-    compiled.keep(then=upkeep.tend)
+    compiled.keep(then=_tend)
+
+
+def _tend() -> None:
+    from l2o_cli.caches.upkeep import tend
+
+    tend()
 
 
 def wait_for_cache() -> None:

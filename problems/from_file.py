@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from problems import opened
 from problems.base import Problem
 
 
@@ -33,6 +34,7 @@ def _module(path: Path) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    opened.watch(path.parent)
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -12,7 +12,6 @@ import atexit
 import contextlib
 import os
 import re
-import tempfile
 import threading
 import time
 import zlib
@@ -136,6 +135,8 @@ class CompiledCode:
         return self.is_at_fault(error) and self._leave(" ".join(str(error).split("[[")[0].split())[-200:])
 
     def _leave(self, why: str) -> bool:
+        import tempfile
+
         with self._lock:
             if self._instead is None and self.name != str(self.folder):
                 for place in ("/dev/shm", tempfile.gettempdir()):

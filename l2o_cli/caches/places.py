@@ -51,13 +51,32 @@ def compiled() -> Path | None:
 
 
 def claim(*folders: Path) -> None:
-    """Make the folders, for this user alone, those above them first; Unusable if others may write to one, or this user may not."""
+    """Make the folders, for this user alone, outer ones first; Unusable if others may write to one, or this user may not."""
     for folder in folders:
         try:
             _make(folder)
-            _check(folder)
         except OSError as error:
             raise Unusable(f"{folder}: {error.strerror or error}") from None
+        check(folder)
+
+
+def check(folder: Path) -> None:
+    """Unusable if others may write to a folder, or this user may not; a folder that is not there is none of that."""
+    try:
+        info = folder.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Unusable(f"{folder}: {error.strerror or error}") from None
+    if not stat.S_ISDIR(info.st_mode):
+        raise Unusable(f"{folder} is not a folder")
+    if hasattr(os, "geteuid"):
+        if info.st_uid != os.geteuid():
+            raise Unusable(f"{folder} belongs to another user")
+        if info.st_mode & stat.S_IWOTH or (info.st_mode & stat.S_IWGRP and not _group_of_its_own(info)):
+            raise Unusable(f"{folder} can be written by others; chmod go-w makes it safe")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise Unusable(f"{folder} cannot be written")
 
 
 def _make(folder: Path) -> None:
@@ -68,19 +87,6 @@ def _make(folder: Path) -> None:
         missing.append(place)
     for place in reversed(missing):
         place.mkdir(OWN, exist_ok=True)
-
-
-def _check(folder: Path) -> None:
-    info = folder.stat()
-    if not stat.S_ISDIR(info.st_mode):
-        raise Unusable(f"{folder} is not a folder")
-    if hasattr(os, "geteuid"):
-        if info.st_uid != os.geteuid():
-            raise Unusable(f"{folder} belongs to another user")
-        if info.st_mode & stat.S_IWOTH or (info.st_mode & stat.S_IWGRP and not _group_of_its_own(info)):
-            raise Unusable(f"{folder} can be written by others; chmod go-w makes it safe")
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise Unusable(f"{folder} cannot be written")
 
 
 def _group_of_its_own(info: os.stat_result) -> bool:

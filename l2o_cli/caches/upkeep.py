@@ -10,8 +10,8 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from l2o_cli.caches import compiled, places
 from l2o_cli.errors import BadInput, warn
@@ -31,8 +31,7 @@ _OTHERS = {  # what belongs to entries
 }
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """One file of a cache."""
 
     path: Path
@@ -41,11 +40,9 @@ class Kept:
     entry: bool  # or what belongs to entries
 
 
-@dataclass(frozen=True)
-class Cache:
+class Cache(NamedTuple):
     """One of the two caches as it is."""
 
-    kind: str
     folder: Path | None  # None: nothing is kept
     files: list[Kept]
     fault: str | None = None  # why it is not used
@@ -75,10 +72,47 @@ def look(kind: str) -> Cache:
     try:
         folder = places.runs() if kind == "runs" else places.compiled()
     except places.Unusable as error:
-        return Cache(kind, None, [], str(error))
+        return Cache(None, [], str(error))
     if folder is None:
-        return Cache(kind, None, [])
-    return Cache(kind, folder, list(_files(kind, folder)))
+        return Cache(None, [])
+    try:
+        places.check(folder)
+        fault = None
+    except places.Unusable as error:
+        fault = str(error)
+    return Cache(folder, list(_files(kind, folder)), fault)
+
+
+def listing() -> list[dict[str, Any]]:
+    """The caches as plain values, sizes in bytes."""
+    return [
+        {
+            "kind": kind,
+            "folder": None if cache.folder is None else str(cache.folder),
+            "entries": cache.entries,
+            "bytes": cache.size,
+            "limit": limit(),
+            "fault": cache.fault,
+        }
+        for kind in KINDS
+        for cache in [look(kind)]
+    ]
+
+
+def table() -> list[dict[str, Any]]:
+    """`listing` for people, with the sum, which is what the limit is of."""
+    rows: list[dict[str, Any]] = []
+    for row in listing():
+        size, where = shown(row["bytes"]), row["fault"] or row["folder"]
+        rows.append({"kind": row["kind"], "entries": f"{row['entries']:,}", "size": size, "folder": where})
+    total = sum(row["bytes"] for row in listing())
+    return [*rows, {"kind": "both", "entries": "", "size": f"{shown(total)} of {shown(limit())}", "folder": ""}]
+
+
+def shown(size: int) -> str:
+    """Bytes as people read them."""
+    unit = next(unit for unit in ("GB", "MB", "KB", "") if size >= UNITS[unit] or not unit)
+    return f"{size / UNITS[unit]:.3g} {unit or 'bytes'}"
 
 
 def evict() -> None:
@@ -138,4 +172,3 @@ def _folders(kind: str, place: Path) -> list[str]:
             return [one.path for one in found if _FOLDERS[kind].fullmatch(one.name) and one.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-

@@ -24,6 +24,7 @@ from l2o_cli.evaluation.progress import Advance, Stages
 
 if TYPE_CHECKING:
     from l2o_cli.evaluation.request import Request
+    from l2o_cli.evaluation.runs.store import RunStore
     from l2o_cli.spec import ComparisonSpec, EvaluationSpec
 
 _POLL = 0.2  # seconds between looks at the processes
@@ -96,7 +97,7 @@ def make_runs(request: Request, problems: Sequence[str], stages: Stages) -> None
         while waiting or running:
             while waiting and len(running) < request.workers:
                 title = waiting.pop(0)
-                arguments = (request.spec, request.store.folder, title, messages, runtime.debugging)
+                arguments = (request.spec, request.store, title, messages, runtime.debugging)
                 running[title] = context.Process(target=_work, args=arguments, daemon=True)
                 running[title].start()
             _relay(messages, shown)
@@ -126,7 +127,7 @@ def _relay(messages: Any, shown: _Shown) -> None:
         wait = 0.0
 
 
-def _work(spec: EvaluationSpec | ComparisonSpec, folder: Path, title: str, messages: Any, debug: bool) -> None:
+def _work(spec: EvaluationSpec | ComparisonSpec, store: RunStore, title: str, messages: Any, debug: bool) -> None:
     """The target of a worker process: all runs of a spec on one problem."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends this
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -134,7 +135,7 @@ def _work(spec: EvaluationSpec | ComparisonSpec, folder: Path, title: str, messa
     if not debug:
         runtime.quieten_python()
     try:
-        _run(spec, folder, title, _Relayed(messages, title))
+        _run(spec, store, title, _Relayed(messages, title))
     except Exception as error:
         if debug:
             raise
@@ -151,15 +152,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(spec: EvaluationSpec | ComparisonSpec, folder: Path, title: str, stages: Stages) -> None:
+def _run(spec: EvaluationSpec | ComparisonSpec, store: RunStore, title: str, stages: Stages) -> None:
     from l2o_cli.evaluation.comparison import Comparison, all_labels, comparison_of
     from l2o_cli.evaluation.entries import enter, enter_tuned
     from l2o_cli.evaluation.request import make_problems, request_of
-    from l2o_cli.evaluation.runs.store import RunStore
     from l2o_cli.evaluation.tuning.choice import try_settings
     from l2o_cli.spec import ComparisonSpec
 
-    store = RunStore(folder)
     if isinstance(spec, ComparisonSpec):
         comparison = comparison_of(spec, Path(), store=store)
     else:
