@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import site
+import re
 import sys
 import sysconfig
 import time
@@ -28,14 +28,18 @@ _unknowable: dict[str, str] = {}
 
 
 def _of_python() -> tuple[str, ...]:
-    """Where installed packages lie, and this one, whose versions tell what is in them."""
-    paths = sysconfig.get_paths()
-    found = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    found += [*site.getsitepackages(), site.getusersitepackages(), str(Path(__file__).parent)]
-    return tuple({f"{os.path.realpath(path)}{os.sep}" for path in found} | {path + os.sep for path in found})
+    """Where Python's own modules lie, and this package."""
+    paths = [sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib")] + [str(Path(__file__).parent)]
+    return tuple({os.path.realpath(path) + os.sep for path in paths} | {path + os.sep for path in paths})
 
 
-PYTHON = _of_python()
+_PYTHON = _of_python()
+_PACKAGES = re.compile(r"[/\\](site|dist)-packages[/\\]")
+
+
+def is_installed(file: str) -> bool:
+    """Whether it belongs to Python, to this package or to an installed one: then it is known by a version."""
+    return file.startswith(_PYTHON) or _PACKAGES.search(file) is not None
 
 
 def watch(folder: Path) -> None:
@@ -68,7 +72,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _record(file: str) -> None:
-    if file.startswith((*PYTHON, *_SYSTEM)):
+    if file.startswith(_SYSTEM) or is_installed(file):
         return
     for folder in _by_whom():
         if file.endswith(".pyc"):
@@ -83,6 +87,6 @@ def _by_whom() -> set[str]:
     frame = sys._getframe()
     while frame is not None:
         file = frame.f_code.co_filename
-        found |= {folder for folder in _files if file.startswith(folder) and not file.startswith(PYTHON)}
+        found |= {folder for folder in _files if file.startswith(folder) and not is_installed(file)}
         frame = frame.f_back  # type: ignore[assignment]
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import inspect
 import math
 import os
@@ -108,8 +108,11 @@ def _hash(path: Path, *_unchanged: int) -> str:
 @functools.cache
 def _installed() -> str:
     """A hash of the names and versions of what is installed, any of which the code may use."""
-    found = sorted(f"{one.name} {one.version}" for one in importlib.metadata.distributions())
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+    found = set()
+    for place in sys.path:
+        with contextlib.suppress(OSError):
+            found |= {name for name in os.listdir(place or ".") if name.endswith((".dist-info", ".egg-info", ".egg-link"))}
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 
 
 def _variables(files: dict[str, str]) -> dict[str, str | None]:

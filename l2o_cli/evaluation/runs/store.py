@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from l2o_cli.caches import places
-from l2o_cli.errors import Failure, warn_once
+from l2o_cli.errors import Failure, warn, warn_once
 from l2o_cli.files import write_atomically
 
 _BEGINNING = b"l2o run 2\n"  # then the SHA-256 of the key and the content, and the content: arrays as an .npz
@@ -37,6 +37,7 @@ class RunStore:
 
     def __init__(self, folder: Path | None, handed: Path | None = None):
         self.folder, self.handed = folder, handed
+        self._told = False  # that nothing can be written
         self.found = self.made = 0  # runs that were asked for, by whether they were here
 
     def has(self, key: str) -> bool:
@@ -61,7 +62,9 @@ class RunStore:
             try:
                 return _write(_path(self.folder, key), content)
             except (OSError, Failure) as error:
-                warn_once(f"finished runs are not kept: {error}")
+                if not self._told:
+                    warn(f"finished runs are not kept: {error}")
+                self._told = True
         if self.handed is not None:
             _write(_path(self.handed, key), content)
 
