@@ -23,5 +23,7 @@ def warn(message: str) -> None:
 
 @functools.cache
 def warn_once(message: str) -> None:
-    """`warn`, the first time in this process."""
-    warn(message)
+    """`warn`, the first time in this process; not in a worker process, as the one that started it says the same."""
+    processes = sys.modules.get("multiprocessing")
+    if processes is None or processes.parent_process() is None:
+        warn(message)

@@ -153,4 +153,5 @@ class Graph:
         except tf.errors.OpError as error:
             if not runtime.without_cache(error):
                 raise
-            return function(*arguments)
+            self._traces.clear()  # TensorFlow remembers of a function that it could not be compiled
+            return self.trace(*arguments)(*arguments)

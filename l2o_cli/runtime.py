@@ -18,7 +18,7 @@ from pathlib import Path
 from l2o_cli import stderr_filter
 from l2o_cli.caches import places
 from l2o_cli.caches.compiled import CompiledCode
-from l2o_cli.errors import warn
+from l2o_cli.errors import warn_once
 
 # Without its new fusion emitters XLA compiles for a CPU in two thirds of the time and memory, and what it makes is as fast.
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
@@ -44,6 +44,8 @@ def prepare(debug: bool = False) -> None:
 def set_environment(debug: bool = False) -> None:
     """Environment variables for TensorFlow and Keras; what the user has set stands."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if os.path.expanduser("~") == "~":  # an unknown user without $HOME: Keras would make a folder of that name
+        os.environ.setdefault("KERAS_HOME", os.devnull)
     # Convolutions on a CPU are three times as fast with oneDNN, which is not the default on every kind.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if not debug:
@@ -68,7 +70,7 @@ def _use_cache() -> None:
             places.claim(root, folder)
             compiled = CompiledCode(folder)
     except places.Unusable as error:
-        warn(f"what is compiled is not kept: {error}")
+        warn_once(f"a cache is not used: {error}")
     if compiled is None:
         threading.Thread(target=_tend, daemon=True).start()
         return
@@ -140,9 +142,10 @@ def cache_hint(error: BaseException) -> str | None:
 
 
 def quieten_python() -> None:
-    """Silence the Python warnings of TensorFlow and Keras, which are about their insides."""
+    """Silence the Python warnings of TensorFlow, Keras and Matplotlib, which are about their insides."""
     warnings.filterwarnings("ignore", module=r"(tensorflow|keras|google\.protobuf|tensorflow_datasets)\b")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def give_memory_back() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +16,11 @@ from l2o_cli import runtime
 from l2o_cli.caches import compiled as compiled_module
 from l2o_cli.caches import places, upkeep
 from l2o_cli.caches.compiled import INDEX, CompiledCode
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, warn_once
+from l2o_cli.evaluation.runs.store import user_store
+from problems.data.prepared import Prepared
 
+ROOT = Path(__file__).resolve().parent.parent
 NAMES = [f"xla_compile_cache__{number}__7__XLA_CPU_JIT.pb" for number in range(5)]
 
 
@@ -120,6 +126,7 @@ def test_a_folder_that_cannot_be_used_is_said_and_left_alone(way, tmp_path, monk
     folder = tmp_path / "cache"
     monkeypatch.setenv("L2O_CACHE", str(folder))
     monkeypatch.setattr(runtime, "compiled", None)
+    warn_once.cache_clear()
     if way == "a file":
         folder.touch()
     elif way == "others may write":
@@ -137,7 +144,7 @@ def test_a_folder_that_cannot_be_used_is_said_and_left_alone(way, tmp_path, monk
     runtime.set_environment()
     assert "TF_XLA_FLAGS" not in os.environ and runtime.compiled is None
     said = capsys.readouterr().err
-    assert said.startswith("l2o: warning: what is compiled is not kept: ") and said.count("\n") == 1
+    assert said.startswith("l2o: warning: a cache is not used: ") and said.count("\n") == 1
     assert way in ("small files", "read-only") or str(folder) in said
 
 
@@ -230,3 +237,98 @@ def test_no_limit(text, monkeypatch):
     with pytest.raises(BadInput, match="expected a size") as error:
         upkeep.limit()
     assert len(str(error.value)) < 300
+
+
+@pytest.fixture(name="nobody")
+def _nobody(monkeypatch):
+    """A user that the system does not know, without $HOME."""
+    for name in ("HOME", "XDG_CACHE_HOME", "L2O_CACHE", "L2O_RUNS", "TF_XLA_FLAGS", "KERAS_HOME", "TFDS_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(user):
+        raise KeyError(user)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr("pwd.getpwnam", unknown)
+    warn_once.cache_clear()
+
+
+def test_without_a_home_nothing_is_kept_and_it_is_said_once(nobody, monkeypatch, capsys):
+    monkeypatch.setattr(runtime, "compiled", None)
+    runtime.set_environment()
+    assert "TF_XLA_FLAGS" not in os.environ and os.environ["KERAS_HOME"] == os.devnull
+    assert user_store() is None
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "there is no home folder; L2O_CACHE=DIR says where" in said
+    assert [upkeep.look(kind).folder for kind in upkeep.KINDS] == [None, None] and "no home" in upkeep.look("xla").fault
+    assert Prepared("mnist").find() is None
+    monkeypatch.setenv("L2O_CACHE", "~/cache")
+    with pytest.raises(places.Unusable, match="there is no home folder"):
+        places.root()
+    monkeypatch.setenv("L2O_RUNS", "~somebody/runs")
+    with pytest.raises(places.Unusable, match="no folder of a known user"):
+        places.runs()
+
+
+NOBODY = """
+import os, pwd, sys
+def unknown(user):
+    raise KeyError(user)
+pwd.getpwuid = pwd.getpwnam = unknown
+from l2o_cli import cli
+sys.exit(cli.run(sys.argv[1:]))
+"""
+EVALUATE = ("evaluate", "--problem", "quadratic(dimension=2)", "--optimizer", "adam", "--steps", "2", "--seeds", "1", "--quiet")
+
+
+def command(folder, *arguments, start=("-m", "l2o_cli"), lacking=(), **environment):
+    inherited = {name: value for name, value in os.environ.items() if name not in (*lacking, "L2O_RUNS", "TF_XLA_FLAGS")}
+    return subprocess.run(
+        [sys.executable, *start, *map(str, arguments)],
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_user_without_a_home_gets_results(tmp_path):
+    """And a report, and no folder that is called ~."""
+    done = command(tmp_path, *EVALUATE, "--out", "out", start=("-c", NOBODY), lacking=("HOME", "XDG_CACHE_HOME", "L2O_CACHE"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1 and "there is no home folder" in done.stderr
+    assert (tmp_path / "out" / "report.html").exists() and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def scores(folder):
+    lines = (folder / "scores.csv").read_text().splitlines()
+    return [line.split(",")[:6] for line in lines]
+
+
+def test_a_command_on_damaged_caches_gives_the_same_results(tmp_path):
+    """In a folder with signs that a shell and TensorFlow's flags have a meaning for; all entries damaged."""
+    cache, out = tmp_path / 'it\'s a $HOME \\ "cache"', tmp_path / "out"
+    first = command(tmp_path, *EVALUATE, "--no-report", "--out", out, L2O_CACHE=str(cache))
+    assert (first.returncode, first.stderr) == (0, "")
+    entries = [path for path in cache.rglob("*") if path.suffix in (".pb", ".run")]
+    assert {path.suffix for path in entries} == {".pb", ".run"}
+    before = scores(out)
+    for path in entries:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+    began = time.time()
+    again = command(tmp_path, *EVALUATE, "--no-report", "--out", out, "--overwrite", L2O_CACHE=str(cache))
+    assert (again.returncode, again.stderr, scores(out)) == (0, "", before)
+    assert "runs were made before" not in again.stdout
+    assert all(path.exists() and path.stat().st_mtime > began for path in entries)  # made again
+
+
+@pytest.mark.slow
+def test_workers_need_no_cache(tmp_path):
+    for more, environment in ((("--fresh",), {}), ((), {"L2O_CACHE": "off"}), ((), {"L2O_CACHE": "/proc/nowhere"})):
+        arguments = ("--problem", "booth", "--workers", "2", "--no-report", "--out", "out", "--overwrite")
+        done = command(tmp_path, *EVALUATE, *arguments, *more, **environment)
+        assert done.returncode == 0 and done.stderr.count("\n") == (environment.get("L2O_CACHE") == "/proc/nowhere"), done.stderr
+        assert len(scores(tmp_path / "out")) == 3

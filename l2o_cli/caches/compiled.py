@@ -31,7 +31,7 @@ FORGOTTEN = 3600.0  # seconds after which an unfinished entry is nobody's
 
 # TensorFlow on an entry that it cannot read or write.
 _FAULT = re.compile(
-    r"Serialized cache key does not match|Failed to parse serialized CpuAotCompilationResult"
+    r"Serialized (cache key|HLO) does not match|Failed to parse serialized CpuAotCompilationResult"
     r"|xla_compile_cache_|Read less bytes than requested"
 )
 
@@ -88,13 +88,15 @@ class CompiledCode:
         """Until it is verified, before the first compilation."""
         self._ready.wait()
 
-    def verify(self) -> None:
-        """Remove what does not match its checksum; OSError if that cannot be done."""
+    def verify(self) -> bool:
+        """Remove what does not match its checksum; whether there was nothing like that. OSError if it cannot be removed."""
         sums, lines = self._sums()
         kept: dict[str, str] = {}
         young = []
+        found = 0
         for entry in os.scandir(self.folder):
             if ENTRY.fullmatch(entry.name):
+                found += 1
                 if entry.name not in sums and time.time() - entry.stat().st_mtime < 3 * LOOK:
                     young.append(entry.name)
                 else:
@@ -109,6 +111,7 @@ class CompiledCode:
         self._known = set(kept)
         if lines > 2 * len(kept) + 100:
             self._write_anew(kept)
+        return len(kept) == found
 
     def note(self) -> None:
         """Write checksums of the entries that are new."""
@@ -126,13 +129,18 @@ class CompiledCode:
             self._known |= set(found)
 
     def is_at_fault(self, error: BaseException) -> bool:
-        """Whether TensorFlow failed with `error` because of an entry."""
+        """Whether TensorFlow failed with `error` because it could not write an entry, or read one."""
         text = str(error)
         return self.name in text or str(self.folder) in text or _FAULT.search(text) is not None
 
     def left(self, error: BaseException) -> bool:
         """Whether it is the fault of an entry and TensorFlow has an empty folder instead, so that it may be called again."""
-        return self.is_at_fault(error) and self._leave(" ".join(str(error).split("[[")[0].split())[-200:])
+        self.note()
+        try:
+            damaged = not self.verify()
+        except OSError:
+            damaged = True
+        return (damaged or self.is_at_fault(error)) and self._leave(" ".join(str(error).split("[[")[0].split())[-200:])
 
     def _leave(self, why: str) -> bool:
         import tempfile

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from l2o_cli.commands.compare import compare
-from l2o_cli.errors import Failure
+from l2o_cli.errors import Failure, warn_once
 from l2o_cli.evaluation.runs import batches as batches_module
 from l2o_cli.evaluation.runs import store as store_module
 from l2o_cli.evaluation.runs.lbfgs import contender, trials_of
@@ -95,8 +95,9 @@ def test_where_the_store_is(tmp_path, monkeypatch, capsys):
     assert user_store() is None
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("L2O_RUNS", "/proc/nowhere")
+    warn_once.cache_clear()
     assert user_store() is None and user_store() is None
-    assert capsys.readouterr().err.count("finished runs are not kept: /proc/nowhere: ") == 1
+    assert capsys.readouterr().err.count("a cache is not used: /proc/nowhere: ") == 1
 
 
 def arrays():

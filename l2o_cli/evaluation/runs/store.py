@@ -124,5 +124,5 @@ def _user_folder() -> Path | None:
             places.claim(*([] if os.environ.get("L2O_RUNS") else [folder.parent]), folder)
         return folder
     except places.Unusable as error:
-        warn_once(f"finished runs are not kept: {error}")
+        warn_once(f"a cache is not used: {error}")
         return None
