@@ -31,6 +31,7 @@ COMMANDS = {
     "problems": "List the problems, transformations and ensembles; describe or draw a problem.",
     "calibrate": "Measure how far Adam gets on problems, its learning rate tuned.",
     "optimizers": "List the optimizers and the published checkpoints.",
+    "cache": "Show or clear what is kept to be faster the next time.",
 }
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130

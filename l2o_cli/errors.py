@@ -1,5 +1,6 @@
 """What a user did wrong or what the world did to them: one line, no traceback."""
 
+import functools
 import reprlib
 import sys
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 LONGEST_LINE = 280  # characters of a message: with what is put in front, `l2o: error: `, it is under 300
 _BEGINNING = 190  # of them before what is left out: the file, the field and what is wrong stand first, what to do last
 LONGEST_VALUE = 60  # characters of what was given, where a message quotes it
+
+worker = False  # whether this process works for another, which meets the same and says it
 
 
 class Failure(Exception):
@@ -48,3 +51,10 @@ def shown(value: Any) -> str:
 def warn(message: str) -> None:
     """Tell of something that went wrong and does not end the command, in one line on stderr."""
     print(f"l2o: warning: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """`warn`, the first time in this process, unless it is a worker."""
+    if not worker:
+        warn(message)

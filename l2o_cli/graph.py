@@ -20,6 +20,8 @@ from tensorflow.python.util import tf_stack
 
 from l2o_cli import runtime
 
+runtime.wait_for_cache()  # all that is compiled is compiled below or later
+
 _tracing = threading.RLock()
 _traced: collections.Counter[str] = collections.Counter()
 
@@ -145,4 +147,11 @@ class Graph:
         return self._traces[signature]
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.trace(*arguments)(*arguments)
+        function = self.trace(*arguments)
+        try:
+            return function(*arguments)
+        except tf.errors.OpError as error:
+            if not runtime.without_cache(error):
+                raise
+            self._traces.clear()  # TensorFlow remembers of a function that it could not be compiled
+            return self.trace(*arguments)(*arguments)

@@ -11,21 +11,23 @@ import logging
 import os
 import platform
 import re
+import threading
 import warnings
 from pathlib import Path
 
 from l2o_cli import keras_settings, signals, stderr_filter
-
-# What TensorFlow says when an entry of the compilation cache cannot be read.
-_CACHE_DAMAGE = re.compile(
-    r"Serialized cache key does not match|Failed to parse serialized CpuAotCompilationResult"
-    r"|xla_compile_cache_|Read less bytes than requested"
-)
+from l2o_cli.caches import places
+from l2o_cli.caches.compiled import CompiledCode
+from l2o_cli.errors import warn_once
 
 # Without its new fusion emitters XLA compiles for a CPU in two thirds of the time and memory, and what it makes is as fast.
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
 XLA_FLAGS_KNOWN_TO = ("2.21.",)
 
+CACHE_FORMAT = "2"  # of the folder with compiled code
+_OF_L2O = re.compile(r"--tf_xla_persistent_cache_directory='/proc/\d+/fd/")  # TF_XLA_FLAGS that an l2o has set, not the user
+
+compiled: CompiledCode | None = None  # the compilation cache that this process uses
 debugging = False  # whether everything is kept and shown that helps to find a fault
 
 
@@ -33,17 +35,19 @@ def prepare(debug: bool = False) -> None:
     """Make TensorFlow, once imported, compile into the cache and keep quiet; everything as it comes when `debug`."""
     global debugging
     debugging = debug
-    set_environment(debug)
     if not debug:
         quieten_python()
-        stderr_filter.install()
-    signals.listen()  # a thread: after the filter, which forks
+        stderr_filter.install()  # it forks, which is best done before there are threads
+    signals.listen()
+    set_environment(debug)
     keras_settings.undo_defaults()
 
 
 def set_environment(debug: bool = False) -> None:
     """Environment variables for TensorFlow and Keras; what the user has set stands, but for the backend of Keras."""
     keras_settings.choose_backend()
+    if os.path.expanduser("~") == "~":  # an unknown user without $HOME: Keras would make a folder of that name
+        os.environ.setdefault("KERAS_HOME", os.devnull)
     # Convolutions on a CPU are three times as fast with oneDNN, which is not the default on every kind.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if not debug:
@@ -51,17 +55,46 @@ def set_environment(debug: bool = False) -> None:
     # XLA aborts on a flag that it does not know, so this is for the releases it was tried with.
     if _release("tensorflow").startswith(XLA_FLAGS_KNOWN_TO):
         os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
-    folder = cache_folder()
-    if folder is not None and "TF_XLA_FLAGS" not in os.environ:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            writable = os.access(folder, os.W_OK)
-        except OSError:
-            writable = False
-        # TensorFlow fails at the first compilation if it cannot write there.
-        if writable:
-            flags = (f"--tf_xla_persistent_cache_directory='{folder}'", "--tf_xla_persistent_cache_read_only=false")
-            os.environ["TF_XLA_FLAGS"] = " ".join(flags)
+    _use_cache()
+
+
+def _use_cache() -> None:
+    """Have TensorFlow keep what it compiles, if it can be kept and the user's flags do not forbid it."""
+    global compiled
+    flags = os.environ.get("TF_XLA_FLAGS")
+    if flags is not None and (not _OF_L2O.match(flags) or (compiled is not None and flags == compiled.flags)):
+        return
+    os.environ.pop("TF_XLA_FLAGS", None)
+    compiled = None
+    try:
+        root, folder = places.root(), cache_folder()
+        if root is not None and folder is not None:
+            places.claim(root, folder)
+            compiled = CompiledCode(folder)
+    except places.Unusable as error:
+        warn_once(f"a cache is not used: {error}")
+    if compiled is None:
+        threading.Thread(target=_tend, daemon=True).start()
+        return
+    os.environ["TF_XLA_FLAGS"] = compiled.flags
+    compiled.keep(then=_tend)
+
+
+def _tend() -> None:
+    from l2o_cli.caches.upkeep import tend
+
+    tend()
+
+
+def wait_for_cache() -> None:
+    """Until the compilation cache may be believed; before the first compilation."""
+    if compiled is not None:
+        compiled.wait()
+
+
+def without_cache(error: BaseException) -> bool:
+    """Whether `error` comes of the compilation cache, and TensorFlow now has an empty one, so that it may be called again."""
+    return compiled is not None and compiled.left(error)
 
 
 def compile_anew() -> None:
@@ -70,27 +103,20 @@ def compile_anew() -> None:
         del os.environ["TF_XLA_FLAGS"]
 
 
-def cache_root() -> Path | None:
-    """The folder of everything that l2o keeps for later: $L2O_CACHE, or l2o in the user's cache; None when L2O_CACHE=off."""
-    chosen = os.environ.get("L2O_CACHE", "")
-    if chosen.lower() == "off":
-        return None
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "l2o"
-
-
 def cache_folder() -> Path | None:
     """Where compiled computations are kept; None when nothing is.
 
     TensorFlow names an entry after the computation alone, so code for another CPU or by another release would be taken for
     this one's: each combination has a folder of its own.
+
+    Raises:
+        places.Unusable: there is no home folder to have it in.
     """
-    root = cache_root()
-    if root is None:
+    folder = places.compiled()
+    if folder is None:
         return None
-    identity = "\n".join((_release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", "")))
-    return root / "xla" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    identity = "\n".join((CACHE_FORMAT, _release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", "")))
+    return folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _release(package: str) -> str:
@@ -111,21 +137,17 @@ def processor() -> str:
 
 
 def cache_hint(error: BaseException) -> str | None:
-    """What to do about `error` when it comes of the compilation cache: of a damaged entry, or of a disk that is full."""
-    folder = cache_folder()
-    if folder is None or "persistent_cache_directory" not in os.environ.get("TF_XLA_FLAGS", ""):
+    """What to do about `error` when it comes of the compilation cache, and could not be helped by `without_cache`."""
+    if compiled is None or not compiled.is_at_fault(error):
         return None
-    if "No space left on device" in str(error):
-        return f"if it is the disk of the compilation cache that is full, make room, or put {folder} elsewhere with L2O_CACHE"
-    if _CACHE_DAMAGE.search(str(error)):
-        return f"the compilation cache seems damaged: delete {folder} and run again"
-    return None
+    return f"run again: the compilation cache, {compiled.folder}, is checked at every start (L2O_CACHE=off does without)"
 
 
 def quieten_python() -> None:
-    """Silence the Python warnings of TensorFlow and Keras, which are about their insides."""
+    """Silence the Python warnings of TensorFlow, Keras and Matplotlib, which are about their insides."""
     warnings.filterwarnings("ignore", module=r"(tensorflow|keras|google\.protobuf|tensorflow_datasets)\b")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def give_memory_back() -> None:

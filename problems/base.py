@@ -127,3 +127,8 @@ class Problem(abc.ABC):
     def source(self) -> str:
         """Where the data come from, for the record."""
         return "synthetic"
+
+    @property
+    def data_identity(self) -> str | None:
+        """What tells the content of its data, where they lie in files, from any other: part of what its losses depend on."""
+        return None

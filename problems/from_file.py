@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from problems import opened
 from problems.base import Problem
 
 PACKAGES = "l2o_problems_"  # how the names of the packages begin
@@ -91,6 +92,7 @@ def _module(path: Path) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    opened.watch(path.parent)
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -16,7 +16,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from problems.base import Params, Problem
-from problems.data import DATA_SETS, DataInfo, describe, load
+from problems.data import DATA_SETS, DataInfo, describe, fingerprint, load
 from problems.networks import ACTIVATIONS, Activation, cross_entropy, initial_network, mlp_logits, mlp_shapes
 from problems.normalization import NORMALIZATIONS, Normalization, initial_normalized, normalized_logits, normalized_shapes
 from problems.options import require_choice, require_sizes, require_whole
@@ -125,6 +125,10 @@ class ImageProblem(Problem):
     def source(self):
         """Raises problems.data.DataMissing if the images are not on this machine."""
         return describe(self.data)
+
+    @property
+    def data_identity(self):
+        return fingerprint(self.data)
 
 
 @dataclass(frozen=True)

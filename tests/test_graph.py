@@ -39,7 +39,7 @@ def truncations(cache, *dimensions):
         [sys.executable, "-c", TRUNCATIONS, *map(str, dimensions)], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    return sorted(result.stdout.splitlines()), {path.name for path in Path(cache).glob("*/*/*")}
+    return sorted(result.stdout.splitlines()), {path.name for path in Path(cache).glob("*/*/*.pb")}
 
 
 def test_the_cache_is_hit_in_any_order_and_for_any_length(tmp_path):

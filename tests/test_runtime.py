@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import threading
@@ -158,18 +159,39 @@ def test_tensorflow_is_quiet_and_its_cache_serves_the_next_process(tmp_path, mon
     quiet = python(COMPILE.format(debug=False), L2O_CACHE=str(tmp_path))
     assert quiet.stderr == ""
     assert quiet.stdout == loud.stdout != ""
-    assert list(tmp_path.glob("*/*/*")) == [entry] and entry.stat().st_mtime_ns == written
+    assert list(tmp_path.glob("*/*/*.pb")) == [entry] and entry.stat().st_mtime_ns == written
 
-    entry.write_bytes(entry.read_bytes()[:5000])
-    damaged = python(COMPILE.format(debug=False), L2O_CACHE=str(tmp_path))
-    assert damaged.returncode == 1
-    monkeypatch.setenv("L2O_CACHE", str(tmp_path))
-    monkeypatch.setenv("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={entry.parent}")
-    hint = runtime.cache_hint(RuntimeError(damaged.stderr.splitlines()[-1]))
-    assert hint == f"the compilation cache seems damaged: delete {entry.parent} and run again"
-    assert runtime.cache_hint(RuntimeError("something else")) is None
-    full = RuntimeError("xla_compile_cache_1.pb; No space left on device")
-    assert str(entry.parent) in runtime.cache_hint(full) and "full" in runtime.cache_hint(full)
+
+FAILING = """
+import os, resource, shutil, sys
+from pathlib import Path
+from l2o_cli import runtime
+runtime.prepare()
+import tensorflow as tf
+from l2o_cli.graph import Graph
+print(float(Graph(lambda x: 2 * x, "twice", xla=True)(tf.constant(4.0))))
+folder = runtime.compiled.folder
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+{fault}
+for number in range(3):
+    print(float(Graph(lambda x: x + number, f"plus {{number}}", xla=True)(tf.constant(4.0))))
+"""
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("resource.setrlimit(resource.RLIMIT_FSIZE, (1000, unlimited[1]))", id="a full disk"),
+        pytest.param("shutil.rmtree(folder)", id="no folder", marks=pytest.mark.slow),
+    ],
+)
+def test_a_cache_that_cannot_be_written_any_more_is_left_alone(fault, tmp_path):
+    if "RLIMIT" in fault:  # the folder in its place is not on a disk that is full
+        fault += "\nwarned = runtime.without_cache\nruntime.without_cache = lambda error: (resource.setrlimit("
+        fault += "resource.RLIMIT_FSIZE, unlimited), warned(error))[1]"
+    done = python(FAILING.format(fault=fault), L2O_CACHE=str(tmp_path))
+    assert done.stdout.split() == ["8.0", "4.0", "5.0", "6.0"], done.stderr
+    assert done.stderr.count("\n") == 1 and "the compilation cache is left alone from here on" in done.stderr
 
 
 def test_environment(tmp_path, monkeypatch):
@@ -177,8 +199,9 @@ def test_environment(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runtime.set_environment()
-    assert f"--tf_xla_persistent_cache_directory='{tmp_path}/l2o/xla/" in os.environ["TF_XLA_FLAGS"]
-    assert runtime.cache_folder().is_dir()
+    directory = re.match(r"--tf_xla_persistent_cache_directory='(.*)' ", os.environ["TF_XLA_FLAGS"])[1]
+    assert runtime.cache_folder().is_dir() and Path(directory).samefile(runtime.cache_folder())
+    assert runtime.cache_folder().parent == tmp_path / "l2o" / "xla"
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"]) == ("tensorflow", "2")
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
     assert os.environ["XLA_FLAGS"] == runtime.XLA_FLAGS

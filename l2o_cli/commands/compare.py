@@ -152,7 +152,7 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
     if into_card:
         load_artifact(into_card)  # rather an error now than after the runs
     spec, out = asked(ctx, ComparisonSpec, config, out, resume)
-    store = None if fresh else user_store()
+    store = user_store(fresh, workers)
     others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
     comparison = comparison_of(spec, out, store=store, **others)
     with StopOnSignal(how=f"go on with --resume --out {out}") as stop:

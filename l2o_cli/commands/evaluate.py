@@ -233,7 +233,7 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
     if not (config or resume or options["problems"]):
         raise BadInput("no problem is given: --problem NAME, or a CONFIG that names some")
     spec, out = asked(ctx, EvaluationSpec, config, out, resume)
-    store = None if fresh else user_store()
+    store = user_store(fresh, workers)
     others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
     request = request_of(spec, out, store=store, **others)
     with StopOnSignal(how=f"go on with --resume --out {out}") as stop:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from l2o_cli.environment import environment
-from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.entries import enter
 from l2o_cli.evaluation.page.page import write_comparison_report
 from l2o_cli.evaluation.progress import Stages, Stopped
@@ -106,10 +105,8 @@ def begin(request: Request) -> None:
     """Make the folder for the results, with the spec in it.
 
     Raises:
-        BadInput: it is not empty, or there is nowhere for worker processes to leave their runs.
+        BadInput: it is not empty.
     """
-    if request.workers > 1 and (request.store is None or request.spec is None):
-        raise BadInput("--workers needs the store of finished runs; it is off by --fresh, L2O_RUNS or L2O_CACHE")
     claim(request.out, request.overwrite or request.resume)
     if not request.resume:
         for name in TABLES:  # of what is overwritten: no report may mix two commands

@@ -18,12 +18,13 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, TYPE_CHECKING, Any
 
-from l2o_cli import children, runtime, signals
+from l2o_cli import children, errors, runtime, signals
 from l2o_cli.errors import Failure
 from l2o_cli.evaluation.progress import Advance, Stages
 
 if TYPE_CHECKING:
     from l2o_cli.evaluation.request import Request
+    from l2o_cli.evaluation.runs.store import RunStore
     from l2o_cli.spec import ComparisonSpec, EvaluationSpec
 
 _POLL = 0.2  # seconds between looks at the processes
@@ -127,7 +128,7 @@ def make_runs(request: Request, problems: Sequence[str], stages: Stages) -> None
         while waiting or running:
             while waiting and len(running) < request.workers:
                 title = waiting.pop(0)
-                running[title] = _Worker(messages, request.spec, request.store.folder, title)
+                running[title] = _Worker(messages, request.spec, request.store, title)
             _relay(messages, shown)
             for title, code in [(title, one.exit_code()) for title, one in running.items()]:
                 if code is None:
@@ -162,10 +163,12 @@ def work() -> None:
     os.dup2(2, 1)  # what a problem of the user's prints
     asked, debug = pickle.load(sys.stdin.buffer)
     children.end_with_parent()
+    errors.worker = True
+    runtime.set_environment(debug)
     if not debug:
         runtime.quieten_python()
 
-    spec, folder, title = pickle.loads(asked)
+    spec, store, title = pickle.loads(asked)
     lock = threading.Lock()  # runs are made by several threads
 
     def send(message: tuple) -> None:
@@ -174,7 +177,7 @@ def work() -> None:
             told.flush()
 
     try:
-        _run(spec, folder, title, _Relayed(send, title))
+        _run(spec, store, title, _Relayed(send, title))
     except Exception as error:
         if debug:
             raise
@@ -182,15 +185,13 @@ def work() -> None:
         sys.exit(1)
 
 
-def _run(spec: EvaluationSpec | ComparisonSpec, folder: Path, title: str, stages: Stages) -> None:
+def _run(spec: EvaluationSpec | ComparisonSpec, store: RunStore, title: str, stages: Stages) -> None:
     from l2o_cli.evaluation.comparison import Comparison, all_labels, comparison_of
     from l2o_cli.evaluation.entries import enter, enter_tuned
     from l2o_cli.evaluation.request import make_problems, request_of
-    from l2o_cli.evaluation.runs.store import RunStore
     from l2o_cli.evaluation.tuning.choice import try_settings
     from l2o_cli.spec import ComparisonSpec
 
-    store = RunStore(folder)
     if isinstance(spec, ComparisonSpec):
         comparison = comparison_of(spec, Path(), store=store)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 from problems.data.catalog import DATA_SETS
 from problems.data.dataset import DataInfo, DataMissing, DataSet, Sizes, Source, consecutive
 
-__all__ = ["DATA_SETS", "DataInfo", "DataMissing", "DataSet", "describe", "load"]
+__all__ = ["DATA_SETS", "DataInfo", "DataMissing", "DataSet", "describe", "fingerprint", "load"]
 
 _loaded: dict[str, DataSet] = {}
+_files_read: dict[str, str] = {}  # `_files` of what is loaded, as they were then
 
 
 def load(name: str) -> DataSet:
@@ -24,6 +26,7 @@ def load(name: str) -> DataSet:
         DataMissing: there is no such data set, or no copy that can be read. The message names the command that prepares it.
     """
     if name not in _loaded:
+        _files_read[name] = _files(_info(name))
         _loaded[name] = _read(_info(name))
     return _loaded[name]
 
@@ -46,6 +49,29 @@ def describe(name: str) -> str:
                 except Exception:  # whatever is wrong with that copy, `load` says it
                     break
     return load(name).source
+
+
+def fingerprint(name: str) -> str:
+    """What tells the content of a data set from any other that may lie in its place, in milliseconds.
+
+    It is another once `load` has fallen back from the copy that `describe` describes.
+
+    Raises:
+        DataMissing: as `load`.
+    """
+    return f"{describe(name)}; {_files_read.get(name) or _files(_info(name))}"
+
+
+def _files(info: DataInfo) -> str:
+    """A hash of the names, sizes and times of the files of a copy; those that come with this package go without saying."""
+    path = next((path for source in info.sources if (path := source.find()) is not None), None)
+    if path is None or path.is_relative_to(Path(__file__).parent):
+        return "embedded"
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*") if path.is_dir() else [path]):
+        status = file.stat()
+        total.update(f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return total.hexdigest()
 
 
 def _info(name: str) -> DataInfo:

@@ -60,7 +60,10 @@ class Prepared:
 
 
 def _root() -> Path:
-    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
+    try:
+        return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
+    except RuntimeError:  # an unknown user without $HOME
+        return Path("tensorflow_datasets")
 
 
 def _is_version(text: str) -> bool:

@@ -233,7 +233,6 @@ def test_options_replace_fields_of_the_spec(tmp_path):
         (["--resume"], "--resume needs --out"),
         (["--resume", "--out", "nowhere"], "nothing to resume, there is no spec.yaml"),
         (["--resume", "--out", "nowhere", "--steps", 3], "leave out CONFIG and what is in it"),
-        (["--problem", "booth", "--workers", 2, "--fresh", "--out", "nowhere"], "--workers needs the store"),
         ([], "no problem is given"),
     ],
 )

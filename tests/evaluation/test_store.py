@@ -16,19 +16,17 @@ import numpy as np
 import pytest
 import yaml
 
-import l2o_cli
-import problems
 from l2o_cli.commands.compare import compare
-from l2o_cli.errors import Failure
+from l2o_cli.errors import Failure, warn_once
+from l2o_cli.evaluation.runs import batches as batches_module
 from l2o_cli.evaluation.runs import store as store_module
 from l2o_cli.evaluation.runs.lbfgs import contender, trials_of
-from l2o_cli.evaluation.runs.store import RunStore, base_key, digest, identity, user_store
+from l2o_cli.evaluation.runs.own_code import NoIdentity
+from l2o_cli.evaluation.runs.store import RunStore, user_store
 from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.export.resolve import resolve
 from l2o_cli.spec import make_problem
-from problems.keras_model import KerasProblem
 from problems.quadratics import Quadratic
-from problems.transforms import GradientNoise
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = [{"learning_rate": 0.01}, {"learning_rate": 0.1}, {"learning_rate": 1e38}]
@@ -70,7 +68,7 @@ def test_a_kept_run_is_the_run(tmp_path, problem, optimizer, settings):
 def test_what_is_missing_is_made_as_it_was(tmp_path):
     one, store = trials(tmp_path)
     made = one.run(SWEEP, [0, 1])
-    files = sorted(tmp_path.rglob("*.npz"))
+    files = sorted(tmp_path.rglob("*.run"))
     assert one.missing(SWEEP, [0, 1]) == 0 and len(files) == 6
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:100])  # damaged
@@ -86,106 +84,93 @@ def test_without_a_store_all_runs_are_made(tmp_path):
     assert one.missing([{}], [0, 1]) == 2 and len(one.run([{}], [0, 1])) == 2
 
 
-def test_a_key_holds_all_that_a_run_depends_on(tmp_path, monkeypatch):
-    def key(problem="quadratic", optimizer="adam", setting=None, seed=0, size=2, curve=True, **options):
-        one = Trials("name", make_problem(problem), resolve(optimizer), store=RunStore(tmp_path), **{"steps": 8, **options})
-        return one._key_of(store_job(setting or {}, seed), size, curve)
-
-    def store_job(setting, seed):
-        from l2o_cli.evaluation.runs.batches import Job
-
-        return Job(3, setting, seed)
-
-    keys = [
-        key(),
-        key("booth"),
-        key(optimizer="sgd"),
-        key(optimizer="adam(learning_rate=0.5)"),
-        key(optimizer="adam+clipping(norm=1.0)"),
-        key(setting={"learning_rate": 0.5}),
-        key(seed=1),
-        key(size=3),
-        key(curve=False),
-        key(steps=9),
-        key(every=2),
-        key(xla=False),
-    ]
-    monkeypatch.setattr(store_module, "code_fingerprint", lambda: "other code")
-    keys.append(key())
-    monkeypatch.setattr(store_module, "environment", lambda: {"tensorflow": "9.9"})
-    keys.append(key())
-    monkeypatch.setattr(store_module.runtime, "processor", lambda: "another")
-    keys.append(key())
-    assert len(set(keys)) == len(keys) and None not in keys
-    assert key() == keys[-1]
-
-
-def test_a_learned_optimizer_is_known_by_its_weights(tmp_path):
-    one = resolve("hrnn")
-    changed = dataclasses.replace(one, weights={name: value + 1e-7 for name, value in one.weights.items()})
-    keys = [base_key(Quadratic(3), other, 5) for other in (one, changed, resolve("hrnn"))]
-    assert digest(keys[0]) == digest(keys[2]) != digest(keys[1])
-
-
-def test_problems_are_told_apart_by_every_option():
-    different = [Quadratic(3), Quadratic(4), GradientNoise(Quadratic(3)), GradientNoise(Quadratic(3), deviation=0.5)]
-    assert len({digest({"problem": identity(problem)}) for problem in different}) == len(different)
-
-
-def test_a_problem_of_ones_own_is_known_by_its_code(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from dataclasses import dataclass\nfrom problems.quadratics import Quadratic\n\n"
-        "@dataclass(frozen=True)\nclass Mine(Quadratic):\n    name = 'mine'\n"
-    )
-    problem = make_problem(f"{file}:Mine")
-    before = identity(problem)
-    (tmp_path / "beside.py").write_text("WIDTH = 3\n")
-    assert identity(problem)["own code"] != before["own code"] is not None
-    assert identity(Quadratic(3))["own code"] is None
-
-
-def test_what_has_no_plain_values_is_not_kept(tmp_path):
-    keras = pytest.importorskip("keras")
-    inputs = np.zeros([8, 2], np.float32), np.zeros([8, 1], np.float32)
-
-    def line():
-        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-
-    problem = KerasProblem(line, "mse", inputs, batch_size=4)
-    store = RunStore(tmp_path)
-    Trials("line", problem, resolve("sgd"), steps=2, xla=False, store=store).run([{}], [0])
-    assert store.made == 1 and not list(tmp_path.rglob("*.npz"))
-
-
-def test_the_fingerprint_is_of_the_code_and_the_data():
-    package, others = Path(l2o_cli.__file__).parent, Path(problems.__file__).parent
-    files = [file for part in store_module._COMPUTING for file in store_module._files(package / part)]
-    assert {"rollout.py", "trials.py", "adam.py", "lbfgs.py"} <= {file.name for file in files} and all(map(Path.is_file, files))
-    assert {"quadratics.py", "digits.npz"} <= {file.name for file in store_module._files(others)}
-
-
-def test_where_the_store_is(tmp_path, monkeypatch):
+def test_where_the_store_is(tmp_path, monkeypatch, capsys):
     assert user_store() is None  # L2O_RUNS=off in this suite
     monkeypatch.setenv("L2O_RUNS", str(tmp_path / "kept"))
-    assert user_store().folder == tmp_path / "kept"
+    assert user_store().folder == tmp_path / "kept" and user_store(fresh=True) is None
     monkeypatch.delenv("L2O_RUNS")
     monkeypatch.setenv("L2O_CACHE", str(tmp_path / "cache"))
     assert user_store().folder == tmp_path / "cache" / "runs"
     monkeypatch.setenv("L2O_CACHE", "off")
     assert user_store() is None
+    assert capsys.readouterr().err == ""
     monkeypatch.setenv("L2O_RUNS", "/proc/nowhere")
-    assert user_store() is None
+    warn_once.cache_clear()
+    assert user_store() is None and user_store() is None
+    assert capsys.readouterr().err.count("a cache is not used: /proc/nowhere: ") == 1
 
 
-def test_a_full_disk_is_said(tmp_path, monkeypatch):
-    def full(path, content):
-        raise Failure(f"{path}: cannot be written: No space left on device")
+def arrays():
+    return {"losses": np.arange(40, dtype=np.float32), "seconds": np.linspace(0, 1, 9), "diverged_at": np.array(3)}
 
-    monkeypatch.setattr(store_module, "write_atomically", full)
-    one, _ = trials(tmp_path)
-    with pytest.raises(Failure, match="No space left"):
-        one.run([{}], [0])
+
+def test_no_flipped_bit_in_an_entry_is_believed_or_fatal(tmp_path):
+    store, key = RunStore(tmp_path), "ab" * 32
+    store.save(key, arrays())
+    (path,) = tmp_path.rglob("*.run")
+    content = path.read_bytes()
+    generator = np.random.default_rng(0)
+    for bit in generator.choice(8 * len(content), 300, replace=False):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        assert store.load(key) is None, bit
+        assert not path.exists()  # and is made again
+    for damaged in (b"", content[:-1], content[:40], content + b"x", os.urandom(500)):
+        path.write_bytes(damaged)
+        assert store.load(key) is None and not store.has(key)
+    path.write_bytes(content)
+    assert store.has(key) and store.load(key)["losses"].tolist() == list(range(40))
+
+
+def test_an_entry_under_the_name_of_another_is_not_taken_for_it(tmp_path):
+    store, key, other = RunStore(tmp_path), "ab" * 32, "ab" + "cd" * 31
+    store.save(key, arrays())
+    (tmp_path / "ab" / f"{key}.run").rename(tmp_path / "ab" / f"{other}.run")
+    assert store.load(other) is None
+
+
+def full(path, content):
+    raise Failure(f"{path}: cannot be written: No space left on device")
+
+
+def a_file_in_the_way(folder):
+    for name in range(256):
+        (folder / f"{name:02x}").touch()
+
+
+def test_what_cannot_be_kept_is_said_once_and_is_no_error(tmp_path, monkeypatch, capsys):
+    one, store = trials(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "write_atomically", full)
+        made = one.run(SWEEP, [0, 1])
+    said = capsys.readouterr().err
+    assert len(made) == 6 and store.made == 6 and said.count("No space left") == said.count("\n") == 1
+    a_file_in_the_way(tmp_path)
+    (run,) = one.run([{}], [0])
+    assert run.losses.shape == (12,) and "exists" in capsys.readouterr().err
+    assert one.missing([{}], [0]) == 1
+
+
+def test_runs_that_are_not_kept_are_handed_over(tmp_path, monkeypatch):
+    """From a worker process to the one that started it: with the store off, and on a problem that no key can be of."""
+    monkeypatch.setenv("L2O_CACHE", "off")
+    store = user_store(workers=2)
+    assert store.folder is None and list(store.handed.iterdir()) == []
+    one = trials_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store)
+    (made,) = one.run([{}], [0])
+    (again,) = trials_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store).run([{}], [0])
+    assert (store.made, store.found) == (1, 1) and same(made, again)
+
+    monkeypatch.setattr(batches_module, "identity", unknown)
+    store = RunStore(tmp_path / "kept", tmp_path)
+    for _ in range(2):
+        trials_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store).run([{}], [0])
+    assert (store.made, store.found) == (1, 1) and not (tmp_path / "kept").exists()
+
+
+def unknown(problem):
+    raise NoIdentity
 
 
 ARGUMENTS = ("--problems", "quadratic,booth", "--optimizer", "hrnn", "--baselines", "adam,sgd:global:3", "--trials", "3")
@@ -230,10 +215,10 @@ def test_a_killed_comparison_ends_with_the_same_scores(undisturbed, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while len(list(runs.rglob("*.npz"))) < 5 and process.poll() is None and time.monotonic() < deadline:
+    while len(list(runs.rglob("*.run"))) < 5 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    kept, whole = len(list(runs.rglob("*.npz"))), len(list((undisturbed / "runs").rglob("*.npz")))
+    kept, whole = len(list(runs.rglob("*.run"))), len(list((undisturbed / "runs").rglob("*.run")))
     assert process.wait() == -signal.SIGKILL and 5 <= kept < whole
     inside("--resume", "--out", out, runs=runs)
     for name in TABLES:

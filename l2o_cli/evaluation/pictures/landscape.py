@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from l2o_cli.graph import Graph
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import layout_of
 from problems.base import Problem, Task
@@ -40,7 +41,7 @@ class Landscape:
         batches = [problem.batch(fold(as_seed(0), index), task, "train") for index in range(MINIBATCHES)]
         self._batches = batches if batches[0] else [{}]
         self._task = task
-        self._losses = tf.function(self._loss, jit_compile=True if problem.xla else None, autograph=False)
+        self._losses = Graph(self._loss, f"losses of {problem.structure} at points", problem.xla)
         self._slopes = tf.function(self._derivatives, autograph=False)
 
     @property

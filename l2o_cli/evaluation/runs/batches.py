@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, warn_once
+from l2o_cli.evaluation.runs.keys import base_key, digest, identity
+from l2o_cli.evaluation.runs.own_code import NoIdentity, Unknowable
 from l2o_cli.evaluation.runs.records import Contender, Run
-from l2o_cli.evaluation.runs.store import RunStore, base_key, digest
+from l2o_cli.evaluation.runs.store import RunStore
 from l2o_cli.optimizers.transforms import check_hyperparameter
 from problems.base import Problem
 
@@ -102,7 +104,25 @@ class Batches(abc.ABC):
         self.every = min(every or default_window(steps), steps)
         self.label = label or contender.label
         self._store = store
-        self._key = None if store is None else base_key(problem, contender, steps, every=self.every, xla=xla)
+        self._identity = None if store is None else self._identify()
+        self._key = self._make_key(xla)
+
+    def _identify(self) -> Any:
+        """What tells the problem from all others; None if it cannot be told."""
+        try:
+            return identity(self.problem)
+        except Unknowable as error:
+            warn_once(f"runs on {self.problem_name} are not kept: {error}")
+        except NoIdentity:
+            pass
+        return None
+
+    def _make_key(self, xla: bool) -> dict[str, Any] | None:
+        """What all these runs depend on; None where none can be kept, nor handed from process to process."""
+        if self._store is None or (self._identity is None and self._store.handed is None):
+            return None
+        problem = self._identity or f"{self.problem_name}, in this command"
+        return {"problem": problem, **base_key(self.problem, self.contender, self.steps, every=self.every, xla=xla)}
 
     @property
     @abc.abstractmethod
@@ -192,9 +212,11 @@ class Batches(abc.ABC):
         known = [self._load(key) for key in keys]
         lacking = [index for index, one in enumerate(known) if one is None]
         if lacking:
-            for index, one in zip(lacking, self._made([jobs[index] for index in lacking], size, curve, advance), strict=True):
+            made = self._made([jobs[index] for index in lacking], size, curve, advance)
+            lasting = self._still_the_same()
+            for index, one in zip(lacking, made, strict=True):
                 known[index] = one
-                self._save(keys[index], one)
+                self._save(keys[index], one, lasting)
         else:
             advance(1.0)
         if self._store is not None:
@@ -232,6 +254,15 @@ class Batches(abc.ABC):
             arrays["losses"], arrays["seconds"], arrays.get("validation"), single.get("test"), single.get("diverged_at")
         )
 
-    def _save(self, key: str | None, measured: Measured) -> None:
+    def _still_the_same(self) -> bool:
+        """Whether the problem is what the key says, now that its code has run: it may have opened or replaced files."""
+        if self._identity is None:
+            return False
+        now = self._identify()
+        if now is not None and now != self._identity:
+            warn_once(f"runs on {self.problem_name} are not kept: it opens files outside its folder only while it runs")
+        return now == self._identity
+
+    def _save(self, key: str | None, measured: Measured, lasting: bool) -> None:
         if key is not None and self._store is not None:
-            self._store.save(key, {name: value for name, value in vars(measured).items() if value is not None})
+            self._store.save(key, {name: value for name, value in vars(measured).items() if value is not None}, lasting)
