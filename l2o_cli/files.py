@@ -1,14 +1,15 @@
-"""Writing files so that a killed process leaves the old content or the new, never half of it."""
+"""Writing files so that a killed process leaves the old content or the new, never half of it; reading tables of anyone's."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from l2o_cli.errors import Failure
+from l2o_cli.errors import BadInput, Failure
 
 try:
     import fcntl
@@ -38,6 +39,34 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
             raise
     except OSError as error:
         raise Failure(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def read_csv(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, {column: cell}) of each row of a CSV file, also as spreadsheets write it: with a byte order mark and empty lines.
+
+    Args:
+        required: columns that there have to be.
+
+    Raises:
+        BadInput: the file cannot be read, lacks a column, or a row has more or fewer cells than there are columns; the message
+            says where.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.reader(file, strict=True)
+            columns = next(lines, [])
+            for name in required:
+                if name not in columns:
+                    raise BadInput(f"{path}: lacks the column {name!r}")
+            for cells in lines:
+                if not "".join(cells).strip():
+                    continue
+                if len(cells) != len(columns):
+                    raise BadInput(f"{path}, line {lines.line_num}: {len(cells)} cells, expected {len(columns)}")
+                yield lines.line_num, dict(zip(columns, cells, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        place = f", line {lines.line_num}" if isinstance(error, csv.Error) else ""
+        raise BadInput(f"{path}{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def sync(path: Path | str) -> None:

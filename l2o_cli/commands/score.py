@@ -8,7 +8,7 @@ MEASURE = (
     "final_train_loss",
     "final_validation_loss",
     "final_test_loss",
-    "mean_log_window_loss",
+    "mean_log_train_loss",
     "equal_time_train_loss",
     "equal_time_validation_loss",
 )
@@ -25,9 +25,8 @@ Examples:
 @click.option(
     "--measure",
     type=click.Choice(MEASURE),
-    default=MEASURE[0],
-    show_default=True,
-    help="The score of a run by which the verdict is given.",
+    help="The score of a run by which the verdict is given.  [default: the one that hyperparameters were chosen by, or"
+    " final_train_loss]",
 )
 @click.option(
     "--reference",
@@ -53,7 +52,7 @@ def score(results, measure, reference, seed, as_json):
     --json prints one object: verdict, verdicts, reference, measure, left_out and the tables optimizers, pairs, problems, runs
     and profiles. null is infinite (a diverged run, a target never reached) or unknown. docs/comparison.md defines each score.
     """
-    from l2o_cli.evaluation.scoring.score_curves import score_folder
+    from l2o_cli.evaluation.scoring.results_folder import score_folder
     from l2o_cli.evaluation.scoring.score_report import as_json as text
     from l2o_cli.evaluation.scoring.score_report import print_scoring
 

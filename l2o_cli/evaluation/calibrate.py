@@ -132,6 +132,8 @@ def _row(title: str, problem: Problem, tuning: Tuning, runs: Sequence[Run]) -> A
         diverged=sum(run.diverged_at is not None for run in runs),
         steps=runs[0].steps,
         seeds=len(runs),
+        identity=problem.identity or "",
+        source=problem.source,
     )
 
 

@@ -17,8 +17,9 @@ from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.page.page import in_plain_words, write_comparison_report
 from l2o_cli.evaluation.page.pictures import PICTURED, file_name, overall, told, write_pictures
 from l2o_cli.evaluation.page.reported import read_reported
-from l2o_cli.evaluation.scoring.score_curves import score_folder
+from l2o_cli.evaluation.scoring.results_folder import score_folder
 from l2o_cli.evaluation.scoring.score_report import as_json
+from l2o_cli.evaluation.scoring.statistics import decimals
 from l2o_cli.evaluation.scoring.verdict import ranking, sentence, verdict, verdicts
 from tests.evaluation.made_curves import made, write
 
@@ -146,7 +147,7 @@ def test_the_answer_is_that_of_the_scores(results, page):
         assert said in page.text
     # By another loss another one may be ahead, which must be said.
     by_validation = sentence(dataclasses.replace(scoring, measure="final_validation_loss"), *ranking(scoring)[:2])
-    assert "by final validation loss" in by_validation and by_validation.split(", normalized")[0].rstrip(".") in page.text
+    assert "by final validation loss" in by_validation and by_validation.split("], ")[0] in page.text
     assert in_plain_words(scoring, "adam (random:adam8p:20)", "adam") in page.text
 
 
@@ -178,7 +179,7 @@ def test_the_tables_have_the_numbers_of_the_json(results, page):
     for one, *cells in matrix[1:]:
         for other, cell in zip(matrix[0][1:], cells, strict=True):
             row = pairs.get((one, other))
-            interval = row and f"{row['improvement']:.2f} [{row['improvement_low']:.2f}, {row['improvement_high']:.2f}]"
+            interval = row and f"{decimals(row['improvement'])} [{decimals(row['improvement_low'])}, {decimals(row['improvement_high'])}]"
             assert cell == ("-" if one == other else f"{interval} {row['wins']:g} of {row['problems']} problems")
 
 
@@ -271,13 +272,13 @@ def test_the_measure_is_the_one_that_was_selected(tmp_path):
     record = yaml.safe_load((folder / "compare.yaml").read_text())
     for select, measure in (
         ("final_validation_loss", "final_validation_loss"),
-        ("mean_log_train_loss", "final_train_loss"),
+        ("mean_log_train_loss", "mean_log_train_loss"),
         ("final_test_loss", "final_train_loss"),  # which nothing has
     ):
         record["request"]["select"] = select
         (folder / "compare.yaml").write_text(yaml.safe_dump(record))
         assert read_reported(folder).scoring.measure == measure
-    assert read_reported(folder, "mean_log_window_loss").scoring.measure == "mean_log_window_loss"
+    assert read_reported(folder, "final_train_loss").scoring.measure == "final_train_loss"
     (folder / "compare.yaml").write_text("- 1\n")
     with pytest.raises(BadInput, match=r"compare\.yaml: expected a record"):
         read_reported(folder)

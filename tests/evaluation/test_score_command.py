@@ -69,7 +69,7 @@ def test_the_command_offers_just_the_measures():
 
 
 def test_scoring_loads_no_tensorflow(results):
-    imports = "import sys, pathlib; from l2o_cli.evaluation.scoring.score_curves import score_folder"
+    imports = "import sys, pathlib; from l2o_cli.evaluation.scoring.results_folder import score_folder"
     code = f"{imports}; score_folder(pathlib.Path({str(results)!r}))"
     command = [sys.executable, "-c", f"{code}; sys.exit('tensorflow' in sys.modules)"]
     assert subprocess.run(command, check=False).returncode == 0

@@ -23,7 +23,7 @@ from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.run_tables import read_run, read_table, summary
 from l2o_cli.reporting.html import TITLE, check_place, duration, number, short_titles
 from l2o_cli.reporting.svg import FIRST, INK, SECOND
-from l2o_cli.spec import MetaTraining
+from l2o_cli.spec import MetaTraining, make_problem
 from problems.adam_table import adam_row
 
 HEALTHY = Path(__file__).with_name("healthy_run.csv")  # of `l2o meta-train quick`, titles shortened
@@ -36,7 +36,7 @@ SPEC = {
     "horizon": {"distribution": "exponential", "scale": 100, "maximum": 500},
     "objective": {"terms": [{"scale": "log"}]},
     "validation": {"problems": [{"name": "digits_mlp"}], "every": 100, "steps": 1000},
-    "record": {"l2o": "0.1.0", "tensorflow": "2.21.0", "data": {"quadratic": "synthetic"}},
+    "record": {"l2o": "0.1.0", "tensorflow": "2.21.0", "data": {"quadratic": "synthetic", "digits_mlp": make_problem("digits_mlp").source}},
 }
 
 
@@ -243,7 +243,7 @@ def section(folder):
 
 
 def test_tuned_adam_is_drawn_only_where_it_is_comparable(folder):
-    row = adam_row("digits_mlp")
+    row = adam_row(make_problem("digits_mlp"))
     assert row.steps == 1000
     level = "tuned Adam, other instances"
     same = section(folder)

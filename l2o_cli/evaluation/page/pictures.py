@@ -13,10 +13,11 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from l2o_cli.evaluation.page import plots
-from l2o_cli.evaluation.page.reported import Reported, part
+from l2o_cli.evaluation.page.reported import Reported
 from l2o_cli.evaluation.pictures.drawing import heading, save
 from l2o_cli.evaluation.pictures.plots import NAMES, Line, loss_figure, problem_figure, splits_of
 from l2o_cli.evaluation.scoring.improvements import Improvements, find_improvements
+from l2o_cli.evaluation.scoring.results_folder import part
 from l2o_cli.evaluation.scoring.scored import PairScore
 from l2o_cli.evaluation.scoring.speedup import SECONDS, STEPS
 from l2o_cli.evaluation.scoring.verdict import find_pair, ranking

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from l2o_cli.evaluation.page.reported import part
+from l2o_cli.evaluation.scoring.results_folder import part
 from l2o_cli.reporting.html import note, table, tag
 
 TUNING_ROWS = 60  # of a record, beyond which they are left to the file

@@ -20,6 +20,8 @@ def as_json(scoring: Scoring) -> str:
         "reference": scoring.reference,
         "measure": scoring.measure,
         "left_out": scoring.left_out,
+        "not_normalized": scoring.not_normalized,
+        "cut": scoring.cut,
         **scoring.rows(),
     }
     return json.dumps(content, indent=2, allow_nan=False)
