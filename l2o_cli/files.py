@@ -1,11 +1,14 @@
-"""Writing files so that a killed process leaves the old content or the new, never half of it; reading tables of anyone's."""
+"""Files: written so that a killed process leaves the old content or the new, never half of it; names for them; tables, read."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +18,26 @@ try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
+
+
+LENGTH = 120  # bytes of the name of a file, without its suffix: some file systems allow 143
+_FORBIDDEN = r'[\x00-\x1f\x7f\ud800-\udfff/\\<>:"|?*]' if os.name == "nt" else r"[\x00-\x1f\x7f\ud800-\udfff/]"
+
+
+def file_name(title: str, taken: set[str]) -> str:
+    """A name for files that no other one has, without a suffix: the title itself, but for what file systems do not allow.
+
+    Args:
+        taken: names that are in use, without regard to case; gets this one.
+    """
+    whole = unicodedata.normalize("NFC", title)
+    name = re.sub(_FORBIDDEN, "-", whole).strip(" ").lstrip(".-").rstrip(". ")
+    short = name.encode()[:LENGTH].decode(errors="ignore")
+    if not name or short != name or short.casefold() in taken:
+        digest = hashlib.sha256(title.encode(errors="surrogatepass")).hexdigest()[:8]
+        short = f"{short}-{digest}".lstrip("-")
+    taken.add(short.casefold())  # some file systems do not tell cases apart
+    return short
 
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:

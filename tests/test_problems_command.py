@@ -14,6 +14,7 @@ from l2o_cli.commands.problems import problems
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.pictures.drawing import save
 from l2o_cli.evaluation.pictures.portrait import check_file
+from l2o_cli.spec import parse_problems
 from problems import adam_table
 from problems.data import DATA_SETS, DataMissing
 from problems.data.prepared import Prepared

@@ -48,8 +48,7 @@ def validation(run: Run) -> Iterator[str]:
     validations = by_meta_step(run.validation)
     means = [mean(column(rows, "objective")) for _, rows in validations]
     figures = [figure("Mean over the problems", plots.validation([step for step, _ in validations], means, unit(run), kept=kept))]
-    references = _references(run)
-    rows_of_adam = {title: known.row for title in problems if (known := references.get(title)) and known.row}
+    rows_of_adam = {title: one.row for title, one in _references(run).items() if one.row and title in problems}
     for title, rows in problems.items():
         x, objective, ratio = (column(rows, name) for name in ("meta_step", "objective", "final_ratio"))
         levels = (_objective_level(run), _ratio_level(rows_of_adam.get(title), steps))

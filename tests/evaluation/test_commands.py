@@ -19,7 +19,8 @@ from l2o_cli.commands.compare import SELECT, compare
 from l2o_cli.commands.evaluate import FIELDS, evaluate
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.evaluate import Outcome
-from l2o_cli.evaluation.report import table
+from l2o_cli.evaluation.report import HEADINGS
+from l2o_cli.evaluation.report import rows as cells_of
 from l2o_cli.evaluation.request import labels
 from l2o_cli.evaluation.results import Entry
 from l2o_cli.evaluation.scoring.scores import CRITERIA, Row
@@ -87,7 +88,12 @@ def test_curves_and_scores_agree(evaluated):
 def test_the_record_says_what_was_asked(evaluated):
     record = yaml.safe_load((evaluated[0] / "evaluation.yaml").read_text())
     assert record["request"]["seeds"] == [0, 1] and record["request"]["settings"] == {"learning_rate": 1.0}
-    assert record["problems"]["quadratic"] == {"source": "synthetic", "parameters": 20, "held_out": False}
+    assert record["problems"]["quadratic"] == {
+        "identity": "Quadratic(dimension=20)",
+        "source": "synthetic",
+        "parameters": 20,
+        "held_out": False,
+    }
     assert record["optimizers"]["adam"]["source"] == "built in" and record["environment"]["tensorflow"]
 
 
@@ -192,10 +198,10 @@ def test_table_csv_and_json_agree_to_the_digit(compared):
         for name in ("final_train_loss", "mean_log_train_loss", "final_validation_loss", "final_test_loss"):
             # The median of two is their mean.
             assert row[name] == float(f"{sum(float(line[name]) for line in own) / 2:.8g}"), name
-    cells = table(Outcome([Entry(Row(**row), [], False) for row in rows], {}, []), plain=True).columns
-    for heading, name in (("final train loss", "final_train_loss"), ("final test loss", "final_test_loss")):
-        (column,) = [column for column in cells if str(column.header) == heading]
-        assert [str(cell) for cell in column.cells] == [f"{row[name]:.4g}" for row in rows]
+    cells = cells_of(Outcome([Entry(Row(**row), [], False) for row in rows], {}, []))
+    for heading, name in (("final\ntrain loss", "final_train_loss"), ("final\ntest loss", "final_test_loss")):
+        column = HEADINGS.index(heading)
+        assert [row_of_cells[column] for row_of_cells in cells] == [f"{row[name]:.4g}" for row in rows]
 
 
 def test_the_spec_does_it_again(compared, tmp_path):

@@ -15,12 +15,13 @@ import yaml
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.page.page import in_plain_words, write_comparison_report
-from l2o_cli.evaluation.page.pictures import PICTURED, file_name, overall, told, write_pictures
+from l2o_cli.evaluation.page.pictures import PICTURED, overall, told, write_pictures
 from l2o_cli.evaluation.page.reported import read_reported
 from l2o_cli.evaluation.scoring.results_folder import score_folder
 from l2o_cli.evaluation.scoring.score_report import as_json
-from l2o_cli.evaluation.scoring.statistics import decimals
+from l2o_cli.evaluation.scoring.statistics import Estimate
 from l2o_cli.evaluation.scoring.verdict import ranking, sentence, verdict, verdicts
+from l2o_cli.files import file_name
 from tests.evaluation.made_curves import made, write
 
 NAMES = {"hrnn<&'\"": True, "adam": False, "adam (random:adam8p:20)": False}
@@ -179,7 +180,7 @@ def test_the_tables_have_the_numbers_of_the_json(results, page):
     for one, *cells in matrix[1:]:
         for other, cell in zip(matrix[0][1:], cells, strict=True):
             row = pairs.get((one, other))
-            interval = row and f"{decimals(row['improvement'])} [{decimals(row['improvement_low'])}, {decimals(row['improvement_high'])}]"
+            interval = row and Estimate(row["improvement"], row["improvement_low"], row["improvement_high"])
             assert cell == ("-" if one == other else f"{interval} {row['wins']:g} of {row['problems']} problems")
 
 
@@ -299,12 +300,30 @@ def test_of_many_problems_the_most_telling_are_pictured(tmp_path):
     assert "furthest ahead" in why
 
 
-def test_files_of_pictures_have_names_of_their_own():
+def test_files_of_pictures_have_names_of_their_own(tmp_path):
     taken = {"probability"}
-    names = [file_name(title, taken) for title in ("probability", "a(b)", "a[b]", "A(b)", "x" * 300, "x" * 301, "../..", "é")]
-    assert len({name.lower() for name in names}) == len(names)
-    assert all(re.fullmatch(r"[A-Za-z0-9_.,=+-]+", name) and len(name) <= 90 and not name.startswith(".") for name in names)
-    assert names[1] == "a-b"
+    kept = ["a(b)", "a[b]", "é", "手書き数字", "损失", ":zero:", "quadratic(dimension=2)+rescale(low=0.3,per=tensor)"]
+    assert [file_name(title, taken) for title in kept] == kept
+    others = [
+        "probability",
+        "A(b)",
+        "a/b",
+        "a\nb",
+        "x" * 300,
+        "x" * 301,
+        "字" * 100,
+        "字" * 101,
+        "..",
+        "/",
+        "e\u0301",
+        "\ud800",
+    ]
+    names = [*kept, *(file_name(title, taken) for title in others)]
+    assert len({name.casefold() for name in names}) == len(names)
+    for name in names:
+        assert len(f".{name}.12345678.tmp.png".encode()) <= 143 + 14 and not name.startswith((".", "-"))
+        (tmp_path / f"{name}.svg").touch()
+    assert len(list(tmp_path.iterdir())) == len(names)
 
 
 def test_only_reports_are_replaced(tmp_path):

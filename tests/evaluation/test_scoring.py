@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.scoring.run_scores import find_reference, normalized_loss
 from l2o_cli.evaluation.scoring.results_folder import read_trials, score_folder
+from l2o_cli.evaluation.scoring.run_scores import find_reference, normalized_loss
 from l2o_cli.evaluation.scoring.score_curves import score_curves
 from l2o_cli.evaluation.scoring.scored import Scoring
 from l2o_cli.evaluation.scoring.verdict import label, ranking, sentence, verdict, verdicts

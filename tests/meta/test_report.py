@@ -36,7 +36,11 @@ SPEC = {
     "horizon": {"distribution": "exponential", "scale": 100, "maximum": 500},
     "objective": {"terms": [{"scale": "log"}]},
     "validation": {"problems": [{"name": "digits_mlp"}], "every": 100, "steps": 1000},
-    "record": {"l2o": "0.1.0", "tensorflow": "2.21.0", "data": {"quadratic": "synthetic", "digits_mlp": make_problem("digits_mlp").source}},
+    "record": {
+        "l2o": "0.1.0",
+        "tensorflow": "2.21.0",
+        "data": {"quadratic": "synthetic", "digits_mlp": make_problem("digits_mlp").source},
+    },
 }
 
 

@@ -135,7 +135,9 @@ def of_equal_length(curves: Sequence[Curve]) -> tuple[list[Curve], list[str]]:
     for problem, own in by_problem.items():
         lengths = sorted({int(curve.steps[-1]) for curve in own if not curve.diverged or curve.steps[-1] > ends[problem]})
         if lengths and lengths[-1] > ends[problem]:
-            line = f"runs of {' and '.join(f'{one:,}' for one in lengths)} steps are scored by their first {ends[problem]:,} steps"
+            line = (
+                f"runs of {' and '.join(f'{one:,}' for one in lengths)} steps are scored by their first {ends[problem]:,} steps"
+            )
             said.setdefault(line, []).append(problem)
         widths = sorted({int(np.diff(curve.steps).max()) for curve in own})
         if len(widths) > 1:

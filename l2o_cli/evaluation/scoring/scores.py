@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 from l2o_cli.evaluation.runs.records import Run
 from l2o_cli.evaluation.scoring.curves import curve_of, rounded
 
