@@ -23,6 +23,7 @@ from l2o_cli.evaluation.report import HEADINGS
 from l2o_cli.evaluation.report import rows as cells_of
 from l2o_cli.evaluation.request import labels
 from l2o_cli.evaluation.results import Entry
+from l2o_cli.evaluation.scoring.results_folder import score_folder
 from l2o_cli.evaluation.scoring.scores import CRITERIA, Row
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, read_request
 
@@ -202,6 +203,26 @@ def test_table_csv_and_json_agree_to_the_digit(compared):
     for heading, name in (("final\ntrain loss", "final_train_loss"), ("final\ntest loss", "final_test_loss")):
         column = HEADINGS.index(heading)
         assert [row_of_cells[column] for row_of_cells in cells] == [f"{row[name]:.4g}" for row in rows]
+
+
+def test_each_score_is_one_number_wherever_it_is_shown(tmp_path):
+    """The tail of 6 steps cuts a window of 4; the verdict goes by what learning rates were chosen by."""
+    out = tmp_path / "out"
+    options = ["--steps", 110, "--every", 4, "--seeds", 2, "--tuning-seeds", 1, "--trials", 3, "--fresh", "--no-xla"]
+    chosen = ["--optimizer", "sgd", "--baselines", "adam", "--select", "mean_log_train_loss"]
+    problem = "quadratic(dimension=3)+gradient_noise"
+    result = invoke(compare, "--problem", problem, *chosen, *options, "--out", out, "--json", "--quiet")
+    rows, scoring, names = json.loads(result.stdout), score_folder(out), ("final_train_loss", "mean_log_train_loss")
+    assert scoring.measure == "mean_log_train_loss" and "by mean log training loss" in result.stderr
+    assert "by final training loss" not in result.stderr and "by mean log training loss" in (out / "report.html").read_text()
+    scores = {(row["optimizer"], int(row["seed"])): row for row in read(out / "scores.csv")}
+    for name in names:
+        for run in scoring.runs:
+            assert getattr(run, name) == float(scores[run.optimizer, run.seed][name])
+        medians = {one.optimizer: one.medians[name] for one in scoring.problems}
+        assert {row["optimizer"]: row[name] for row in rows} == pytest.approx(medians, rel=1e-7)
+    tuned = [row for row in read(out / "tuning.csv") if row["optimizer"] == "adam"]
+    assert min(tuned, key=lambda row: float(row["mean_log_train_loss"]))["chosen"] == "1"
 
 
 def test_the_spec_does_it_again(compared, tmp_path):
