@@ -64,6 +64,15 @@ def test_two_names_of_one_problem_are_measured_once(tmp_path):
     assert dataclasses.replace(first, problem="valley()") == second
 
 
+def test_a_row_of_another_problem_or_data_is_measured_anew(tmp_path):
+    out = tmp_path / "a.csv"
+    [row] = run(out, "valley", trials=1)
+    for changed in (("Valley()", "Bowl()"), (",synthetic", ",other data"), ("Valley()", "")):
+        out.write_text(out.read_text().replace(*changed).replace("valley,2,", "valley,7,"))
+        [again] = run(out, "valley", trials=1, resume=True)
+        assert again == dataclasses.replace(row, step_milliseconds=again.step_milliseconds)
+
+
 def test_nothing_is_overwritten_or_mixed_unasked(tmp_path):
     out = tmp_path / "adam.csv"
     run(out, "valley", trials=1)

@@ -268,6 +268,19 @@ def test_one_optimizer_alone(tmp_path):
     assert page.table("problem", "ours") == [["p", "★ 1"]]
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_names_stay_themselves_on_the_page_and_on_files(tmp_path):
+    """Neither markup nor formulas nor characters that no font here has."""
+    problem, optimizers = "損失 [b]x[/b] :zero: $\\frac$", ("$a$ [i]", "学習 <b> & :smile:")
+    write(
+        tmp_path, [made([2.0, 1.0 + seed], optimizer=name, problem=problem, seed=seed) for name in optimizers for seed in (0, 1)]
+    )
+    write_comparison_report(tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    assert all(name in page.text for name in (problem, *optimizers))
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} >= {f"{problem}.png", f"{problem}.svg"}
+
+
 def test_the_measure_is_the_one_that_was_selected(tmp_path):
     folder = make_results(tmp_path / "results")
     record = yaml.safe_load((folder / "compare.yaml").read_text())

@@ -18,8 +18,9 @@ from l2o_cli.evaluation.page.plots import (
     speedups_of,
 )
 from l2o_cli.evaluation.pictures.drawing import shortened, spread, styles
-from l2o_cli.evaluation.pictures.plots import Line, curve_of, loss_figure, problem_figure, series, together
+from l2o_cli.evaluation.pictures.plots import Line, loss_figure, problem_figure, series, together
 from l2o_cli.evaluation.runs.records import Run
+from l2o_cli.evaluation.scoring.curves import curve_of
 from l2o_cli.evaluation.scoring.improvements import find_improvements, log_ratio
 from l2o_cli.evaluation.scoring.score_curves import score_curves
 from l2o_cli.reporting.svg import STYLE
