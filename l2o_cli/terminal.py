@@ -19,14 +19,14 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: i
     """A table on stdout, whose first `names` columns are texts and the others numbers; nothing is cut or folded.
 
     A row is a line where that fits, or where the output is no terminal. On a narrower terminal names have lines of their own,
-    and stand above their numbers.
+    and stand above their numbers, which have lines of their own too where they are too many.
 
     Args:
         headings: on a terminal they may have several lines.
     """
     console = plain_console()
     if not console.is_terminal:
-        headings = [heading.replace("-\n", "").replace("\n", " ") for heading in headings]
+        headings = [_on_one_line(heading) for heading in headings]
     table = [[Text(cell).plain for cell in row] for row in rows]  # without control characters
     widths = [max(map(cell_len, [*heading.split("\n"), *column])) for heading, *column in zip(headings, *table, strict=True)]
     if not console.is_terminal or sum(widths) + 2 * (len(widths) - 1) <= console.width:
@@ -37,7 +37,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: i
         return
     numbers = widths[names:]
     gap = 2 if sum(numbers) + 2 * len(numbers) <= console.width else 1
-    for line in _heading_lines(headings[names:], numbers, 0, gap):
+    wide = sum(numbers) + gap * len(numbers) > console.width
+    for line in [] if wide else _heading_lines(headings[names:], numbers, 0, gap):
         console.print(Text(" " * gap + line, style="bold"))
     before: Sequence[str] = []
     for row in table:
@@ -45,8 +46,16 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: i
         for level, name in enumerate(row[:names]):
             if level >= len(same):
                 console.print(Text("  " * level + name))
-        console.print(Text(" " * gap + _line(row[names:], numbers, 0, gap)))
+        if wide:
+            for heading, cell in zip(headings[names:], row[names:], strict=True):
+                console.print(Text(f"{'  ' * names}{_on_one_line(heading)}: {cell}"))
+        else:
+            console.print(Text(" " * gap + _line(row[names:], numbers, 0, gap)))
         before = row
+
+
+def _on_one_line(heading: str) -> str:
+    return heading.replace("-\n", "").replace("\n", " ")
 
 
 def _heading_lines(headings: Sequence[str], widths: Sequence[int], names: int, gap: int = 2) -> list[str]:

@@ -59,6 +59,10 @@ def test_a_narrow_terminal_has_names_on_lines_of_their_own():
     ]
 
 
+def test_a_very_narrow_terminal_has_a_line_for_each_number():
+    assert table_on_a_terminal(24)[:4] == [LONG, "  adam", "    final train loss: 0.25", "    steps to target: 10"]
+
+
 def test_a_wide_terminal_has_a_line_for_each_row():
     first, second, *rows = table_on_a_terminal(200)
     assert second.split() == ["problem", "optimizer", "train", "loss", "steps", "to", "target"] and first.strip() == "final"

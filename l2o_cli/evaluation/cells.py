@@ -14,10 +14,10 @@ OPTIMIZER_HEADINGS = (
     "best on",
     "normalized loss",
     "at equal time",
-    "speed-up in steps",
-    "in seconds",
-    "profile in steps",
-    "in seconds",
+    "speed-up\nin steps",
+    "speed-up\nin seconds",
+    "profile\nin steps",
+    "profile\nin seconds",
     "diverged",
 )
 PROBLEM_HEADINGS = (
@@ -26,10 +26,10 @@ PROBLEM_HEADINGS = (
     "final train loss",
     "at equal time",
     "validation loss",
-    "speed-up in steps",
-    "in seconds",
-    "steps to target",
-    "seconds to target",
+    "speed-up\nin steps",
+    "speed-up\nin seconds",
+    "steps\nto target",
+    "seconds\nto target",
 )
 
 

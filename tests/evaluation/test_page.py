@@ -271,7 +271,7 @@ def test_one_optimizer_alone(tmp_path):
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_names_stay_themselves_on_the_page_and_on_files(tmp_path):
     """Neither markup nor formulas nor characters that no font here has."""
-    problem, optimizers = "損失 [b]x[/b] :zero: $\\frac$", ("$a$ [i]", "学習 <b> & :smile:")
+    problem, optimizers = "損失 [b]x :zero: $\\frac$", ("$a$ [i]", "学習 <b> & :smile:")
     write(
         tmp_path, [made([2.0, 1.0 + seed], optimizer=name, problem=problem, seed=seed) for name in optimizers for seed in (0, 1)]
     )
