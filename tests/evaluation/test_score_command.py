@@ -92,6 +92,14 @@ def test_it_is_scored_by_what_hyperparameters_were_chosen_by(results, tmp_path):
     assert json.loads(invoke(folder, "--json", "--measure", "final_train_loss"))["measure"] == "final_train_loss"
 
 
+def test_a_learned_optimizer_called_adam_is_no_adam(results, tmp_path):
+    folder = tmp_path / "named"
+    shutil.copytree(results, folder)
+    (folder / "evaluation.yaml").write_text("optimizers: {adam: {source: runs/adam, learned: true}}\n")
+    assert json.loads(invoke(results, "--json"))["reference"] == "adam"
+    assert json.loads(invoke(folder, "--json"))["reference"] is None
+
+
 def test_joined_runs_of_other_lengths_are_cut_and_that_is_said(tmp_path):
     short = [made([4.0, *[1.0] * 10], optimizer="short", seed=seed) for seed in range(2)]
     write(tmp_path, [*short, *(made([4.0, *[2.0] * 10, *[0.1] * 10], optimizer="long", seed=seed) for seed in range(2))])

@@ -262,6 +262,18 @@ def test_tuned_adam_is_drawn_only_where_it_is_comparable(folder):
     assert "best loss of tuned Adam" in scaled and level not in scaled
 
 
+def test_tuned_adam_is_that_of_the_same_problem_and_data(folder):
+    """Whatever a problem is called, and whatever data lie on the machine that writes the report."""
+    nothing = "None of these problems is in the table of tuned Adam"
+    renamed = {**SPEC["validation"], "problems": [{"name": "quadratic", "label": "digits_mlp"}]}
+    elsewhere = {**SPEC["record"], "data": {"digits_mlp": "UCI handwritten digits 8x8, other ones"}}
+    own = {**SPEC["validation"], "problems": [{"name": "nowhere.py:Mine", "label": "digits_mlp"}]}
+    assert nothing not in section(folder)
+    for changed in ({"validation": renamed}, {"record": elsewhere}, {"validation": own}):
+        (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC | changed))
+        assert nothing in section(folder)
+
+
 def test_a_hundred_families_stay_readable(folder, monkeypatch):
     monkeypatch.setattr(report, "PICTURED", 3)
     rng = np.random.default_rng(0)

@@ -31,7 +31,10 @@ def score_folder(folder: Path, *, reference: str | None = None, measure: str | N
     curves, record, trials = read_curves(folder), read_record(folder), read_trials(folder)
     chosen_by = part(record, "request").get("select")
     wanted = measure or (chosen_by if chosen_by in MEASURES else MEASURES[0])
-    options: dict[str, Any] = {"reference": reference, "trials": trials, "adam": adam_references(record), "seed": seed}
+    optimizers = part(record, "optimizers")
+    learned = [str(label) for label in optimizers if part(optimizers, label).get("learned")]
+    known = {"trials": trials, "adam": adam_references(record), "learned": learned}
+    options: dict[str, Any] = {"reference": reference, "seed": seed, **known}
     scoring = score_curves(curves, measure=wanted, **options)
     if measure is None and not any(score.medians[wanted] is not None for score in scoring.problems):
         scoring = score_curves(curves, **options)  # such as a validation loss where nothing is held out

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -67,6 +67,7 @@ def score_curves(
     measure: str = MEASURES[0],
     trials: Mapping[str, tuple[int, ...]] | None = None,
     adam: Mapping[str, Reference] | None = None,
+    learned: Collection[str] = (),
     seed: int = 0,
 ) -> Scoring:
     """All scores of runs; the same for the same curves and seed, to the last bit.
@@ -76,6 +77,7 @@ def score_curves(
         measure: one of MEASURES, by which the best are marked.
         trials: {optimizer: the settings tried on each problem}, where they are known.
         adam: {problem: what losses on it are normalized by}, of those of which that is known.
+        learned: optimizers that are no Adam, whatever they are called.
         seed: of the bootstrap.
 
     Raises:
@@ -87,7 +89,8 @@ def score_curves(
     if measure not in MEASURES:
         raise BadInput(f"measure {measure!r}; there are: {', '.join(MEASURES)}")
     trials = trials or {}
-    reference = reference or find_reference([label for label in labels if max(trials.get(label, (2,))) > 1])
+    tuned = [label for label in labels if max(trials.get(label, (2,))) > 1 and label not in learned]
+    reference = reference or find_reference(tuned)
     curves, cut = of_equal_length(curves)
     adam = {curve.problem: (adam or {}).get(curve.problem, find_adam(None, None)) for curve in curves}
     runs = score_runs(curves, reference, adam)
