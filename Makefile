@@ -20,8 +20,8 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP)  ## meta-train, evaluate and compare on real digits in a few minutes; writes runs/demo*
 	rm -rf runs/demo runs/demo-evaluate runs/demo-compare
 	l2o meta-train quick --out runs/demo
-	l2o evaluate --problem mnist_conv --optimizer runs/demo --optimizer runs/demo:untrained --steps 200 --seeds 2 --out runs/demo-evaluate
-	l2o compare --problems mnist_conv --optimizer runs/demo --optimizer hrnn --baselines adam,rmsprop --trials 5 --steps 200 --seeds 2 --out runs/demo-compare
+	l2o evaluate --problem mnist_conv --optimizer runs/demo --optimizer runs/demo:untrained --steps 80 --seeds 5 --out runs/demo-evaluate
+	l2o compare --problems mnist_conv --optimizer runs/demo --optimizer hrnn --baselines adam,rmsprop --trials 5 --steps 80 --seeds 5 --out runs/demo-compare
 	@echo
 	@echo "Look at runs/demo-compare/report.html: the optimizer trained a minute ago, the published one, and tuned Adam and RMSprop."
 

@@ -1,20 +1,44 @@
-"""Writing files so that a killed process leaves the old content or the new, never half of it."""
+"""Files: written so that a killed process leaves the old content or the new, never half of it; names for them; tables, read."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import hashlib
 import itertools
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from l2o_cli.errors import Failure
+from l2o_cli.errors import BadInput, Failure
 
 try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
+
+
+LENGTH = 120  # bytes of the name of a file, without its suffix: some file systems allow 143
+_FORBIDDEN = r'[\x00-\x1f\x7f\ud800-\udfff/\\<>:"|?*]' if os.name == "nt" else r"[\x00-\x1f\x7f\ud800-\udfff/]"
+
+
+def file_name(title: str, taken: set[str]) -> str:
+    """A name for files that no other one has, without a suffix: the title itself, but for what file systems do not allow.
+
+    Args:
+        taken: names that are in use, without regard to case; gets this one.
+    """
+    whole = unicodedata.normalize("NFC", title)
+    name = re.sub(_FORBIDDEN, "-", whole).strip(" ").lstrip(".-").rstrip(". ")
+    short = name.encode()[:LENGTH].decode(errors="ignore")
+    if not name or short != name or short.casefold() in taken:
+        digest = hashlib.sha256(title.encode(errors="surrogatepass")).hexdigest()[:8]
+        short = f"{short}-{digest}".lstrip("-")
+    taken.add(short.casefold())  # some file systems do not tell cases apart
+    return short
 
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:
@@ -63,6 +87,34 @@ def new_folder(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             made.rmdir()
+
+
+def read_csv(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, {column: cell}) of each row of a CSV file, also as spreadsheets write it: with a byte order mark and empty lines.
+
+    Args:
+        required: columns that there have to be.
+
+    Raises:
+        BadInput: the file cannot be read, lacks a column, or a row has more or fewer cells than there are columns; the message
+            says where.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.reader(file, strict=True)
+            columns = next(lines, [])
+            for name in required:
+                if name not in columns:
+                    raise BadInput(f"{path}: lacks the column {name!r}")
+            for cells in lines:
+                if not "".join(cells).strip():
+                    continue
+                if len(cells) != len(columns):
+                    raise BadInput(f"{path}, line {lines.line_num}: {len(cells)} cells, expected {len(columns)}")
+                yield lines.line_num, dict(zip(columns, cells, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        place = f", line {lines.line_num}" if isinstance(error, csv.Error) else ""
+        raise BadInput(f"{path}{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def sync(path: Path | str) -> None:

@@ -8,9 +8,10 @@ import sys
 import time
 from collections import deque
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
+
+from l2o_cli.terminal import plain_console
 
 PLAIN_INTERVAL = 60.0  # seconds between plain lines
 
@@ -20,12 +21,12 @@ class MetaTrainingProgress:
 
     def __init__(self, done: int, total: int):
         self._done, self._total = done, total
-        self._console = Console(file=sys.stderr)
+        self._console = plain_console(stderr=True)
         self._bar = Progress(
             BarColumn(bar_width=10),
             # On a narrow terminal it is the note that is cut off.
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(total)) + 1)),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
             console=self._console,
         )
@@ -49,7 +50,7 @@ class MetaTrainingProgress:
     def __call__(self, progress) -> None:
         """Take in the `Progress` of one meta-step."""
         for warning in progress.warnings:
-            self._console.print(f"l2o: warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+            self._console.print(f"l2o: warning: {warning}")
         # Running means over about twenty meta-steps; families differ too much for single values to be read.
         keep = 0.95 if self._meta_loss is not None and math.isfinite(self._meta_loss) else 0.0
         self._meta_loss = keep * (self._meta_loss or 0.0) + (1 - keep) * progress.meta_loss
@@ -58,9 +59,9 @@ class MetaTrainingProgress:
         rate = statistics.median(steps / seconds for seconds, steps in self._recent)
         if progress.scores:
             score = sum(entry.objective for entry in progress.scores) / len(progress.scores)
-            self._validation = f"  validation {score:.3f}" + (" (best)" if progress.best else "")
+            self._validation = f"  validation {score:.4g}" + (" (best)" if progress.best else "")
         self._compiled += progress.compile_seconds
-        note = f"meta-loss {self._meta_loss:.3f}  {rate:,.0f} inner steps/s{self._validation}"
+        note = f"meta-loss {self._meta_loss:.4g}  {rate:,.0f} inner steps/s{self._validation}"
         if progress.rolled_back:
             print(f"meta-step {progress.meta_step}: back to the best weights, with new instances", file=sys.stderr, flush=True)
         if self._live:

@@ -28,6 +28,24 @@ def _structure(value: Any) -> Hashable:
     return tuple(map(_structure, value)) if isinstance(value, tuple) else value
 
 
+def _told(value: Any) -> str:
+    """An option as text that tells it from every other value; LookupError where plain values cannot."""
+    if isinstance(value, Problem):
+        cls = type(value)
+        # What a class from outside this package computes is not said by its options.
+        if not dataclasses.is_dataclass(value) or cls.__module__.partition(".")[0] != __package__:
+            raise LookupError(cls.__name__)
+        options = (f"{field.name}={_told(getattr(value, field.name))}" for field in dataclasses.fields(value))
+        return f"{cls.__name__}({','.join(options)})"
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(_told, value))}]"
+    if value is None or isinstance(value, bool | str):
+        return repr(value)
+    if isinstance(value, int | float):
+        return f"{value:.17g}"  # 1 and 1.0 are the same option
+    raise LookupError(type(value).__name__)
+
+
 class Problem(abc.ABC):
     """A family of optimization problems of one shape; subclasses are frozen dataclasses whose fields are their options.
 
@@ -96,6 +114,17 @@ class Problem(abc.ABC):
             return self
         fields = [field for field in dataclasses.fields(self) if field.metadata != SAMPLED]
         return (type(self), *((field.name, _structure(getattr(self, field.name))) for field in fields))
+
+    @property
+    def identity(self) -> str | None:
+        """The class with all options and transformations, the same text for the same problem and no other, whatever its title.
+
+        With `source` it says which problem a number belongs to. None where options do not tell it: a problem of one's own.
+        """
+        try:
+            return _told(self)
+        except LookupError:
+            return None
 
     @property
     def deterministic(self) -> bool:

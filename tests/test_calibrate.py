@@ -64,6 +64,15 @@ def test_two_names_of_one_problem_are_measured_once(tmp_path):
     assert dataclasses.replace(first, problem="valley()") == second
 
 
+def test_a_row_of_another_problem_or_data_is_measured_anew(tmp_path):
+    out = tmp_path / "a.csv"
+    [row] = run(out, "valley", trials=1)
+    for changed in (("Valley()", "Bowl()"), (",synthetic", ",other data"), ("Valley()", "")):
+        out.write_text(out.read_text().replace(*changed).replace("valley,2,", "valley,7,"))
+        [again] = run(out, "valley", trials=1, resume=True)
+        assert again == dataclasses.replace(row, step_milliseconds=again.step_milliseconds)
+
+
 def test_nothing_is_overwritten_or_mixed_unasked(tmp_path):
     out = tmp_path / "adam.csv"
     run(out, "valley", trials=1)
@@ -108,12 +117,11 @@ def test_best_loss_is_the_least_mean_of_a_window_until_divergence():
 def test_the_packaged_table_can_be_read():
     for title, row in adam_table._table().items():
         assert row.problem == title and row.parameters > 0 and row.learning_rate > 0
-    assert adam_table.adam_row("no such problem") is None
 
 
 def test_a_damaged_table_is_named(tmp_path):
     path = tmp_path / "adam.csv"
-    row = AdamRow("valley", 2, 0.1, "", 1.0, 0.1, float("inf"), 0.01, 2, 10, 2)
+    row = AdamRow("valley", 2, 0.1, "", 1.0, 0.1, float("inf"), 0.01, 2, 10, 2, "Valley()", "synthetic")
     cells = [str(value) for value in dataclasses.astuple(row)]
     path.write_text("\n".join([",".join(COLUMNS), ",".join(cells)]))
     assert read_table(path) == {"valley": row}

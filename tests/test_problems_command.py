@@ -14,6 +14,7 @@ from l2o_cli.commands.problems import problems
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.pictures.drawing import save
 from l2o_cli.evaluation.pictures.portrait import check_file
+from l2o_cli.spec import parse_problems
 from problems import adam_table
 from problems.data import DATA_SETS, DataMissing
 from problems.data.prepared import Prepared
@@ -62,9 +63,10 @@ def test_lists_transformations_and_ensembles():
 
 
 def test_describes_a_problem_with_options_and_transformations(monkeypatch):
-    row = adam_table.AdamRow("quadratic(dimension=3)+rescale(low=2)", 3, 0.1, "high", 9.0, 0.25, 0.5, 0.01, 1, 1000, 2)
-    monkeypatch.setattr(adam_table, "_table", lambda: {row.problem: row})
     text = "quadratic(dimension = 3) + rescale(low=2)"
+    identity = parse_problems(text)[0].make().identity
+    row = adam_table.AdamRow("whatever", 3, 0.1, "high", 9.0, 0.25, 0.5, 0.01, 1, 1000, 2, identity, "synthetic")
+    monkeypatch.setattr(adam_table, "_table", lambda: {row.problem: row})
     found = listed(text)
     assert found["options"]["dimension"] == 3 and found["defaults"]["dimension"] == 20
     assert found["tensors"] == {"x": [3]} and found["parameters"] == 3 and found["minimum"] == 0

@@ -85,7 +85,7 @@ def describe(family: ProblemSpec) -> Row:
     """All that is known of one problem, for JSON; `text_of` says the same to people."""
     *transforms, problem = _layers(family.make())
     whole = transforms[0] if transforms else problem
-    row = adam_row(family.title) or adam_row(family.model_copy(update={"label": None}).title)
+    row = adam_row(whole)
     registered = PROBLEMS[family.name]() if family.name in PROBLEMS else None
     return {
         "problem": family.title,

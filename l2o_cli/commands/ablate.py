@@ -46,7 +46,7 @@ def ablate(folder, minutes, out, overrides, seeds, xla, as_json):
       NAME-seed-N/                the runs, as `l2o meta-train` writes them
     """
     from l2o_cli.meta.ablation import Interrupted, UnderWay, find_folder, members, run_all
-    from l2o_cli.meta.ablation_results import as_plain, draw, print_table, summaries
+    from l2o_cli.meta.ablation_results import as_plain, draw, print_summaries, summaries
     from l2o_cli.meta.report_validation import unit
     from l2o_cli.meta.run_tables import read_run
     from l2o_cli.signals import StopOnSignal
@@ -70,7 +70,7 @@ def ablate(folder, minutes, out, overrides, seeds, xla, as_json):
     if as_json:
         click.echo(json.dumps(as_plain(entries), indent=2, allow_nan=False))
     else:
-        print_table(entries)
+        print_summaries(entries)
         click.echo("best score, untrained: meta-validation, less is better; against base: below 0 is better than base.yaml")
     for path in (out / "ablations.csv", *pictures):
         click.echo(f"wrote {path}", err=as_json)

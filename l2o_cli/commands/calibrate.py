@@ -28,7 +28,7 @@ Examples:
 @click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Runs that are reported.")
 @click.option("--out", type=click.Path(path_type=Path), default="adam.csv", show_default=True, metavar="FILE", help="The table.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
-@click.option("--resume", is_flag=True, help="Go on with FILE: problems that are in it are not run again.")
+@click.option("--resume", is_flag=True, help="Go on with FILE: what is in it, of the same problem and data, is not run again.")
 @click.option("--xla/--no-xla", default=True, help="Compile with XLA, or run an ordinary TensorFlow graph.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def calibrate(problems, steps, seeds, out, overwrite, resume, xla, quiet):
@@ -50,6 +50,7 @@ def calibrate(problems, steps, seeds, out, overwrite, resume, xla, quiet):
       step_milliseconds  wall-clock of the compiled loop per step of one instance that runs alone
       diverged           how many of the seeds diverged
       steps, seeds       as asked for
+      identity, source   which problem, by its class and options, and which data the row belongs to
 
     `l2o problems NAME` shows the row of the table that comes with l2o.
     """

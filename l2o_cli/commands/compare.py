@@ -80,7 +80,7 @@ Examples:
     type=click.Choice(SELECT),
     default=SELECT[0],
     show_default=True,
-    help="The score by whose median over the tuning seeds hyperparameters are chosen.",
+    help="The score by whose median over the tuning seeds hyperparameters are chosen, and by which the verdict is given.",
 )
 @click.option(
     "--into-card",
@@ -99,7 +99,8 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
 
     The hyperparameters of each baseline are chosen on seeds that are not reported. Then everything runs on the same reporting
     seeds. A diverged run is never dropped: it has the worst score. What is going to run is printed first, with an estimate of its
-    time from a few steps. At the end it is said who won, by how much and with what certainty, as by `l2o score`.
+    time from a few steps. At the end it is said who won by the score of --select, by how much and with what certainty, as by
+    `l2o score`.
 
     
     A tier says what a baseline may try. It follows its name, as in adam:global, or is that of --tuning:

@@ -199,7 +199,7 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
     \b
     Scores of a run (lower is better); the table shows medians over the seeds:
       final_train_loss       mean minibatch loss over the last 5 % of the steps (at least one window)
-      mean_log_train_loss    mean over steps of log(max(loss, 0) + 1e-12), minibatch losses before each update
+      mean_log_train_loss    mean over steps of log(max(loss, 0) + 1e-12), the loss of a step being the mean of its window
       final_validation_loss  loss on the whole validation split after the last step; none without held-out data
       final_test_loss        the same on the test split
     A run whose loss or params become non-finite has diverged: it is stopped and counted, and its scores are the

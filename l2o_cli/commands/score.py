@@ -8,7 +8,7 @@ MEASURE = (
     "final_train_loss",
     "final_validation_loss",
     "final_test_loss",
-    "mean_log_window_loss",
+    "mean_log_train_loss",
     "equal_time_train_loss",
     "equal_time_validation_loss",
 )
@@ -25,9 +25,8 @@ Examples:
 @click.option(
     "--measure",
     type=click.Choice(MEASURE),
-    default=MEASURE[0],
-    show_default=True,
-    help="The score of a run by which the verdict is given.",
+    help="The score of a run by which the verdict is given.  [default: the one that hyperparameters were chosen by, or"
+    " final_train_loss]",
 )
 @click.option(
     "--reference",
@@ -39,9 +38,10 @@ Examples:
 def score(results, measure, reference, seed, as_json):
     """Score the runs in the folder RESULTS of a comparison or an evaluation, without running anything.
 
-    Only RESULTS/curves.csv is needed; where RESULTS/scores.csv is there too, the verdict tells how many settings were tried.
-    Intervals, in brackets, are of 95 %, from a bootstrap that draws the runs of each problem anew. A diverged run counts as the
-    worst and is listed.
+    Only RESULTS/curves.csv is needed; where RESULTS/scores.csv is there too, the verdict tells how many settings were tried, and
+    compare.yaml or evaluation.yaml say which problems these are: else losses are not normalized. Runs on one problem that differ
+    in length are cut to the length that all of them have, and that is said. Intervals, in brackets, are of 95 %, from a bootstrap
+    that draws the runs of each problem anew. A diverged run counts as the worst and is listed.
 
     \b
     normalized loss  interquartile mean of the final training loss, 1 being the initial one and 0 the best of tuned Adam
@@ -50,10 +50,11 @@ def score(results, measure, reference, seed, as_json):
     profile          share of problems within a factor of the fastest to the target, mean over factors from 1 to 4;
                      the target is the best training loss of the tuned adam after 3/4 of its steps
 
-    --json prints one object: verdict, verdicts, reference, measure, left_out and the tables optimizers, pairs, problems, runs
-    and profiles. null is infinite (a diverged run, a target never reached) or unknown. docs/comparison.md defines each score.
+    --json prints one object: verdict, verdicts, reference, measure, left_out, not_normalized (why losses are not), cut (what was
+    done to runs of different lengths) and the tables optimizers, pairs, problems, runs and profiles. null is infinite (a diverged
+    run, a target never reached) or unknown. docs/comparison.md defines each score.
     """
-    from l2o_cli.evaluation.scoring.score_curves import score_folder
+    from l2o_cli.evaluation.scoring.results_folder import score_folder
     from l2o_cli.evaluation.scoring.score_report import as_json as text
     from l2o_cli.evaluation.scoring.score_report import print_scoring
 

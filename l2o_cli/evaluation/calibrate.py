@@ -83,18 +83,19 @@ def calibrate(calibration: Calibration, stages: Stages) -> list[AdamRow]:
     """
     problems = make_problems(calibration.problems) if calibration.problems else every_problem()
     rows = _rows_there(calibration)
-    measured = {problems[title]: row for title, row in rows.items() if title in problems}
+    measured: dict[Problem, AdamRow] = {}
     check_memory(problems, [calibration.contender], calibration.steps, calibration.trials + calibration.seeds, calibration.seeds)
     calibration.out.parent.mkdir(parents=True, exist_ok=True)
     for title, problem in problems.items():
-        if title in rows:
-            continue
         try:
-            _ = problem.source
+            source = problem.source
         except DataMissing as error:
             if calibration.problems:
                 raise
             stages.warn(f"{title} is left out: {str(error).partition(';')[0]}")
+            continue
+        if title in rows and (rows[title].identity, rows[title].source) == (problem.identity, source):
+            measured[problem] = rows[title]
             continue
         if problem not in measured:  # some have two names
             measured[problem] = _measure(calibration, title, problem, stages)
@@ -133,6 +134,8 @@ def _row(title: str, problem: Problem, tuning: Tuning, runs: Sequence[Run]) -> A
         diverged=sum(run.diverged_at is not None for run in runs),
         steps=runs[0].steps,
         seeds=len(runs),
+        identity=problem.identity or "",
+        source=problem.source,
     )
 
 

@@ -6,7 +6,7 @@ import math
 
 from l2o_cli.evaluation.scoring.run_scores import RunScore
 from l2o_cli.evaluation.scoring.scored import OptimizerScore, ProblemScore, Scoring
-from l2o_cli.evaluation.scoring.statistics import Estimate
+from l2o_cli.evaluation.scoring.statistics import Estimate, decimals
 from l2o_cli.evaluation.scoring.verdict import label
 
 OPTIMIZER_HEADINGS = (
@@ -14,10 +14,10 @@ OPTIMIZER_HEADINGS = (
     "best on",
     "normalized loss",
     "at equal time",
-    "speed-up in steps",
-    "in seconds",
-    "profile in steps",
-    "in seconds",
+    "speed-up\nin steps",
+    "speed-up\nin seconds",
+    "profile\nin steps",
+    "profile\nin seconds",
     "diverged",
 )
 PROBLEM_HEADINGS = (
@@ -26,10 +26,10 @@ PROBLEM_HEADINGS = (
     "final train loss",
     "at equal time",
     "validation loss",
-    "speed-up in steps",
-    "in seconds",
-    "steps to target",
-    "seconds to target",
+    "speed-up\nin steps",
+    "speed-up\nin seconds",
+    "steps\nto target",
+    "seconds\nto target",
 )
 
 
@@ -49,7 +49,7 @@ def estimate(value: Estimate | None, at_least: bool = False) -> str:
 
 
 def share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else decimals(value)
 
 
 def optimizer_cells(scoring: Scoring, score: OptimizerScore) -> tuple[str, ...]:
@@ -82,8 +82,17 @@ def describe_divergence(run: RunScore) -> str:
 
 
 def describe_left_out(scoring: Scoring) -> list[str]:
-    """What could not be scored everywhere, a line each."""
-    lines = [f"{name} leaves out: {', '.join(problems)}" for name, problems in scoring.left_out.items()]
+    """What could not be scored everywhere, a line each, with the reasons where losses are not normalized."""
+    lines = []
+    for name, problems in scoring.left_out.items():
+        if name == "equal_time_normalized_loss":  # where the normalized loss is left out too
+            continue
+        by_reason: dict[str, list[str]] = {}
+        for problem in problems:
+            why = scoring.not_normalized.get(problem, "") if name == "normalized_loss" else ""
+            by_reason.setdefault(why, []).append(problem)
+        said = (", ".join(those) + (f" ({why})" if why else "") for why, those in by_reason.items())
+        lines.append(f"{name} leaves out: {'; '.join(said)}")
     if scoring.reference is None:
         lines.append("no tuned Adam among the optimizers: no speed-up, no target; --reference names another one")
     return lines
@@ -92,7 +101,7 @@ def describe_left_out(scoring: Scoring) -> list[str]:
 def notes(scoring: Scoring) -> list[str]:
     """What is to be known of the tables."""
     diverged = [f"diverged, and counted as the worst: {describe_divergence(run)}" for run in scoring.diverged]
-    return [f"* best by the median of {scoring.measure}", *diverged, *describe_left_out(scoring)]
+    return [f"* best by the median of {scoring.measure}", *scoring.cut, *diverged, *describe_left_out(scoring)]
 
 
 def several(count: int, word: str) -> str:

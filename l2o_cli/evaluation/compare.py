@@ -14,8 +14,7 @@ from l2o_cli.evaluation.request import make_problems
 from l2o_cli.evaluation.results import TUNING_COLUMNS, Entry, tuning_rows, write_csv, write_yaml
 from l2o_cli.evaluation.runs.lbfgs import check_fits
 from l2o_cli.evaluation.runs.records import Contender
-from l2o_cli.evaluation.scoring.score_curves import score_folder
-from l2o_cli.evaluation.scoring.scored import MEASURES
+from l2o_cli.evaluation.scoring.results_folder import score_folder
 from l2o_cli.evaluation.scoring.verdict import verdict, verdicts
 from l2o_cli.evaluation.sweeps.run import check_sweeps, run_sweeps, sweep_runs
 from l2o_cli.evaluation.tuning.tiers import Baseline, Choice
@@ -165,8 +164,7 @@ def _run_all(
 
 def _verdicts(comparison: Comparison) -> list[str]:
     """Who won, from the curves that were written, by the score that settings were chosen by."""
-    measure = comparison.select if comparison.select in MEASURES else MEASURES[0]
-    scoring = score_folder(comparison.request.out, measure=measure)
+    scoring = score_folder(comparison.request.out)
     if len(scoring.optimizers) < 2:
         return []
     return list(dict.fromkeys((verdict(scoring), *verdicts(scoring))))

@@ -47,7 +47,12 @@ def described(problems: Mapping[str, Problem], contenders: Mapping[str, Contende
     """What the record says of the problems, the optimizers and the software."""
     return {
         "problems": {
-            name: {"source": problem.source, "parameters": layout_of(problem).parameters, "held_out": problem.held_out}
+            name: {
+                "identity": problem.identity,
+                "source": problem.source,
+                "parameters": layout_of(problem).parameters,
+                "held_out": problem.held_out,
+            }
             for name, problem in problems.items()
         },
         "optimizers": {

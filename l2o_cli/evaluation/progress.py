@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from l2o_cli.terminal import plain_console
 
 Advance = Callable[[float], object]  # takes the share of a stage that was done since the last call
 
@@ -27,7 +28,7 @@ class Stages:
     """
 
     def __init__(self, quiet: bool = False, *, until: float = math.inf, stop: Callable[[], bool] = lambda: False):
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = plain_console(stderr=True)
         self._quiet, self._until, self._stop = quiet, until, stop
         self._bars: Progress | None = None
         self._warned: set[str] = set()
@@ -58,7 +59,7 @@ class Stages:
         self.check()
         if self._quiet or not self._console.is_terminal:
             if not self._quiet:
-                self._console.print(text, markup=False)
+                self._console.print(text)
             yield lambda share: self.check()
         elif self._bars is None:
             with self._progress() as bars, self._shown(bars, text, work) as advance:
@@ -78,14 +79,14 @@ class Stages:
 
     def tell(self, text: str) -> None:
         if not self._quiet:
-            self._console.print(text, markup=False)
+            self._console.print(text)
 
     def warn(self, text: str) -> None:
         """Shown even if quiet, and once, however often it is said."""
         if text in self._warned:
             return
         self._warned.add(text)
-        self._console.print(f"warning: {text}", markup=False)
+        self._console.print(f"warning: {text}")
 
     def _progress(self) -> Progress:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())

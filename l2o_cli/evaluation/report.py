@@ -6,12 +6,9 @@ import json
 import math
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from l2o_cli.evaluation.evaluate import Outcome
 from l2o_cli.evaluation.scoring.scores import Row
+from l2o_cli.terminal import plain_console, print_table
 
 HEADINGS = (
     "problem",
@@ -51,16 +48,10 @@ def _cells(row: Row, steps_of_divergence: list[int]) -> tuple[str, ...]:
     )
 
 
-def table(outcome: Outcome, plain: bool) -> Table:
-    """One line per problem and optimizer, medians over the seeds; headings of one line when `plain`."""
-    result = Table(box=None, pad_edge=False, header_style="" if plain else "bold")
-    for index, heading in enumerate(HEADINGS):
-        text = heading.replace("-\n", "").replace("\n", " ") if plain else heading
-        result.add_column(text, justify="left" if index < 2 else "right", no_wrap=True, vertical="bottom")
-    for entry in outcome.entries:
-        steps = [run.diverged_at for run in entry.runs if run.diverged_at is not None]
-        result.add_row(*map(Text, _cells(entry.row, steps)))  # brackets in names are not markup
-    return result
+def rows(outcome: Outcome) -> list[tuple[str, ...]]:
+    """The cells of each problem and optimizer, medians over the seeds, in the order of HEADINGS."""
+    diverged = [[run.diverged_at for run in entry.runs if run.diverged_at is not None] for entry in outcome.entries]
+    return [_cells(entry.row, steps) for entry, steps in zip(outcome.entries, diverged, strict=True)]
 
 
 def as_json(outcome: Outcome) -> str:
@@ -78,19 +69,15 @@ def _file_lines(files: list[Path]) -> list[str]:
 
 def print_outcome(outcome: Outcome, json_only: bool) -> None:
     """Everything to stdout; with `json_only` the rows as JSON to stdout and the rest to stderr."""
-    console = Console(stderr=json_only, highlight=False, soft_wrap=True)
+    console = plain_console(stderr=json_only)
     if json_only:
         print(as_json(outcome))
     elif outcome.entries:
-        plain = not console.is_terminal
-        rows = table(outcome, plain)
-        # Numbers are never cut or folded, however narrow the terminal.
-        width = max(console.width, console.measure(rows, options=console.options.update(width=1000)).maximum)
-        Console(highlight=False, width=width).print(rows)
+        print_table(HEADINGS, rows(outcome), names=2)
         console.print()
     for note in outcome.notes:
-        console.print(note, markup=False)
+        console.print(note)
     for name, source in outcome.sources.items():
-        console.print(f"{name}: data {source}", markup=False)
+        console.print(f"{name}: data {source}")
     for line in _file_lines(outcome.files):
-        console.print(line, markup=False)
+        console.print(line)

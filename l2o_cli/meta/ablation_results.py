@@ -13,12 +13,11 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from l2o_cli.errors import BadInput
-from l2o_cli.files import write_atomically
+from l2o_cli.files import read_csv, write_atomically
 from l2o_cli.meta.run_tables import best_validation, read_run, total, validation_scores
+from l2o_cli.terminal import print_table
 
 BASE = "base"
 BAR, BASE_BAR, START = "#56B4E9", "#0072B2", "#D55E00"  # Okabe and Ito's, which colour-blind readers tell apart
@@ -72,14 +71,13 @@ def read_rows(path: Path) -> list[AblationRow]:
     if not path.exists():
         return []
     kinds = {"str": str, "int": int, "float": float}
-    with path.open(newline="") as file:
+    rows = []
+    for line, cells in read_csv(path):
         try:
-            return [
-                AblationRow(**{field.name: kinds[str(field.type)](cells[field.name]) for field in fields(AblationRow)})
-                for cells in csv.DictReader(file)
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadInput(f"{path}: not a table of ablations: {error}") from None
+            rows.append(AblationRow(**{field.name: kinds[str(field.type)](cells[field.name]) for field in fields(AblationRow)}))
+        except (KeyError, ValueError) as error:
+            raise BadInput(f"{path}: not a table of ablations: line {line}: {error}") from None
+    return rows
 
 
 @dataclass(frozen=True)
@@ -135,21 +133,16 @@ def as_plain(entries: Sequence[Summary]) -> list[dict[str, Any]]:
     ]
 
 
-def print_table(entries: Sequence[Summary]) -> None:
+def print_summaries(entries: Sequence[Summary]) -> None:
     """One line for each spec, the best first, on stdout."""
-    console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold" if console.is_terminal else "")
-    for index, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
+    rows = []
     for entry in entries:
-        error = "" if entry.best_score_error is None else f" +- {entry.best_score_error:.3f}"
-        apart = "-" if math.isnan(entry.against_base) else f"{entry.against_base:+.3f}"
-        scores = (f"{entry.best_score:.3f}{error}", apart, f"{entry.start_score:.3f}")
+        error = "" if entry.best_score_error is None else f" +- {entry.best_score_error:.2g}"
+        apart = "-" if math.isnan(entry.against_base) else f"{entry.against_base:+.3g}"
+        scores = (f"{entry.best_score:.4g}{error}", apart, f"{entry.start_score:.4g}")
         counts = (entry.meta_steps, entry.inner_steps, entry.nonfinite_entries, entry.diverged)
-        table.add_row(entry.spec, str(entry.seeds), *scores, *(f"{count:,.0f}" for count in counts))
-    # Numbers are never cut or folded, however narrow the terminal.
-    width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
-    Console(highlight=False, width=width).print(table)
+        rows.append((entry.spec, str(entry.seeds), *scores, *(f"{count:,.0f}" for count in counts)))
+    print_table(HEADINGS, rows)
 
 
 def draw(entries: Sequence[Summary], paths: Iterable[Path], unit: str, title: str) -> None:

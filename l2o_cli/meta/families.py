@@ -19,7 +19,7 @@ from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.imitation import Imitating
 from l2o_cli.runtime import give_memory_back
 from l2o_cli.spec import Lengths, MetaTraining, ProblemSpec
-from problems.adam_table import adam_row
+from problems.adam_table import adam_of
 from problems.base import Problem
 from problems.transforms import alike
 
@@ -60,7 +60,8 @@ class Families:
         """The estimator of a family; families of equal structure and objective share one, and its compilation."""
         spec, kind = self._spec, ESTIMATORS[self._spec.estimator.name]
         lengths = (entry.horizon or spec.horizon) if kind.whole_horizon else (entry.truncation or spec.truncation)
-        adam = adam_row(entry.title) if any(term.scale == "adam" for term in spec.objective.terms) else None
+        # Of the family as it is written: `problem` may be one that shares a compilation with others.
+        adam = adam_of(entry.make()) if any(term.scale == "adam" for term in spec.objective.terms) else None
         key = (problem.structure, lengths.maximum, adam)
         if key not in self._estimators:
             objective = MeasuredObjective(spec.objective, problem, adam, entry.title)

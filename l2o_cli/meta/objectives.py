@@ -14,7 +14,7 @@ from l2o_cli.optimizers.imitation import DISTANCE
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import Carry, layout_of
 from l2o_cli.spec import Objective, Term
-from problems.adam_table import AdamRow
+from problems.adam_table import AdamRow, Reference
 from problems.base import Batch, Problem, Split, Task
 from problems.random import fold, integers, normal
 
@@ -71,15 +71,15 @@ class MeasuredObjective:
     """An objective on one problem.
 
     Raises:
-        BadInput: a term is normalized by tuned Adam and there is no row for the problem.
+        BadInput: a term is normalized by tuned Adam and the problem cannot be.
     """
 
-    def __init__(self, objective: Objective, problem: Problem, adam: AdamRow | None = None, title: str | None = None):
-        self._terms, self._problem, self._adam = objective.terms, problem, adam
+    def __init__(self, objective: Objective, problem: Problem, adam: Reference | None = None, title: str | None = None):
+        self._terms, self._problem, self._adam = objective.terms, problem, adam.row if adam else None
         self._imitation = objective.imitation.weight if objective.imitation is not None else 0.0
-        if adam is None and any(term.scale == "adam" for term in self._terms):
-            title = title or problem.name
-            raise BadInput(f"objective: {title!r} is not in the table of tuned Adam; `l2o calibrate` adds it")
+        if any(term.scale == "adam" for term in self._terms) and (adam is None or adam.why):
+            why = adam.why if adam else "no reference is given"
+            raise BadInput(f"objective: scale adam has no reference for {title or problem.name!r}: {why}")
         # Those that look at other data at every step.
         self._outer = [term for term in self._terms if term.on != "training" and term.of != "final"]
 

@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from l2o_cli.errors import BadInput
 from l2o_cli.meta import report_plots as plots
 from l2o_cli.meta.run_tables import Row, Run, best_validation, by_meta_step, column, mean
 from l2o_cli.reporting.html import abbreviated, figure, grid, note, number, short_titles, table, tag
-from problems.adam_table import AdamRow, adam_row
+from l2o_cli.spec import ProblemSpec
+from problems.adam_table import AdamRow, Reference, find_adam
+from problems.from_file import is_file_name
 
 UNITS = {
     "log": "log(loss / initial loss)",
@@ -45,7 +48,7 @@ def validation(run: Run) -> Iterator[str]:
     validations = by_meta_step(run.validation)
     means = [mean(column(rows, "objective")) for _, rows in validations]
     figures = [figure("Mean over the problems", plots.validation([step for step, _ in validations], means, unit(run), kept=kept))]
-    rows_of_adam = {title: row for title in problems if (row := adam_row(title))}
+    rows_of_adam = {title: one.row for title, one in _references(run).items() if one.row and title in problems}
     for title, rows in problems.items():
         x, objective, ratio = (column(rows, name) for name in ("meta_step", "objective", "final_ratio"))
         levels = (_objective_level(run), _ratio_level(rows_of_adam.get(title), steps))
@@ -61,6 +64,21 @@ def validation(run: Run) -> Iterator[str]:
         yield note(f"The run went back to its best weights at meta-step {', '.join(map(str, back))}.")
     yield grid(figures)
     yield from _adam_table(rows_of_adam, problems, short, steps)
+
+
+def _references(run: Run) -> dict[str, Reference]:
+    """{title: what tuned Adam reaches on the validation problem, with the data that the run had}, as far as the spec tells."""
+    sources = run.spec.get("record", {}).get("data", {})
+    found = {}
+    for written in run.spec.get("validation", {}).get("problems", []):
+        try:
+            family = ProblemSpec.model_validate(written)
+            # A problem of one's own is in no table, and a report runs nobody's code.
+            identity = None if is_file_name(family.name) else family.make().identity
+        except (BadInput, ValueError):  # of an older l2o
+            continue
+        found[family.title] = find_adam(identity, sources.get(family.title))
+    return found
 
 
 def _objective_level(run: Run) -> tuple[str, float] | None:

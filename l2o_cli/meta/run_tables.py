@@ -60,7 +60,7 @@ def read_table(path: Path) -> list[Row]:
     Raises:
         BadInput: a cell is not a number; the message names file, line and column.
     """
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8-sig")
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
     rows = []
     for cells in reader:

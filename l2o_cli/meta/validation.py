@@ -14,7 +14,7 @@ from l2o_cli.meta.truncation import Truncation, packed, weights_layout
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.rollout import RUNNING, Carry, start
 from l2o_cli.spec import Estimator, Objective, Validation
-from problems.adam_table import adam_row
+from problems.adam_table import adam_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Validator:
         self._runs = []
         for index, entry in enumerate(spec.problems):
             problem = entry.make()
-            measured = MeasuredObjective(objective, problem, adam_row(entry.title), entry.title)
+            measured = MeasuredObjective(objective, problem, adam_of(problem), entry.title)
             whole = Truncation(problem, optimizer, self._layout, measured, Estimator(divergence=None), spec.steps, xla)
             # Learned initial states are read from the weights again when the run begins.
             carry = start(problem, optimizer, weights, derive_seed(seed, index), spec.instances)

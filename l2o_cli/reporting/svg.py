@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 
 import matplotlib
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import LogLocator, NullFormatter
 
 WIDTH, HEIGHT = 4.2, 2.3  # of one panel, in inches: a phone shows it at about its own size
@@ -21,7 +23,22 @@ INK = "#010203"  # stands for the page's text colour in what matplotlib writes
 FIRST, SECOND = "#3b8fd6", "#e0701f"  # both at least 3:1 against white and against near-black
 NARROW = 3.0  # greatest over least, up to which a logarithmic axis would have no labels to show
 
+# Of Chinese, Japanese and Korean characters, for the PNG files; on a page the reader's own fonts have them.
+EAST_ASIAN = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Yu Gothic",
+)
+
+# Characters that no font here has are boxes in PNG files; matplotlib would warn of each of them.
+warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font")
+
 STYLE = {
+    "font.family": ["DejaVu Sans", *(name for name in EAST_ASIAN if name in get_font_names())],
     "svg.fonttype": "none",
     "font.size": 9,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK),

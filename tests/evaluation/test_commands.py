@@ -19,9 +19,11 @@ from l2o_cli.commands.compare import SELECT, compare
 from l2o_cli.commands.evaluate import FIELDS, evaluate
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.evaluate import Outcome
-from l2o_cli.evaluation.report import table
+from l2o_cli.evaluation.report import HEADINGS
+from l2o_cli.evaluation.report import rows as cells_of
 from l2o_cli.evaluation.request import labels
 from l2o_cli.evaluation.results import Entry
+from l2o_cli.evaluation.scoring.results_folder import score_folder
 from l2o_cli.evaluation.scoring.scores import CRITERIA, Row
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, read_request
 
@@ -87,7 +89,12 @@ def test_curves_and_scores_agree(evaluated):
 def test_the_record_says_what_was_asked(evaluated):
     record = yaml.safe_load((evaluated[0] / "evaluation.yaml").read_text())
     assert record["request"]["seeds"] == [0, 1] and record["request"]["settings"] == {"learning_rate": 1.0}
-    assert record["problems"]["quadratic"] == {"source": "synthetic", "parameters": 20, "held_out": False}
+    assert record["problems"]["quadratic"] == {
+        "identity": "Quadratic(dimension=20)",
+        "source": "synthetic",
+        "parameters": 20,
+        "held_out": False,
+    }
     assert record["optimizers"]["adam"]["source"] == "built in" and record["environment"]["tensorflow"]
 
 
@@ -192,10 +199,30 @@ def test_table_csv_and_json_agree_to_the_digit(compared):
         for name in ("final_train_loss", "mean_log_train_loss", "final_validation_loss", "final_test_loss"):
             # The median of two is their mean.
             assert row[name] == float(f"{sum(float(line[name]) for line in own) / 2:.8g}"), name
-    cells = table(Outcome([Entry(Row(**row), [], False) for row in rows], {}, []), plain=True).columns
-    for heading, name in (("final train loss", "final_train_loss"), ("final test loss", "final_test_loss")):
-        (column,) = [column for column in cells if str(column.header) == heading]
-        assert [str(cell) for cell in column.cells] == [f"{row[name]:.4g}" for row in rows]
+    cells = cells_of(Outcome([Entry(Row(**row), [], False) for row in rows], {}, []))
+    for heading, name in (("final\ntrain loss", "final_train_loss"), ("final\ntest loss", "final_test_loss")):
+        column = HEADINGS.index(heading)
+        assert [row_of_cells[column] for row_of_cells in cells] == [f"{row[name]:.4g}" for row in rows]
+
+
+def test_each_score_is_one_number_wherever_it_is_shown(tmp_path):
+    """The tail of 6 steps cuts a window of 4; the verdict goes by what learning rates were chosen by."""
+    out = tmp_path / "out"
+    options = ["--steps", 110, "--every", 4, "--seeds", 2, "--tuning-seeds", 1, "--trials", 3, "--fresh", "--no-xla"]
+    chosen = ["--optimizer", "sgd", "--baselines", "adam", "--select", "mean_log_train_loss"]
+    problem = "quadratic(dimension=3)+gradient_noise"
+    result = invoke(compare, "--problem", problem, *chosen, *options, "--out", out, "--json", "--quiet")
+    rows, scoring, names = json.loads(result.stdout), score_folder(out), ("final_train_loss", "mean_log_train_loss")
+    assert scoring.measure == "mean_log_train_loss" and "by mean log training loss" in result.stderr
+    assert "by final training loss" not in result.stderr and "by mean log training loss" in (out / "report.html").read_text()
+    scores = {(row["optimizer"], int(row["seed"])): row for row in read(out / "scores.csv")}
+    for name in names:
+        for run in scoring.runs:
+            assert getattr(run, name) == float(scores[run.optimizer, run.seed][name])
+        medians = {one.optimizer: one.medians[name] for one in scoring.problems}
+        assert {row["optimizer"]: row[name] for row in rows} == pytest.approx(medians, rel=1e-7)
+    tuned = [row for row in read(out / "tuning.csv") if row["optimizer"] == "adam"]
+    assert min(tuned, key=lambda row: float(row["mean_log_train_loss"]))["chosen"] == "1"
 
 
 def test_the_spec_does_it_again(compared, tmp_path):

@@ -18,12 +18,13 @@ from l2o_cli.evaluation.page.plots import (
     speedups_of,
 )
 from l2o_cli.evaluation.pictures.drawing import shortened, spread, styles
-from l2o_cli.evaluation.pictures.plots import Line, curve_of, loss_figure, problem_figure, series, together
+from l2o_cli.evaluation.pictures.plots import Line, loss_figure, problem_figure, series, together
 from l2o_cli.evaluation.runs.records import Run
+from l2o_cli.evaluation.scoring.curves import curve_of
 from l2o_cli.evaluation.scoring.improvements import find_improvements, log_ratio
 from l2o_cli.evaluation.scoring.score_curves import score_curves
 from l2o_cli.reporting.svg import STYLE
-from problems.adam_table import AdamRow
+from problems.adam_table import AdamRow, Reference
 from tests.evaluation.made_curves import made
 
 TITLE = "quadratic(condition=1e3,dimension=20)+rescale(minimum=0.001,maximum=1000.0)+gradient_noise(deviation=0.1)+delay(steps=3)"
@@ -80,16 +81,16 @@ def test_short_names_keep_both_ends():
 
 
 def adam_row(problem, initial, best):
-    return AdamRow(problem, 10, 0.1, "", initial, best, best, 1.0, 0, 1000, 5)
+    return Reference(AdamRow(problem, 10, 0.1, "", initial, best, best, 1.0, 0, 1000, 5, problem, "synthetic"))
 
 
 def test_improvements_by_hand():
     losses = {"a": {0: 1.0, 1: 4.0}, "b": {0: 2.0, 1: 2.0}}
     runs = [made([5.0, value], optimizer=name, seed=seed) for name, seeds in losses.items() for seed, value in seeds.items()]
-    found = find_improvements(score_curves(runs, adam_rows={"p": adam_row("p", 5.0, 1.0)}), "a", "b")
+    found = find_improvements(score_curves(runs, adam={"p": adam_row("p", 5.0, 1.0)}), "a", "b")
     assert found.normalized and found.each == "run" and (found.better, found.equal) == (1, 0)
     np.testing.assert_allclose([one.amount for one in found.differences], [(2 - 1) / 4, (2 - 4) / 4])
-    found = find_improvements(score_curves(runs, adam_rows={}), "a", "b", each="problem")
+    found = find_improvements(score_curves(runs), "a", "b", each="problem")
     assert not found.normalized and found.differences[0].seed is None
     np.testing.assert_allclose([one.amount for one in found.differences], [np.log10(2 / 2.5)])
 
@@ -98,11 +99,11 @@ def test_improvements_where_runs_diverge_or_losses_are_negative():
     runs = [made([5.0, 1.0], optimizer="a"), made([5.0, np.nan], optimizer="b")]
     runs += [made([5.0, -1.0], optimizer=name, problem="negative") for name in ("a", "b")]
     runs += [made([5.0, -1.0 - (name == "a")], optimizer=name, problem="below") for name in ("a", "b")]
-    found = find_improvements(score_curves(runs, adam_rows={}), "a", "b")
+    found = find_improvements(score_curves(runs), "a", "b")
     assert [(one.problem, one.amount, one.side) for one in found.differences] == [("p", np.inf, 1), ("negative", 0, 0)]
     assert found.left_out == ["below"]
     assert log_ratio(np.inf, 1.0, "final_train_loss") == -np.inf and log_ratio(0.0, 1.0, "final_train_loss") == np.inf
-    assert log_ratio(0.0, np.log(10), "mean_log_window_loss") == pytest.approx(1)
+    assert log_ratio(0.0, np.log(10), "mean_log_train_loss") == pytest.approx(1)
 
 
 def test_bins_have_an_edge_at_0_and_hold_all():
@@ -172,7 +173,7 @@ LEARNED = {name: place == 0 for place, name in enumerate(LONG)}
 
 @pytest.fixture(scope="module", name="scoring")
 def _scoring():
-    return score_curves(list(long_named()), reference="adam", adam_rows={})
+    return score_curves(list(long_named()), reference="adam")
 
 
 def test_loss_curves_overlap_nothing():

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from l2o_cli.evaluation.runs.records import Run
-from l2o_cli.evaluation.scoring.scores import median, score, summarize, tail_steps
+from l2o_cli.evaluation.scoring.curves import tail_steps
+from l2o_cli.evaluation.scoring.scores import median, score, summarize
 
 
 def make_run(losses, every=10, validation=None, diverged_at=None, seconds=2.0, seed=0):
@@ -33,7 +34,8 @@ def test_scores_by_hand():
     losses = np.exp(np.random.default_rng(0).normal(size=400)).astype(np.float32)
     result = score(make_run(losses, every=4, validation=np.arange(101.0), seconds=2.0))
     assert result.final_train_loss == pytest.approx(losses[380:].astype(float).mean())
-    assert result.mean_log_train_loss == pytest.approx(np.log(losses.astype(float)).mean())
+    windows = losses.astype(float).reshape(100, 4).mean(axis=1)
+    assert result.mean_log_train_loss == pytest.approx(np.log(windows).mean())
     assert result.final_validation_loss == 100.0
     assert result.step_milliseconds == pytest.approx(5.0)
 
@@ -60,6 +62,13 @@ def test_windows_by_hand_with_a_short_last_one():
 def test_windows_are_nan_from_the_divergence_on():
     run = make_run([1, 2, np.inf, np.nan, np.nan, np.nan], every=2, diverged_at=2)
     np.testing.assert_array_equal(run.window_losses, [1, 1.5, np.nan, np.nan])
+
+
+def test_a_run_that_diverged_by_an_update_is_told_by_its_windows_too():
+    """The loss before the last update was finite; the update was not."""
+    run = make_run([1, 2, 3, 4], every=2, diverged_at=3)
+    np.testing.assert_array_equal(run.window_losses, [1, 1.5, np.nan])
+    assert score(run).final_train_loss == math.inf
 
 
 def test_a_diverged_run_is_the_worst_score():

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from l2o_cli.errors import BadInput
+from l2o_cli.evaluation.scoring.results_folder import read_trials, score_folder
 from l2o_cli.evaluation.scoring.run_scores import find_reference, normalized_loss
-from l2o_cli.evaluation.scoring.score_curves import read_trials, score_curves, score_folder
+from l2o_cli.evaluation.scoring.score_curves import score_curves
 from l2o_cli.evaluation.scoring.scored import Scoring
 from l2o_cli.evaluation.scoring.verdict import label, ranking, sentence, verdict, verdicts
-from problems.adam_table import AdamRow, adam_row
+from l2o_cli.spec import make_problem
+from problems.adam_table import AdamRow, Reference, adam_row
 from tests.evaluation.made_curves import made, write
 
 NAN = math.nan
@@ -23,10 +25,10 @@ SEEDS = range(5)
 
 
 def adam_like(problem, initial, best):
-    return AdamRow(problem, 1, 0.1, "", initial, best, best, 1.0, 0, 1000, 2)
+    return AdamRow(problem, 1, 0.1, "", initial, best, best, 1.0, 0, 1000, 2, problem, "synthetic")
 
 
-ROWS = {"p": adam_like("p", 8.0, 1.0), "q": adam_like("q", 8.0, 1.0)}
+ADAM = {"p": Reference(adam_like("p", 8.0, 1.0)), "q": Reference(adam_like("q", 8.0, 1.0))}
 
 
 def planted(optimizer, rate, seed_of_noise, pace=0.1, seeds=SEEDS, problems=PROBLEMS):
@@ -52,7 +54,7 @@ def scoring() -> Scoring:
         *planted("same", 1.0, 2),
         *planted("adam", 1.0, 3),
     ]
-    return score_curves(curves, trials={"adam": (15, 15, 18), "fast": (0, 0, 0)}, adam_rows=ROWS)
+    return score_curves(curves, trials={"adam": (15, 15, 18), "fast": (0, 0, 0)}, adam=ADAM)
 
 
 def pair(scoring, one, other, measure="final_train_loss"):
@@ -88,7 +90,7 @@ def test_diverged_runs_are_the_worst_and_listed(scoring):
     assert len(scoring.diverged) == 15 and {run.optimizer for run in scoring.diverged} == {"bad"}
     for run in scoring.diverged:
         assert run.last_finite_step == 100
-        assert run.final_train_loss == run.mean_log_window_loss == run.equal_time_train_loss == math.inf
+        assert run.final_train_loss == run.mean_log_train_loss == run.equal_time_train_loss == math.inf
         assert run.speedup_steps == run.speedup_seconds == 0 and run.steps_to_target == math.inf
         assert run.normalized_loss == (None if run.problem == "r" else 2.0)
     bad = scoring.optimizers[1]
@@ -141,18 +143,18 @@ def test_the_sentence(scoring):
 
 def test_few_runs_make_nothing_certain():
     curves = [*planted("fast", 2.0, 0, seeds=[0], problems=["p"]), *planted("adam", 1.0, 1, seeds=[0], problems=["p"])]
-    said = verdict(score_curves(curves, adam_rows={}))
+    said = verdict(score_curves(curves))
     assert said.startswith(
         "fast is ahead of adam by final training loss, being better on 1 of 1 problem, but 1 run on a problem cannot make it"
         " certain: probability of improvement 1.00, "
     )
-    assert "nothing to compare" in verdict(score_curves(planted("adam", 1.0, 0), adam_rows={}))
+    assert "nothing to compare" in verdict(score_curves(planted("adam", 1.0, 0)))
 
 
 def test_a_lower_bound_is_said_to_be_one():
     """Where Adam diverges on every seed, all that is known of the speed-up is a lower bound."""
     curves = [*planted("good", 1.0, 0), *planted("adam", math.inf, 1)]
-    scoring = score_curves(curves, adam_rows=ROWS)
+    scoring = score_curves(curves, adam=ADAM)
     assert scoring.optimizers[0].pooled_at_least["speedup_steps"] and "at least 1.00 [1.00, 1.00] times" in verdict(scoring)
     assert scoring.left_out["steps_to_target"] == list(PROBLEMS) and scoring.profiles == []
     # One in four of the values may be greater, and those are the greatest: the interquartile mean leaves them out.
@@ -164,13 +166,13 @@ def test_a_lower_bound_is_said_to_be_one():
 
 def test_problems_that_not_all_ran_on_are_left_out_of_the_means():
     curves = [*planted("fast", 2.0, 0), *planted("adam", 1.0, 1, problems=["p", "q"])]
-    scoring = score_curves(curves, adam_rows=ROWS)
+    scoring = score_curves(curves, adam=ADAM)
     assert [row.problems for row in scoring.optimizers] == [2, 2] and scoring.left_out["speedup_steps"] == ["r"]
     assert pair(scoring, "fast", "adam").problems == 2 and len(scoring.problems) == 5
 
 
 def test_normalized_loss_by_hand():
-    row = adam_row("mnist_mlp")
+    row = adam_row(make_problem("mnist_mlp"))
     assert normalized_loss(row.initial_loss, row) == 1 and normalized_loss(row.best_loss, row) == 0
     assert normalized_loss((row.initial_loss + row.best_loss) / 2, row) == pytest.approx(0.5)
     assert normalized_loss(math.inf, row) == normalized_loss(1e9, row) == 2 and normalized_loss(-1e9, row) == -2
@@ -215,7 +217,7 @@ def test_one_run_that_diverges_costs_what_the_worst_costs():
     """Among five runs, one that diverged in place of a good one takes its fifth of the probability away."""
     good, adam = planted("good", 2.0, 0, problems=["p"]), planted("adam", 1.0, 1, problems=["p"])
     diverged = made([8, 1, *[NAN] * 39], optimizer="good", problem="p", seed=0)
-    before, after = (score_curves([*ours, *adam], adam_rows=ROWS) for ours in (good, [diverged, *good[1:]]))
+    before, after = (score_curves([*ours, *adam], adam=ADAM) for ours in (good, [diverged, *good[1:]]))
     assert pair(before, "good", "adam").improvement.value == 1
     assert pair(after, "good", "adam").improvement.value == pytest.approx(0.8)
     assert after.optimizers[0].diverged == 1 and after.problems[0].diverged == 1

@@ -10,6 +10,7 @@ import scipy.stats
 
 from l2o_cli.evaluation.scoring.statistics import (
     Estimate,
+    decimals,
     estimate_interquartile_mean,
     interquartile_mean,
     probability_of_improvement,
@@ -131,6 +132,12 @@ def test_one_run_has_no_interval():
     assert probability_of_improvement(one, two) == Estimate(1.0, None, None)
     assert probability_of_improvement(one, two).complement == Estimate(0.0, None, None)
     assert str(Estimate(0.5, None, None)) == "0.50" and str(Estimate(0.5, 0.25, 1.0)) == "0.50 [0.25, 1.00]"
+
+
+def test_only_0_looks_like_0_and_only_1_like_1():
+    shown = {0.0: "0.00", 1.0: "1.00", 2.346: "2.35", 0.996: "0.996", 1.0004: "1.0004", 0.1: "0.10", 0.0996: "0.10"}
+    shown |= {0.02: "0.020", 0.00123: "0.0012", -0.0042: "-0.0042", 1.23e-7: "1.2e-07", -1.5: "-1.50", 0.9999999999: "1.00"}
+    assert {value: decimals(value) for value in shown} == shown and decimals(-0.0) == "0.00"
 
 
 def test_thousand_resamples_of_a_hundred_problems_are_quick():

@@ -18,7 +18,7 @@ from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
 from l2o_cli.meta import ablation
 from l2o_cli.meta.ablation import Interrupted, find_folder, members, run_all
-from l2o_cli.meta.ablation_results import AblationRow, as_plain, draw, print_table, read_rows, summaries, write_rows
+from l2o_cli.meta.ablation_results import AblationRow, as_plain, draw, print_summaries, read_rows, summaries, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {
@@ -216,7 +216,7 @@ def test_the_command_trains_compares_and_does_not_repeat(folder, l2o_in, monkeyp
         assert [int(row["meta_step"]) for row in csv.DictReader(file)] == [0, 2, 4]
 
     monkeypatch.setattr(ablation, "_train", lambda *arguments: pytest.fail("trained again"))
-    print_table(summaries(go(folder, out, minutes=3.0)))
+    print_summaries(summaries(go(folder, out, minutes=3.0)))
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["spec", *entries]
     with pytest.raises(BadInput, match="instances differs from the spec"):
         members(folder, out, 1, ["instances=3"])

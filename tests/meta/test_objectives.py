@@ -10,14 +10,14 @@ from l2o_cli.optimizers import Sgd
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import RUNNING, Stepping, backpropagation, layout_of, rollout, start
 from l2o_cli.spec import Objective, Term, make_problem
-from problems.adam_table import AdamRow
+from problems.adam_table import AdamRow, Reference, adam_of
 from problems.quadratics import Quadratic
 from problems.random import as_seed
 
 LOSSES = np.array([[4.0, 2.0], [2.0, 1.0], [1.0, np.nan], [7.0, 7.0]], np.float32)
 INITIAL = np.array([4.0, 2.0], np.float32)
 ZERO = np.zeros(2, np.float32)
-ADAM = AdamRow("some", 1, 0.1, "", 5.0, 1.0, 1.0, 0.1, 0, 1000, 2)
+ADAM = AdamRow("some", 1, 0.1, "", 5.0, 1.0, 1.0, 0.1, 0, 1000, 2, "some", "synthetic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def test_it_is_the_mean_log_ratio_over_the_finite_steps():
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
 def test_other_measures_by_hand(fields, expected):
-    np.testing.assert_allclose(objective_of(3, adam=ADAM, **fields), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(objective_of(3, adam=Reference(ADAM), **fields), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_normalized_losses_stay_within_bounds():
@@ -112,8 +112,8 @@ def test_a_loss_that_is_not_finite_has_no_gradient():
 
 
 def test_a_problem_without_a_row_cannot_be_normalized():
-    with pytest.raises(BadInput, match="'odd' is not in the table of tuned Adam"):
-        MeasuredObjective(Objective.model_validate({"scale": "adam"}), Quadratic(3), None, "odd")
+    with pytest.raises(BadInput, match="no reference for 'odd': not in the table of tuned Adam"):
+        MeasuredObjective(Objective.model_validate({"scale": "adam"}), Quadratic(3), adam_of(Quadratic(3)), "odd")
 
 
 def run(problem, fields, steps=4):

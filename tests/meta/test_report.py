@@ -23,7 +23,7 @@ from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.run_tables import read_run, read_table, summary
 from l2o_cli.reporting.html import TITLE, check_place, duration, number, short_titles
 from l2o_cli.reporting.svg import FIRST, INK, SECOND
-from l2o_cli.spec import MetaTraining
+from l2o_cli.spec import MetaTraining, make_problem
 from problems.adam_table import adam_row
 
 HEALTHY = Path(__file__).with_name("healthy_run.csv")  # of `l2o meta-train quick`, titles shortened
@@ -36,7 +36,11 @@ SPEC = {
     "horizon": {"distribution": "exponential", "scale": 100, "maximum": 500},
     "objective": {"terms": [{"scale": "log"}]},
     "validation": {"problems": [{"name": "digits_mlp"}], "every": 100, "steps": 1000},
-    "record": {"l2o": "0.1.0", "tensorflow": "2.21.0", "data": {"quadratic": "synthetic"}},
+    "record": {
+        "l2o": "0.1.0",
+        "tensorflow": "2.21.0",
+        "data": {"quadratic": "synthetic", "digits_mlp": make_problem("digits_mlp").source},
+    },
 }
 
 
@@ -243,7 +247,7 @@ def section(folder):
 
 
 def test_tuned_adam_is_drawn_only_where_it_is_comparable(folder):
-    row = adam_row("digits_mlp")
+    row = adam_row(make_problem("digits_mlp"))
     assert row.steps == 1000
     level = "tuned Adam, other instances"
     same = section(folder)
@@ -256,6 +260,18 @@ def test_tuned_adam_is_drawn_only_where_it_is_comparable(folder):
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec | {"objective": {"terms": [{"scale": "adam"}]}}))
     scaled = section(folder)
     assert "best loss of tuned Adam" in scaled and level not in scaled
+
+
+def test_tuned_adam_is_that_of_the_same_problem_and_data(folder):
+    """Whatever a problem is called, and whatever data lie on the machine that writes the report."""
+    nothing = "None of these problems is in the table of tuned Adam"
+    renamed = {**SPEC["validation"], "problems": [{"name": "quadratic", "label": "digits_mlp"}]}
+    elsewhere = {**SPEC["record"], "data": {"digits_mlp": "UCI handwritten digits 8x8, other ones"}}
+    own = {**SPEC["validation"], "problems": [{"name": "nowhere.py:Mine", "label": "digits_mlp"}]}
+    assert nothing not in section(folder)
+    for changed in ({"validation": renamed}, {"record": elsewhere}, {"validation": own}):
+        (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC | changed))
+        assert nothing in section(folder)
 
 
 def test_a_hundred_families_stay_readable(folder, monkeypatch):

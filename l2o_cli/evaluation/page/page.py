@@ -10,9 +10,10 @@ from pathlib import Path
 from l2o_cli.evaluation.cells import several
 from l2o_cli.evaluation.page import pictures, tables
 from l2o_cli.evaluation.page.record import again, definitions, recorded
-from l2o_cli.evaluation.page.reported import Reported, read_record, read_reported
+from l2o_cli.evaluation.page.reported import Reported, read_reported
 from l2o_cli.evaluation.pictures.drawing import Style
 from l2o_cli.evaluation.scoring.curves import FILE
+from l2o_cli.evaluation.scoring.results_folder import read_record
 from l2o_cli.evaluation.scoring.scored import Scoring
 from l2o_cli.evaluation.scoring.verdict import ENOUGH_RUNS, NAMES, claim, find_pair, ranking, side_of, verdict, verdicts
 from l2o_cli.evaluation.sweeps.page import sweep_section, write_sweep_pictures
@@ -122,11 +123,11 @@ def in_plain_words(scoring: Scoring, one: str, other: str) -> str:
     estimate = pair.improvement
     said = (
         f"In plain words: of 100 pairs of a run of {one} and a run of {other} on the same problem, about "
-        f"{100 * estimate.value:.0f} end with the lower {NAMES[pair.measure]} for {one}; 50 would be a coin flip."
+        f"{_percent(estimate.value)} end with the lower {NAMES[pair.measure]} for {one}; 50 would be a coin flip."
     )
     if estimate.low is None or estimate.high is None:
         return f"{said} One run on a problem does not tell how much of that is chance."
-    low, high = f"{100 * estimate.low:.0f}", f"{100 * estimate.high:.0f}"
+    low, high = _percent(estimate.low), _percent(estimate.high)
     said += f" With other random seeds it would be about {low if low == high else f'{low} to {high}'}"
     side = side_of(pair)
     if side == 0:
@@ -134,6 +135,11 @@ def in_plain_words(scoring: Scoring, one: str, other: str) -> str:
     if pair.fewest_runs < ENOUGH_RUNS:
         return f"{said}, but there are too few runs to rely on that."
     return f"{said}: {'more' if side > 0 else 'fewer'} than chance would give."
+
+
+def _percent(share: float) -> str:
+    """Whole, but 0 and 100 only where it is none or all."""
+    return f"{100 * share:.0f}" if share in (0, 1) or 0.005 <= share < 0.995 else f"{100 * share:.3g}"
 
 
 def _key_numbers(reported: Reported) -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +11,15 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from l2o_cli.evaluation.page import plots
-from l2o_cli.evaluation.page.reported import Reported, part
+from l2o_cli.evaluation.page.reported import Reported
 from l2o_cli.evaluation.pictures.drawing import heading, save
 from l2o_cli.evaluation.pictures.plots import NAMES, Line, loss_figure, problem_figure, splits_of
 from l2o_cli.evaluation.scoring.improvements import Improvements, find_improvements
+from l2o_cli.evaluation.scoring.results_folder import part
 from l2o_cli.evaluation.scoring.scored import PairScore
 from l2o_cli.evaluation.scoring.speedup import SECONDS, STEPS
 from l2o_cli.evaluation.scoring.verdict import find_pair, ranking
+from l2o_cli.files import file_name
 from l2o_cli.reporting.html import figure as captioned
 from l2o_cli.reporting.svg import STYLE, inline_svg
 
@@ -27,7 +27,6 @@ UNITS = (STEPS, SECONDS)
 PICTURED = 12  # problems with pictures of their own
 HISTOGRAMS = 6
 FEW = 4  # optimizers up to which all pairs are in one picture
-LENGTH = 80  # characters of a file's name
 DOTS = 160  # per inch, in PNG files
 
 
@@ -53,15 +52,6 @@ def make_picture(name: str, caption: str, remark: str, draw: Callable[[], Figure
     with matplotlib.rc_context(STYLE):
         drawn = draw()
     return Picture(name, caption, remark, drawn, inline_svg(name, lambda: drawn))
-
-
-def file_name(title: str, taken: set[str]) -> str:
-    """A name for files that no other one has, by a problem's title; `taken` gets it."""
-    name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", title).strip("-.")[:LENGTH]
-    if not name or name.lower() in taken or len(title) > LENGTH:
-        name = f"{name}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
-    taken.add(name.lower())  # some file systems do not tell cases apart
-    return name
 
 
 def improvements_of(reported: Reported) -> list[Improvements]:
@@ -151,7 +141,7 @@ def write_pictures(reported: Reported, pictures: Iterable[Picture], problems: Se
     folder = reported.folder / "pictures"
     folder.mkdir(exist_ok=True)
     pictures = list(pictures)
-    taken = {picture.name.lower() for picture in pictures}
+    taken = {picture.name.casefold() for picture in pictures}
     sources = part(reported.record, "problems")
     written = []
     with matplotlib.rc_context({**STYLE, "svg.fonttype": "path", "svg.hashsalt": "l2o", "savefig.dpi": DOTS}):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from l2o_cli import yaml12
-from l2o_cli.evaluation.page.reported import part
+from l2o_cli.evaluation.scoring.results_folder import part
 from l2o_cli.reporting.html import note, table, tag
 
 TUNING_ROWS = 60  # of a record, beyond which they are left to the file

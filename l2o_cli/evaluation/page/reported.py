@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from l2o_cli import yaml12
-from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.pictures.drawing import Style, styles
 from l2o_cli.evaluation.pictures.plots import Line, describe
-from l2o_cli.evaluation.scoring.curves import Curve, read_curves
-from l2o_cli.evaluation.scoring.score_curves import read_trials, score_curves
-from l2o_cli.evaluation.scoring.scored import MEASURES, Scoring
+from l2o_cli.evaluation.scoring.curves import Curve
+from l2o_cli.evaluation.scoring.results_folder import part, read_record, read_rows, score_folder
+from l2o_cli.evaluation.scoring.scored import Scoring
 from l2o_cli.evaluation.scoring.verdict import ranking
-
-RECORDS = ("compare.yaml", "evaluation.yaml")
 
 
 @dataclass(frozen=True)
@@ -36,11 +31,14 @@ class Reported:
     """The files of a results folder; what is not there is empty."""
 
     folder: Path
-    curves: list[Curve]
     scoring: Scoring
     record: Mapping[str, Any]
     score_rows: list[dict[str, str]]
     tuning_rows: list[dict[str, str]]
+
+    @property
+    def curves(self) -> list[Curve]:
+        return self.scoring.curves
 
     @property
     def problems(self) -> list[str]:
@@ -120,27 +118,9 @@ class Reported:
 
 
 def read_reported(folder: Path, measure: str | None = None) -> Reported:
-    """All of a results folder that a report shows.
-
-    Args:
-        measure: by which the best are marked; None: the score that hyperparameters were chosen by, where runs were scored by it.
-
-    Raises:
-        BadInput: curves.csv is not there, or a file is not as it should be.
-    """
-    curves, record = read_curves(folder), read_record(folder)
-    trials = read_trials(folder)
-    select = part(record, "request").get("select")
-    scoring = score_curves(curves, trials=trials, measure=measure or (select if select in MEASURES else MEASURES[0]))
-    if measure is None and not any(pair.measure == scoring.measure for pair in scoring.pairs):
-        scoring = score_curves(curves, trials=trials)  # such as a validation loss where nothing is held out
-    return Reported(folder, curves, scoring, record, read_rows(folder / "scores.csv"), read_rows(folder / "tuning.csv"))
-
-
-def part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A section of a record; empty where it is missing."""
-    value = record.get(name)
-    return value if isinstance(value, Mapping) else {}
+    """All of a results folder that a report shows; arguments and errors as for `score_folder`."""
+    scoring = score_folder(folder, measure=measure)
+    return Reported(folder, scoring, read_record(folder), read_rows(folder / "scores.csv"), read_rows(folder / "tuning.csv"))
 
 
 def _mappings(rows: Any) -> Iterator[Mapping[str, Any]]:
@@ -154,26 +134,3 @@ def _rate(settings: str) -> float | None:
         return float(values["learning_rate"])
     except (KeyError, ValueError):
         return None
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, as text; none where there is no such file."""
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def read_record(folder: Path) -> Mapping[str, Any]:
-    """What was asked and with what it was done; {} where no record is there, BadInput where it is none."""
-    for name in RECORDS:
-        path = folder / name
-        if path.is_file():
-            record = yaml12.read(path)
-            if not isinstance(record, Mapping):
-                raise BadInput(f"{path}: expected a record, as `l2o {name.split('.')[0]}` writes it")
-            return record
-    return {}

@@ -15,7 +15,8 @@ from l2o_cli.evaluation.cells import (
     optimizer_cells,
     problem_cells,
 )
-from l2o_cli.evaluation.page.reported import Reported, part
+from l2o_cli.evaluation.page.reported import Reported
+from l2o_cli.evaluation.scoring.results_folder import part
 from l2o_cli.evaluation.scoring.scored import ProblemScore
 from l2o_cli.evaluation.scoring.verdict import ENOUGH_RUNS, NAMES, find_pair, ranking
 from l2o_cli.reporting.html import abbreviated, note, short_titles, table, tag
@@ -135,6 +136,7 @@ def cautions(reported: Reported) -> Iterator[str]:
     yield tag("h2", "What to be careful about")
     lists = (
         ("Not finished", unfinished if missing else []),
+        ("Runs of different lengths", scoring.cut),
         ("Few runs", few if fewest < ENOUGH_RUNS else []),
         (f"Hyperparameters at an edge ({len(edges)})", edges),
         (f"Diverged runs ({len(diverged)}), counted as the worst", diverged),

@@ -38,12 +38,17 @@ def styles(learned: Sequence[bool]) -> list[Style]:
     return [next(of_learned if one else of_others) for one in learned]
 
 
+def literal(name: str) -> str:
+    """A name for a picture in which matplotlib sees no formula, whatever is in it."""
+    return name.replace("$", r"\$")
+
+
 def shortened(name: str, length: int = NAME) -> str:
-    """At most `length` characters of a name: its beginning and its end, where names of one kind differ."""
+    """At most `length` characters of a name: its beginning and its end, where names of one kind differ; for a picture."""
     if len(name) <= length:
-        return name
+        return literal(name)
     end = (length - 1) // 3
-    return f"{name[: length - 1 - end]}…{name[-end:]}"
+    return literal(f"{name[: length - 1 - end]}…{name[-end:]}")
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
@@ -116,7 +121,7 @@ def scale_losses(axes: Axes, values: Sequence[np.ndarray], initial: float) -> No
 
 def heading(figure: Figure, text: str) -> None:
     """A title above everything, in as many lines as it takes."""
-    figure.suptitle(textwrap.fill(text, int(CHARACTERS * figure.get_figwidth())), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(textwrap.fill(literal(text), int(CHARACTERS * figure.get_figwidth())), x=0.01, ha="left", fontsize=11)
 
 
 def save(figure: Figure, path: Path) -> Path:

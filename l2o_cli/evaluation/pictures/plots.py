@@ -18,13 +18,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from l2o_cli.evaluation.pictures.drawing import End, Style, heading, lay_out, name_line_ends, save, scale_losses, styles
-from l2o_cli.evaluation.scoring.curves import Curve
+from l2o_cli.evaluation.pictures.drawing import End, Style, heading, lay_out, literal, name_line_ends, save, scale_losses, styles
+from l2o_cli.evaluation.scoring.curves import Curve, curve_of
 from l2o_cli.reporting.svg import HEIGHT, STYLE, WIDTH
 
 if TYPE_CHECKING:  # which needs Keras
     from l2o_cli.evaluation.results import Entry
-    from l2o_cli.evaluation.runs.records import Run
 
 FORMATS = (".png", ".svg", ".pdf")
 POINTS = 50  # of a training curve, at most: means over fewer steps of noisy minibatches hide each other
@@ -203,7 +202,7 @@ def problem_figure(problem: str, source: str, lines: Sequence[Line]) -> Figure:
     """All splits side by side with a title and a legend, to be shown alone."""
     splits, curves = splits_of(lines), [curve for line in lines for curve in line.curves]
     width = 11 if len(splits) > 1 else 7
-    names = [textwrap.fill(line.label, int(LEGEND * width), subsequent_indent="  ") for line in lines]
+    names = [textwrap.fill(literal(line.label), int(LEGEND * width), subsequent_indent="  ") for line in lines]
     rows = sum(name.count("\n") + 1 for name in names)
     figure = Figure(figsize=(width, 4.0 + ROW * rows), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
@@ -228,14 +227,6 @@ def problem_figure(problem: str, source: str, lines: Sequence[Line]) -> Figure:
     for axes, of_panel in zip(panels, ends, strict=True):
         name_line_ends(axes, of_panel)
     return figure
-
-
-def curve_of(run: Run) -> Curve:
-    """A run in memory as it is read from curves.csv."""
-    losses = {"train": run.window_losses}
-    if run.validation is not None:
-        losses["validation"] = run.validation
-    return Curve(run.problem, run.optimizer, run.trial, run.seed, run.record_steps, run.seconds, losses)
 
 
 def plot_problem(path: Path, problem: str, source: str, entries: Sequence[Entry]) -> Path:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, MaxNLocator
 
-from l2o_cli.evaluation.pictures.drawing import Style, heading, save, styles
+from l2o_cli.evaluation.pictures.drawing import Style, heading, literal, save, styles
 from l2o_cli.evaluation.pictures.landscape import levels
 from l2o_cli.evaluation.runs.trajectories import Trajectory
 
@@ -116,7 +116,7 @@ def plot_surface(
         style = (colour, dash if own[0].learned else "-")
         for run in own:
             _draw_run(axes, run, style, order, below=(len(by_label) - 1 - order) / len(by_label))
-        lines.append(Line2D([], [], color=colour, linestyle=style[1], linewidth=2, label=run_label(own)))
+        lines.append(Line2D([], [], color=colour, linestyle=style[1], linewidth=2, label=literal(run_label(own))))
     if len(minima):
         axes.plot(*minima.T, "*", color="gold", markeredgecolor="black", markeredgewidth=0.7, markersize=11, zorder=60)
     x, y, _ = grid

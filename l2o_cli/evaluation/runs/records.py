@@ -69,5 +69,7 @@ class Run:
         ends = np.append(starts[1:], self.steps)
         with np.errstate(over="ignore", invalid="ignore"):
             means = np.add.reduceat(self.losses.astype(np.float64), starts) / (ends - starts)
+        if self.diverged_at is not None:  # by an update that was not finite, maybe, after a loss that was
+            means[ends > self.diverged_at] = np.nan
         means = np.append(self.losses[0], means)
         return np.append(0, ends), np.where(np.isfinite(means), means, np.nan)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from l2o_cli.evaluation.runs.batches import hyperparameters
 from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.evaluation.runs.trials import started
-from l2o_cli.evaluation.scoring.scores import tail_steps
+from l2o_cli.evaluation.scoring.curves import tail_steps
 from l2o_cli.evaluation.tuning.learning_rates import WIDE, Tuning, grid, tune
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import RUNNING, Carry, Rollout, concatenate, layout_of, repeat

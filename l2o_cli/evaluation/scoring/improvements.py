@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from l2o_cli.evaluation.scoring.run_scores import RunScore
-from l2o_cli.evaluation.scoring.scored import Scoring
+from l2o_cli.evaluation.scoring.scored import NORMALIZED, Scoring
 from l2o_cli.evaluation.scoring.scores import median
 
 MANY_PROBLEMS = 8  # from which a number for each problem is enough to show how they are distributed
-# The normalized loss that goes with a measure: it means the same on all problems.
-NORMALIZED = {"final_train_loss": "normalized_loss", "equal_time_train_loss": "equal_time_normalized_loss"}
 
 
 @dataclass(frozen=True)

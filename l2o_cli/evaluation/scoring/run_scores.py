@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from l2o_cli.evaluation.scoring.curves import Curve
 from l2o_cli.evaluation.scoring.speedup import SECONDS, STEPS, cost_to_target, envelope, speedup, target_loss
-from problems.adam_table import AdamRow, adam_row
+from problems.adam_table import AdamRow, Reference
 
 WORST_NORMALIZED, BEST_NORMALIZED = 2.0, -2.0
 
@@ -30,7 +29,7 @@ class RunScore:
     final_train_loss: float
     final_validation_loss: float | None
     final_test_loss: float | None
-    mean_log_window_loss: float  # of training
+    mean_log_train_loss: float
     mean_log_validation_loss: float | None
     equal_time_train_loss: float  # the final training loss, had the run ended when the fastest optimizer did
     equal_time_validation_loss: float | None
@@ -49,7 +48,7 @@ def normalized_loss(loss: float, row: AdamRow | None) -> float | None:
 
     inf, the loss of a diverged run, is 2. None where there is no row, or where Adam did not get below the initial loss.
     """
-    if row is None or not (math.isfinite(row.initial_loss) and row.best_loss < row.initial_loss):
+    if row is None or not row.improved:
         return None
     scaled = (loss - row.best_loss) / (row.initial_loss - row.best_loss)
     return min(max(scaled, BEST_NORMALIZED), WORST_NORMALIZED)
@@ -69,31 +68,29 @@ def time_budget(curves: Sequence[Curve]) -> float:
     return min(float(np.median(seconds)) for seconds in by_optimizer.values())
 
 
-def score_runs(
-    curves: Sequence[Curve], reference: str | None, adam_rows: Mapping[str, AdamRow | None] | None = None
-) -> list[RunScore]:
+def score_runs(curves: Sequence[Curve], reference: str | None, adam: Mapping[str, Reference]) -> list[RunScore]:
     """The scores of each run, in order.
 
     Args:
         reference: the optimizer whose envelope is inverted; None leaves speed-up and time to target out.
-        adam_rows: {problem: its row of the table of tuned Adam}; None: the committed table.
+        adam: {problem: what losses on it are normalized by}; where there is none they are not.
     """
     by_problem: dict[str, list[Curve]] = {}
     for curve in curves:
         by_problem.setdefault(curve.problem, []).append(curve)
     budgets = {problem: time_budget(of_problem) for problem, of_problem in by_problem.items()}
-    rows = {problem: adam_row(problem) for problem in by_problem} if adam_rows is None else adam_rows
     references: dict[tuple[str, int], list[Curve]] = {}
     for curve in curves:
         if curve.optimizer == reference:
             references.setdefault((curve.problem, curve.seed), []).append(curve)
     return [
-        _score(curve, budgets[curve.problem], rows.get(curve.problem), references.get((curve.problem, curve.seed), []))
+        _score(curve, budgets[curve.problem], adam.get(curve.problem), references.get((curve.problem, curve.seed), []))
         for curve in curves
     ]
 
 
-def _score(curve: Curve, budget: float, row: AdamRow | None, reference: Sequence[Curve]) -> RunScore:
+def _score(curve: Curve, budget: float, adam: Reference | None, reference: Sequence[Curve]) -> RunScore:
+    row = adam.row if adam else None
     within = curve.record_within(budget)
     final, at_equal_time = (curve.final_loss("train", record) for record in (-1, within))
     mean_log = curve.mean_log("train")
@@ -113,7 +110,7 @@ def _score(curve: Curve, budget: float, row: AdamRow | None, reference: Sequence
         final_train_loss=final,
         final_validation_loss=curve.final_loss("validation"),
         final_test_loss=curve.final_loss("test"),
-        mean_log_window_loss=mean_log,
+        mean_log_train_loss=mean_log,
         mean_log_validation_loss=curve.mean_log("validation"),
         equal_time_train_loss=at_equal_time,
         equal_time_validation_loss=curve.final_loss("validation", within),

@@ -5,16 +5,14 @@ Shape letters: O optimizers, Q problems.
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.scoring.curves import Curve, read_curves
+from l2o_cli.evaluation.scoring.curves import Curve, of_equal_length
 from l2o_cli.evaluation.scoring.profiles import LARGEST_FACTOR, performance_profile, profile_integral
 from l2o_cli.evaluation.scoring.run_scores import RunScore, find_reference, score_runs
 from l2o_cli.evaluation.scoring.scored import (
@@ -29,7 +27,7 @@ from l2o_cli.evaluation.scoring.scored import (
 )
 from l2o_cli.evaluation.scoring.scores import median
 from l2o_cli.evaluation.scoring.statistics import Estimate, estimate_interquartile_mean, probability_of_improvement
-from problems.adam_table import AdamRow
+from problems.adam_table import Reference, find_adam
 
 FACTORS = np.linspace(1, LARGEST_FACTOR, 61)  # of the profiles
 
@@ -68,7 +66,8 @@ def score_curves(
     reference: str | None = None,
     measure: str = MEASURES[0],
     trials: Mapping[str, tuple[int, ...]] | None = None,
-    adam_rows: Mapping[str, AdamRow | None] | None = None,
+    adam: Mapping[str, Reference] | None = None,
+    learned: Collection[str] = (),
     seed: int = 0,
 ) -> Scoring:
     """All scores of runs; the same for the same curves and seed, to the last bit.
@@ -77,11 +76,12 @@ def score_curves(
         reference: the label of tuned Adam; None: the one that looks so, if more than one setting was tried for it.
         measure: one of MEASURES, by which the best are marked.
         trials: {optimizer: the settings tried on each problem}, where they are known.
-        adam_rows: as in `score_runs`.
+        adam: {problem: what losses on it are normalized by}, of those of which that is known.
+        learned: optimizers that are no Adam, whatever they are called.
         seed: of the bootstrap.
 
     Raises:
-        BadInput: no optimizer is called `reference`, or there is no such measure.
+        BadInput: no optimizer is called `reference`, there is no such measure, or runs have no length in common.
     """
     labels = list(dict.fromkeys(curve.optimizer for curve in curves))
     if reference is not None and reference not in labels:
@@ -89,8 +89,11 @@ def score_curves(
     if measure not in MEASURES:
         raise BadInput(f"measure {measure!r}; there are: {', '.join(MEASURES)}")
     trials = trials or {}
-    reference = reference or find_reference([label for label in labels if max(trials.get(label, (2,))) > 1])
-    runs = score_runs(curves, reference, adam_rows)
+    tuned = [label for label in labels if max(trials.get(label, (2,))) > 1 and label not in learned]
+    reference = reference or find_reference(tuned)
+    curves, cut = of_equal_length(curves)
+    adam = {curve.problem: (adam or {}).get(curve.problem, find_adam(None, None)) for curve in curves}
+    runs = score_runs(curves, reference, adam)
     table = _Table(runs)
     problems = _problem_scores(table, measure)
     complete = {name: table.complete(name) for name in (*POOLED, "steps_to_target")}
@@ -105,30 +108,10 @@ def score_curves(
         pairs=_pair_scores(table, seed),
         profiles=_profiles(table),
         left_out={name: those for name, those in left_out.items() if those},
+        curves=curves,
+        cut=cut,
+        not_normalized={problem: known.why for problem, known in adam.items() if known.why},
     )
-
-
-def score_folder(folder: Path, *, reference: str | None = None, measure: str = MEASURES[0], seed: int = 0) -> Scoring:
-    """All scores of a results folder; of scores.csv, if it is there, only the numbers of settings that were tried.
-
-    Raises:
-        BadInput: curves.csv is not there or not as it should be, and as `score_curves`.
-    """
-    curves = read_curves(folder)
-    return score_curves(curves, reference=reference, measure=measure, trials=read_trials(folder), seed=seed)
-
-
-def read_trials(folder: Path) -> dict[str, tuple[int, ...]]:
-    """{optimizer: settings tried on each problem}, as scores.csv has it; {} without one."""
-    path = folder / "scores.csv"
-    if not path.is_file():
-        return {}
-    found: dict[str, dict[str, int]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if (row.get("trials") or "").isdigit():
-                found.setdefault(row["optimizer"], {})[row["problem"]] = int(row["trials"])
-    return {optimizer: tuple(by_problem.values()) for optimizer, by_problem in found.items()}
 
 
 def _median(values: np.ndarray | None) -> float | None:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from l2o_cli.evaluation.scoring.curves import Curve
 from l2o_cli.evaluation.scoring.run_scores import RunScore
 from l2o_cli.evaluation.scoring.statistics import Estimate
 
@@ -15,10 +16,12 @@ MEASURES = (
     "final_train_loss",
     "final_validation_loss",
     "final_test_loss",
-    "mean_log_window_loss",
+    "mean_log_train_loss",
     "equal_time_train_loss",
     "equal_time_validation_loss",
 )
+# The normalized loss that goes with a measure: it means the same on all problems.
+NORMALIZED = {"final_train_loss": "normalized_loss", "equal_time_train_loss": "equal_time_normalized_loss"}
 # What is pooled over problems.
 POOLED = ("normalized_loss", "equal_time_normalized_loss", "speedup_steps", "speedup_seconds")
 MEDIANS = (*MEASURES, "mean_log_validation_loss", *POOLED, "steps_to_target", "seconds_to_target")
@@ -100,6 +103,9 @@ class Scoring:
     pairs: list[PairScore]  # each ordered pair, by each measure
     profiles: list[ProfilePoint]
     left_out: dict[str, list[str]]  # what could not be scored everywhere: the problems where it could not
+    curves: list[Curve]  # that were scored: those on a problem are equally long
+    cut: list[str]  # what was done for that, in lines
+    not_normalized: dict[str, str]  # {problem: why}
 
     @property
     def diverged(self) -> list[RunScore]:

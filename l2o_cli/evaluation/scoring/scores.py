@@ -1,7 +1,4 @@
-"""What is said of a run, and of the runs of one optimizer on one problem.
-
-Shape letters: N steps of a run.
-"""
+"""What is said of a run, and of the runs of one optimizer on one problem."""
 
 from __future__ import annotations
 
@@ -10,12 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from l2o_cli.evaluation.runs.records import Run
-
-TAIL = 0.05  # share of the steps that the final training loss is a mean of
-EPSILON = 1e-12  # added to the loss before the logarithm: a loss of 0 counts as 1e-12
+from l2o_cli.evaluation.scoring.curves import curve_of, rounded
 
 CRITERIA = ("final_train_loss", "mean_log_train_loss", "final_validation_loss")
 
@@ -31,46 +24,26 @@ class Scores:
     step_milliseconds: float
 
 
-def rounded(value: float) -> float:
-    """To 8 digits, in which tables and JSON have the same number."""
-    return float(f"{value:.8g}")
-
-
-def tail_steps(steps: int, every: int) -> int:
-    """How many of the last steps the final training loss is a mean of: 5 %, at least one window."""
-    return min(steps, max(every, math.ceil(TAIL * steps)))
-
-
 def score(run: Run) -> Scores:
-    """The scores of one run.
+    """The scores of one run, by what curves.csv has of it: `l2o score` and every page say the same.
 
     final_train_loss: mean minibatch loss over the last 5 % of the steps (at least one window).
-    mean_log_train_loss: mean over all steps of log(max(loss, 0) + 1e-12), losses being of minibatches before each update.
+    mean_log_train_loss: mean over the steps of log(max(loss, 0) + 1e-12), each loss being the mean of its window.
     final_validation_loss, final_test_loss: loss on the whole split after the last step.
     step_milliseconds: wall-clock of the compiled loop per step of one instance.
 
     A diverged run is the worst score there is, inf in each of the losses. All are rounded to 8 digits.
     """
-    pace = rounded(1000 * float(run.seconds[-1]) / run.steps)
-    held_out = None if run.validation is None else run.validation[-1]
-    if run.diverged_at is not None:
-        validation, test = (None if loss is None else math.inf for loss in (held_out, run.test))
-        return Scores(math.inf, math.inf, validation, test, pace)
-    losses = run.losses.astype(np.float64)
+    curve = curve_of(run)
+    final, mean_log = curve.final_loss("train"), curve.mean_log("train")
+    assert final is not None and mean_log is not None  # training is always measured
     return Scores(
-        final_train_loss=rounded(float(np.mean(losses[-tail_steps(run.steps, run.every) :]))),
-        mean_log_train_loss=rounded(float(np.mean(np.log(np.maximum(losses, 0) + EPSILON)))),
-        final_validation_loss=_held_out(held_out),
-        final_test_loss=_held_out(run.test),
-        step_milliseconds=pace,
+        final_train_loss=final,
+        mean_log_train_loss=mean_log,
+        final_validation_loss=curve.final_loss("validation"),
+        final_test_loss=curve.final_loss("test"),
+        step_milliseconds=rounded(1000 * float(run.seconds[-1]) / run.steps),
     )
-
-
-def _held_out(loss: float | None) -> float | None:
-    """A loss on a split; inf where it is not finite although the run has not diverged."""
-    if loss is None:
-        return None
-    return rounded(float(loss)) if math.isfinite(loss) else math.inf
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,16 @@ class Estimate:
         return Estimate(1 - self.value, 1 - self.high, 1 - self.low)
 
     def __str__(self) -> str:
-        return _share(self.value) + ("" if self.low is None else f" [{_share(self.low)}, {_share(self.high)}]")
+        low, high = self.low, self.high
+        return decimals(self.value) + ("" if low is None or high is None else f" [{decimals(low)}, {decimals(high)}]")
 
 
-def _share(value: float | None) -> str:
-    """With two decimals, and never as -0.00."""
-    return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"
+def decimals(value: float) -> str:
+    """With two decimals; what is small with two significant digits, and as many as it takes that no other number is 0 or 1."""
+    if value == 0 or abs(value) >= 0.0995:
+        places = next((places for places in range(2, 9) if value == 1 or round(value, places) != 1), 2)
+        return f"{value + 0.0:.{places}f}"  # not -0.00
+    return f"{value:#.2g}"
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:

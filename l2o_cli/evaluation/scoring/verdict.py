@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from l2o_cli.evaluation.scoring.scored import PairScore, Scoring
+from l2o_cli.evaluation.scoring.scored import NORMALIZED, PairScore, Scoring
 
 ENOUGH_RUNS = 5  # of each optimizer on a problem; with fewer the interval is too narrow to be relied on
 
@@ -12,7 +12,7 @@ NAMES = {
     "final_train_loss": "final training loss",
     "final_validation_loss": "final validation loss",
     "final_test_loss": "final test loss",
-    "mean_log_window_loss": "mean log training loss",
+    "mean_log_train_loss": "mean log training loss",
     "equal_time_train_loss": "training loss after equal time",
     "equal_time_validation_loss": "validation loss after equal time",
 }
@@ -89,7 +89,8 @@ def _amount(scoring: Scoring, pair: PairScore) -> str:
     scores = {score.optimizer: score for score in scoring.optimizers}
     ours, theirs = scores[pair.optimizer], scores[pair.other]
     said = ""
-    mine, its = ours.pooled["normalized_loss"], theirs.pooled["normalized_loss"]
+    normalized = NORMALIZED.get(pair.measure)
+    mine, its = (normalized and score.pooled[normalized] for score in (ours, theirs))
     if mine and its:
         said += f", normalized loss {mine} against {its}"
     steps, seconds = ours.pooled["speedup_steps"], ours.pooled["speedup_seconds"]

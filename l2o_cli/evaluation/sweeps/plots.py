@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from l2o_cli.evaluation.pictures.drawing import Style, heading, name_line_ends, scale_losses
+from l2o_cli.evaluation.pictures.drawing import Style, heading, literal, name_line_ends, scale_losses
 from l2o_cli.evaluation.sweeps.tables import MEASURES, Line, SweepTable
 from l2o_cli.reporting.svg import HEIGHT, INK, WIDTH
 
@@ -201,7 +201,7 @@ def sweep_figure(table: SweepTable, title: str, looks: Mapping[str, Style]) -> F
         draw_sweep(axes, table, measure, looks)
     handles = _legend(table, looks) + _marks_in(figure)
     width = int(LEGEND * figure.get_figwidth())
-    texts = [textwrap.fill(str(handle.get_label()), width, subsequent_indent="  ") for handle in handles]
+    texts = [textwrap.fill(literal(str(handle.get_label())), width, subsequent_indent="  ") for handle in handles]
     figure.legend(handles, texts, loc="outside lower left", ncols=1, fontsize=9, handlelength=3)
     heading(figure, title)
     return figure

@@ -5,7 +5,6 @@ Shape letters: V values, S seeds.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from l2o_cli import yaml12
 from l2o_cli.errors import Failure
 from l2o_cli.evaluation.scoring.scores import median
+from l2o_cli.files import read_csv
 
 TABLE, FACTS = "sweeps.csv", "sweeps.yaml"
 MEASURES = {
@@ -85,8 +85,7 @@ def read_tables(folder: Path) -> list[SweepTable]:
         return []
     try:
         facts = yaml12.read(folder / FACTS)["sweeps"]
-        with (folder / TABLE).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = [row for _, row in read_csv(folder / TABLE)]
         return [_table(fact, [row for row in rows if row["sweep"] == fact["name"]]) for fact in facts]
     except (Failure, OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise Failure(f"{folder / TABLE}: cannot be read with {FACTS}: {error!r}") from None
