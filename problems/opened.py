@@ -62,6 +62,8 @@ def opened(folder: Path) -> tuple[list[Path], str | None]:
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if _files is None:  # the interpreter is ending and has taken the names of this module away
+        return
     if event == "open":
         path, _, flags = arguments
         if isinstance(path, str | bytes | os.PathLike) and not (isinstance(flags, int) and flags & os.O_WRONLY):

@@ -68,13 +68,18 @@ def _made(title: str, factory: Any, options: Mapping[str, Any]) -> Any:
     """`factory` called with the options, validated by its annotations if it is a dataclass."""
     try:
         return _called(factory, options)
-    except Misplaced as error:
-        raise BadInput(f"{title}: options.{error.place}: {error}") from None
-    except pydantic.ValidationError as error:
-        raise BadInput(f"{title}: {first_problem(error, 'options')}") from None
+    except _WRONG_OPTIONS as error:
+        raise BadInput(f"{title}: {_first_wrong(error)}") from None
     except (TypeError, ValueError) as error:
         reason = str(error).split("() got an ")[-1]
         raise BadInput(f"{title}: {reason}") from None
+
+
+_WRONG_OPTIONS = (Misplaced, pydantic.ValidationError)
+
+
+def _first_wrong(error: Misplaced | pydantic.ValidationError) -> str:
+    return f"options.{error.place}: {error}" if isinstance(error, Misplaced) else first_problem(error, "options")
 
 
 def _called(factory: Any, options: Mapping[str, Any]) -> Any:
@@ -140,8 +145,8 @@ def _own_problem(name: str, options: Mapping[str, Any]) -> Problem:
         problem = _called(factory, options)
         check(problem)
         return problem
-    except pydantic.ValidationError as error:
-        fault, cause = first_problem(error, "options"), None
+    except _WRONG_OPTIONS as error:
+        fault, cause = _first_wrong(error), None
     except Broken as error:
         fault, cause = str(error), error.__cause__
     except (Exception, SystemExit) as error:
