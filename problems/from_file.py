@@ -62,14 +62,15 @@ def problem_in_file(name: str) -> Callable[..., Problem]:
 def place(error: BaseException, name: str) -> str:
     """Where in the file of the problem `name`, or beside it, an exception came from: `line 3`, `data.py, line 8`, or nothing."""
     path = Path(name.rpartition(":")[0]).expanduser().resolve()
-    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError):
-        frames.append((error.filename or "", error.lineno))
-    for file, line in reversed(frames):
-        if Path(file).is_relative_to(path.parent) and line:
-            where = "" if Path(file) == path else f"{Path(file).relative_to(path.parent)}, "
-            return f"{where}line {line}"
-    return ""
+    frames = traceback.walk_tb(error.__traceback__)
+    own = [(frame.f_code.co_filename, line) for frame, line in frames if frame.f_globals.get("__name__", "").startswith(PACKAGES)]
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        own.append((error.filename, error.lineno))
+    if not own:
+        return ""
+    file, line = Path(own[-1][0]), own[-1][1]
+    beside = file != path and file.is_relative_to(path.parent)
+    return f"{file.relative_to(path.parent)}, line {line}" if beside else f"line {line}"
 
 
 def said(error: BaseException) -> str:
