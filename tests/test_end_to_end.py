@@ -19,8 +19,8 @@ SPEC = {
 }
 
 
-def succeed(command, folder, *arguments):
-    done = command(folder, *arguments)
+def succeed(command, folder, *arguments, **options):
+    done = command(folder, *arguments, **options)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -108,7 +108,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, arguments, code, words, m
 @pytest.mark.slow
 def test_the_demo_shows_what_meta_training_does(tmp_path, l2o_in):
     """Clearly better than before it by every loss, without a warning, and the published optimizer ahead."""
-    trained = succeed(l2o_in, tmp_path, "meta-train", "quick", "--out", "demo")
+    trained = succeed(l2o_in, tmp_path, "meta-train", "quick", "--out", "demo", timeout=1200)
     assert "warning" not in trained.stderr
     optimizers = [part for name in ("demo", "demo:untrained", "hrnn") for part in ("--optimizer", name)]
     options = ("--steps", "80", "--seeds", "5", "--out", "e", "--json", "--no-report")
