@@ -112,9 +112,8 @@ def test_the_demo_shows_what_meta_training_does(tmp_path, l2o_in):
     assert "warning" not in trained.stderr
     optimizers = [part for name in ("demo", "demo:untrained", "hrnn") for part in ("--optimizer", name)]
     options = ("--steps", "80", "--seeds", "5", "--out", "e", "--json", "--no-report")
-    demo, before, published = json.loads(
-        succeed(l2o_in, tmp_path, "evaluate", "--problem", "mnist_conv", *optimizers, *options).stdout
-    )
+    evaluated = succeed(l2o_in, tmp_path, "evaluate", "--problem", "mnist_conv", *optimizers, *options, timeout=1200)
+    demo, before, published = json.loads(evaluated.stdout)
     for loss in ("final_train_loss", "final_validation_loss", "final_test_loss"):
         assert demo[loss] < 0.75 * before[loss], loss
     assert demo["mean_log_train_loss"] < before["mean_log_train_loss"] - 0.3
