@@ -19,8 +19,8 @@ SPEC = {
 }
 
 
-def succeed(command, folder, *arguments):
-    done = command(folder, *arguments)
+def succeed(command, folder, *arguments, **options):
+    done = command(folder, *arguments, **options)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -103,3 +103,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, arguments, code, words, m
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and all(word in said.err for word in words), said.err
     assert not (run / "x").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_shows_what_meta_training_does(tmp_path, l2o_in):
+    """Clearly better than before it by every loss, without a warning, and the published optimizer ahead."""
+    trained = succeed(l2o_in, tmp_path, "meta-train", "quick", "--out", "demo", timeout=1200)
+    assert "warning" not in trained.stderr
+    optimizers = [part for name in ("demo", "demo:untrained", "hrnn") for part in ("--optimizer", name)]
+    options = ("--steps", "80", "--seeds", "5", "--out", "e", "--json", "--no-report")
+    evaluated = succeed(l2o_in, tmp_path, "evaluate", "--problem", "mnist_conv", *optimizers, *options, timeout=1200)
+    demo, before, published = json.loads(evaluated.stdout)
+    for loss in ("final_train_loss", "final_validation_loss", "final_test_loss"):
+        assert demo[loss] < 0.75 * before[loss], loss
+    assert demo["mean_log_train_loss"] < before["mean_log_train_loss"] - 0.3
+    assert published["final_train_loss"] < demo["final_train_loss"]
