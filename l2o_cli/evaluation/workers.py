@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from l2o_cli import runtime
+from l2o_cli import keras_settings, runtime
 from l2o_cli.errors import Failure
 from l2o_cli.evaluation.progress import Advance, Stages
 
@@ -132,6 +132,7 @@ def _work(spec: EvaluationSpec | ComparisonSpec, folder: Path, title: str, messa
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if not debug:
         runtime.quieten_python()
+    keras_settings.undo_defaults()
     try:
         _run(spec, folder, title, _Relayed(messages, title))
     except Exception as error:
