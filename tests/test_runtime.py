@@ -217,10 +217,9 @@ def test_flags_of_xla_are_for_the_releases_that_know_them(monkeypatch):
 def test_what_the_user_set_stands(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_XLA_FLAGS", "--mine")
     monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setenv("KERAS_BACKEND", "numpy")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     runtime.set_environment()
-    assert [os.environ[name] for name in ("TF_XLA_FLAGS", "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")] == ["--mine", "numpy", "0"]
+    assert [os.environ[name] for name in ("TF_XLA_FLAGS", "TF_CPP_MIN_LOG_LEVEL")] == ["--mine", "0"]
     assert os.environ["XLA_FLAGS"] == ""
 
 

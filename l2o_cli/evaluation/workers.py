@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, TYPE_CHECKING, Any
 
-from l2o_cli import children, errors, runtime, signals
+from l2o_cli import children, errors, keras_settings, runtime, signals
 from l2o_cli.errors import Failure
 from l2o_cli.evaluation.progress import Advance, Stages
 
@@ -167,6 +167,7 @@ def work() -> None:
     runtime.set_environment(debug)
     if not debug:
         runtime.quieten_python()
+    keras_settings.undo_defaults()
 
     spec, store, title = pickle.loads(asked)
     lock = threading.Lock()  # runs are made by several threads

@@ -34,8 +34,8 @@ def to_config(loaded: LoadedOptimizer) -> dict[str, Any]:
     return {**config, "sha256": seal(config)}
 
 
-def from_config(config: Mapping[str, Any], source: str, card: dict[str, Any] | None = None) -> LoadedOptimizer:
-    """The inverse of `to_config`; Failure, naming `source` and the field, if the configuration is damaged."""
+def from_config(config: Any, source: str, card: dict[str, Any] | None = None) -> LoadedOptimizer:
+    """The inverse of `to_config`; Failure, naming `source` and the field, if that is damaged."""
     fields = _unsealed(config, source)
     try:
         optimizer = OptimizerSpec.model_validate({part: fields[part] for part in _SPEC if part in fields}).make()

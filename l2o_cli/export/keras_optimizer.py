@@ -143,7 +143,7 @@ class LearnedOptimizer(PackedOptimizer):
         super().build(variables)
         self._packing = PackedVariables(variable.shape for variable in variables)
         self._update = (compiled_update_of if self._jit_compile else update_of)(rule, self._packing.layout)
-        self._state = {}
+        self._state: dict[str, keras.Variable] = {}
         if not self._packing.empty:
             with tf.init_scope():  # the contract: the initial state is made eagerly
                 self._make_state()

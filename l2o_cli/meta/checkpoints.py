@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from l2o_cli.errors import Failure, warn
@@ -24,6 +25,26 @@ def cause(error: Exception, otherwise: str | None = None) -> str:
         return error.strerror or str(error)
     found = _CAUSE.search(str(error))
     return found[1] if found else otherwise or str(error).split("\n", 1)[0]
+
+
+def mismatch(
+    leaves: Mapping[str, tf.Tensor], like: Mapping[str, tf.Tensor | tf.TensorSpec], finite: tuple[str, ...] = ()
+) -> str | None:
+    """How leaves differ in names, shapes and types from those that they must be like; None if they do not.
+
+    Args:
+        finite: beginnings of the names of leaves that must be finite.
+    """
+    for name in sorted(like.keys() ^ leaves.keys()):
+        return f"leaf {name!r} is missing" if name in like else f"leaf {name!r} is none of this run's"
+    for name, leaf in leaves.items():
+        if leaf.dtype != like[name].dtype:
+            return f"leaf {name!r} is {leaf.dtype.name}, not {like[name].dtype.name}"
+        if tuple(leaf.shape) != tuple(like[name].shape):
+            return f"leaf {name!r} has the shape {tuple(leaf.shape)}, not {tuple(like[name].shape)}"
+        if name.startswith(finite) and not np.isfinite(leaf.numpy()).all():
+            return f"leaf {name!r} is not finite"
+    return None
 
 
 class Checkpoints:
@@ -63,10 +84,13 @@ class Checkpoints:
         """The meta-step of the newest checkpoint, be it good or not; 0 if there is none."""
         return next(iter(self._steps()), 0)
 
-    def restore(self) -> dict[str, tf.Tensor] | None:
+    def restore(self, fault: Callable[[int, Mapping[str, tf.Tensor]], str | None]) -> dict[str, tf.Tensor] | None:
         """The leaves of the newest checkpoint that is good; None when there is none at all.
 
         Says which were passed over. Raises Failure if all are damaged.
+
+        Args:
+            fault: what is wrong with the leaves of a checkpoint after a meta-step, or None.
         """
         faults: dict[int, str] = {}
         for step in self._steps():
@@ -74,6 +98,9 @@ class Checkpoints:
                 leaves = _read_leaves(str(self._path(step) / PREFIX))
             except Exception as error:  # TensorFlow's reader raises whatever the damage makes it trip over
                 faults[step] = cause(error, "damaged")
+                continue
+            if (found := fault(step, leaves)) is not None:
+                faults[step] = found
                 continue
             if faults:
                 self._damaged = set(faults)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
 
@@ -115,12 +115,23 @@ class Families:
             leaves |= {f"{index}/{path}": leaf for path, leaf in population.snapshot(meta_step).items()}
         return leaves
 
+    def fault(self, leaves: Mapping[str, tf.Tensor], meta_step: int) -> str | None:
+        """What is wrong with a snapshot taken after `meta_step` updates, or None."""
+        for name in leaves:
+            if name.partition("/")[0] not in map(str, range(len(self.populations))):
+                return f"leaf {name!r} is none of this run's"
+        faults = (population.fault(within(f"{index}/", leaves), meta_step) for index, population in enumerate(self.populations))
+        for entry, found in zip(self._spec.problems, faults, strict=True):
+            if found is not None:
+                return f"{entry.title}: {found}"
+        return None
+
     def restore(self, leaves: dict[str, tf.Tensor]) -> None:
         """Be what a snapshot was taken of."""
         for index, population in enumerate(self.populations):
             population.restore(within(f"{index}/", leaves))
 
 
-def within(prefix: str, leaves: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def within(prefix: str, leaves: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """The leaves whose names begin with `prefix`, without it."""
     return {path.removeprefix(prefix): leaf for path, leaf in leaves.items() if path.startswith(prefix)}

@@ -19,7 +19,7 @@ from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.truncation import Truncation, packed, weights_layout
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout
-from l2o_cli.rollout import RUNNING, Carry, start
+from l2o_cli.rollout import RUNNING, Carry, layout_of, start
 from l2o_cli.spec import Estimator
 from problems.base import Problem
 
@@ -85,6 +85,12 @@ class MetaGradient(abc.ABC):
         carry = start(self._problem, self._optimizer, weights, seed, instances)
         drift = tf.zeros([instances, self.layout.parameters if self.persistent else 0])
         return Particles((carry, carry) if self.persistent else (carry,), drift)
+
+    @functools.cached_property
+    def state_like(self) -> dict[str, tf.TensorSpec]:
+        """The state of the optimizer on the problem, leaves [F, 1, N]."""
+        state = self._optimizer.init_state(self._optimizer.init_weights(0), layout_of(self._problem), 1, 0)
+        return {name: tf.TensorSpec(leaf.shape, leaf.dtype if tf.is_tensor(leaf) else tf.float32) for name, leaf in state.items()}
 
     @abc.abstractmethod
     def __call__(self, weights: Weights, particles: Particles, steps: tf.Tensor, seed: int, bound: int | None = None) -> Estimate:

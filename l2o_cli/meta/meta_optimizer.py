@@ -24,6 +24,7 @@ from l2o_cli.optimizers.base import Weights
 from l2o_cli.spec import MetaOptimizer
 from l2o_cli.spec.meta_optimizers import LEARNED
 
+FINITE = ("weights/", "average/")  # leaves of a snapshot that are; the meta-optimizer's may be beyond the greatest float
 TINY = 1e-30  # keeps a norm of 0 from being divided by
 RMS_DECAY = 0.99  # of the running mean of squared norms, per meta-step
 

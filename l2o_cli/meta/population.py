@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.meta import horizons
+from l2o_cli.meta.checkpoints import mismatch
 from l2o_cli.meta.meta_gradient import MetaGradient, Particles
 from l2o_cli.optimizers.base import Weights
-from l2o_cli.rollout import RUNNING, Carry, draw_task, select
+from l2o_cli.rollout import RUNNING, Carry, draw, draw_task, layout_of, select
 from l2o_cli.spec import Lengths
 from problems.base import Problem, Task
 
@@ -97,6 +98,37 @@ class Population:
         for index, carry in enumerate(self._particles.carries):
             leaves |= {f"{index}/{path}": leaf for path, leaf in _named_leaves(carry.without_task()).items()}
         return leaves
+
+    def fault(self, leaves: Mapping[str, tf.Tensor], meta_step: int) -> str | None:
+        """What is wrong with a snapshot taken after `meta_step` updates, or None."""
+        if not leaves:
+            return None
+        floats, whole, instances = tf.float32, tf.int32, self.instances
+        drift = self.estimator.layout.parameters if self.estimator.persistent else 0
+        like = {
+            "horizon": tf.TensorSpec([instances], whole),
+            "drawn_at": tf.TensorSpec([instances], whole),
+            "drift": tf.TensorSpec([instances, drift], floats),
+        }
+        # The state and the initial loss of an instance that is about to diverge may be infinite.
+        carry = {
+            "params": tf.TensorSpec([instances, layout_of(self.problem).parameters], floats),
+            "step": tf.TensorSpec([instances], whole),
+            "initial_loss": tf.TensorSpec([instances], floats),
+            "diverged": tf.TensorSpec([instances], whole),
+            "seed": tf.TensorSpec([2], whole),
+            "clock": tf.TensorSpec([], whole),
+        }
+        for name, leaf in self.estimator.state_like.items():
+            carry[f"state/{name}"] = tf.TensorSpec([leaf.shape[0], instances, leaf.shape[2]], leaf.dtype)
+        if any("/memory/" in name for name in leaves):
+            carry |= {f"memory/{name}": leaf for name, leaf in draw(self.problem, self._seed, instances).memory.items()}
+        for index in range(2 if self.estimator.persistent else 1):
+            like |= {f"{index}/{name}": leaf for name, leaf in carry.items()}
+        found = mismatch(leaves, like, ("drift", "0/params", "1/params"))
+        if found is None and not ((leaves["drawn_at"] >= 0) & (leaves["drawn_at"] <= meta_step)).numpy().all():
+            found = f"leaf 'drawn_at' is not from 0 to {meta_step}"
+        return found
 
     def restore(self, leaves: Mapping[str, tf.Tensor]) -> None:
         """Be what a snapshot was taken of."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from l2o_cli.meta.meta_optimizer import WeightsInTraining
+from l2o_cli.meta.checkpoints import mismatch
+from l2o_cli.meta.meta_optimizer import FINITE, WeightsInTraining
 from l2o_cli.spec import Rollback
 
 
@@ -46,6 +47,13 @@ class Rollbacks:
         if self._spec is None:
             return {}
         return {f"best/{path}": leaf for path, leaf in self._best.items()} | {"counts": tf.constant([self._bad, self.count])}
+
+    def fault(self, leaves: Mapping[str, tf.Tensor], weights: WeightsInTraining) -> str | None:
+        """What is wrong with a snapshot, of a run of `weights`, or None."""
+        like = {} if self._spec is None else {"counts": tf.TensorSpec([2], tf.int32)}
+        if any(name.startswith("best/") for name in leaves):
+            like |= {f"best/{name}": leaf for name, leaf in weights.snapshot().items()} if like else {}
+        return mismatch(leaves, like, tuple(f"best/{name}" for name in FINITE))
 
     def restore(self, leaves: Mapping[str, tf.Tensor]) -> None:
         """Be what a snapshot was taken of."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +142,9 @@ class RunDirectory:
             table.sync()
         self._checkpoints.save(meta_step, leaves)
 
-    def restore(self) -> dict[str, tf.Tensor] | None:
-        """The leaves of the newest checkpoint that is good; None when there is none at all."""
-        return self._checkpoints.restore()
+    def restore(self, fault: Callable[[int, Mapping[str, tf.Tensor]], str | None]) -> dict[str, tf.Tensor] | None:
+        """The leaves of the newest checkpoint that is good, see `Checkpoints.restore`; None when there is none at all."""
+        return self._checkpoints.restore(fault)
 
     def event(self, meta_step: int, scalars: Mapping[str, float], histograms: Mapping[str, tf.Tensor] | None = None) -> None:
         """TensorBoard events. A run can do without them: should they fail to be written, that is said once."""

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from l2o_cli.errors import BadInput, Failure
+from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import save_artifact
+from l2o_cli.meta.checkpoints import mismatch
 from l2o_cli.meta.families import Estimated, Families, within
-from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate, make
+from l2o_cli.meta.meta_optimizer import FINITE, WeightsInTraining, learning_rate, make
 from l2o_cli.meta.population import derive_seed
 from l2o_cli.meta.record import account, with_record
 from l2o_cli.meta.rollback import Rollbacks
@@ -93,12 +94,9 @@ class Trainer:
             return cls(spec, RunDirectory.create(out, spec), xla)
         directory, spec = RunDirectory.reopen(out, spec)
         trainer = cls(spec, directory, xla)
-        leaves = directory.restore()
+        leaves = directory.restore(trainer._fault)
         if leaves is not None:
-            try:
-                trainer._restore(leaves)
-            except KeyError as error:
-                raise Failure(f"{out}: its checkpoint has no {error}; it is of another version of l2o") from None
+            trainer._restore(leaves)
         return trainer
 
     @property
@@ -273,6 +271,20 @@ class Trainer:
         leaves["progress"] = tf.constant([self.meta_step, self.inner_steps, self.seconds, self.best_score], tf.float64)
         leaves |= {f"rollback/{path}": leaf for path, leaf in self._rollbacks.snapshot().items()}
         return leaves | {f"family/{path}": leaf for path, leaf in self.families.snapshot(self.meta_step).items()}
+
+    def _fault(self, meta_step: int, leaves: Mapping[str, tf.Tensor]) -> str | None:
+        """What is wrong with the leaves of a checkpoint after `meta_step`, which may be those of another run, or None."""
+        apart = {part: within(part, leaves) for part in ("rollback/", "family/")}
+        own = {name: leaf for name, leaf in leaves.items() if not name.startswith(tuple(apart))}
+        like = self.weights.snapshot() | {f"best/{name}": value for name, value in self.best.items()}
+        found = mismatch(own, like | {"progress": tf.TensorSpec([4], tf.float64)}, (*FINITE, "best/"))
+        if found is None:
+            step, inner_steps, seconds, best_score = leaves["progress"].numpy()
+            # The best score is infinite until there is one.
+            if step != meta_step or not (0 <= inner_steps < math.inf and 0 <= seconds < math.inf) or math.isnan(best_score):
+                found = f"leaf 'progress' is {[float(value) for value in (step, inner_steps, seconds, best_score)]}"
+        found = found or self._rollbacks.fault(apart["rollback/"], self.weights)
+        return found or self.families.fault(apart["family/"], meta_step)
 
     def _restore(self, leaves: dict[str, tf.Tensor]) -> None:
         self.weights.restore(leaves)

@@ -28,6 +28,11 @@ def leaves(meta_step):
     return named | {"progress": tf.constant([meta_step, np.inf], tf.float64), "count": tf.constant(meta_step)}
 
 
+def trusting(meta_step, leaves):
+    """All that can be read is good."""
+    return None
+
+
 def assert_is(found, meta_step):
     expected = leaves(meta_step)
     assert found.keys() == expected.keys()
@@ -62,8 +67,8 @@ def file_size_limit(size):
 
 def test_the_newest_of_two_checkpoints_is_restored(tmp_path, checkpoints, capsys):
     assert names(tmp_path / "checkpoints") == ["ckpt-6", "ckpt-9"]
-    assert_is(Checkpoints(tmp_path / "checkpoints").restore(), 9)
-    assert Checkpoints(tmp_path / "nothing").restore() is None
+    assert_is(Checkpoints(tmp_path / "checkpoints").restore(trusting), 9)
+    assert Checkpoints(tmp_path / "nothing").restore(trusting) is None
     assert capsys.readouterr().err == ""
 
 
@@ -89,20 +94,20 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, checkpoint
     folder = tmp_path / "checkpoints"
     DAMAGE[damage](folder / "ckpt-9" / file)
     again = Checkpoints(folder)
-    assert_is(again.restore(), 6)
+    assert_is(again.restore(trusting), 6)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "ckpt-9" in said and "going on from ckpt-6" in said
     assert names(folder) == ["ckpt-6", "ckpt-9"]
     # Two good ones are there again as soon as one more is saved, whatever its number is.
     again.save(8, leaves(8))
     assert names(folder) == ["ckpt-6", "ckpt-8"]
-    assert_is(Checkpoints(folder).restore(), 8)
+    assert_is(Checkpoints(folder).restore(trusting), 8)
 
 
 def test_a_damaged_checkpoint_does_not_count_among_the_kept(tmp_path, checkpoints):
     DAMAGE["truncated"](tmp_path / "checkpoints" / "ckpt-9" / "leaves.index")
     again = Checkpoints(tmp_path / "checkpoints")
-    again.restore()
+    again.restore(trusting)
     again.save(12, leaves(12))
     assert names(tmp_path / "checkpoints") == ["ckpt-12", "ckpt-6"]
 
@@ -117,7 +122,7 @@ def test_random_damage_is_always_found(tmp_path, checkpoints):
         content = bytearray(whole)
         content[rng.integers(len(content))] ^= 1 << rng.integers(8)
         path.write_bytes(content)
-        restored = Checkpoints(tmp_path / "checkpoints").restore()
+        restored = Checkpoints(tmp_path / "checkpoints").restore(trusting)
         meta_step = int(restored["count"])
         assert_is(restored, meta_step)
         found.add(meta_step)
@@ -130,7 +135,7 @@ def test_if_all_are_damaged_nothing_is_deleted(tmp_path, checkpoints):
         path.write_bytes(b"")
     before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").glob("*/*")}
     with pytest.raises(Failure, match=r"ckpt-9: damaged, .*ckpt-6: damaged; no checkpoint of this run can be read$"):
-        Checkpoints(tmp_path / "checkpoints").restore()
+        Checkpoints(tmp_path / "checkpoints").restore(trusting)
     assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").glob("*/*")} == before
 
 
@@ -139,7 +144,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_those_before(tmp_path, check
     with file_size_limit(500), pytest.raises(Failure, match=rf"^{folder}/ckpt-12: cannot be written: File too large$"):
         checkpoints.save(12, leaves(12))
     assert names(folder) == ["ckpt-6", "ckpt-9"]
-    assert_is(Checkpoints(folder).restore(), 9)
+    assert_is(Checkpoints(folder).restore(trusting), 9)
     checkpoints.save(12, leaves(12))
     assert names(folder) == ["ckpt-12", "ckpt-9"]
 
@@ -153,7 +158,7 @@ def test_a_folder_that_cannot_be_made_is_a_failure(tmp_path):
 def test_what_a_killed_process_left_is_cleared_away(tmp_path, checkpoints):
     folder = tmp_path / "checkpoints"
     (folder / ".ckpt-12.tmp" / "leaves_temp").mkdir(parents=True)
-    assert_is(Checkpoints(folder).restore(), 9)
+    assert_is(Checkpoints(folder).restore(trusting), 9)
     checkpoints.save(12, leaves(12))
     assert names(folder) == ["ckpt-12", "ckpt-9"]
 
