@@ -21,9 +21,11 @@ def warn(message: str) -> None:
     print(f"l2o: warning: {message}", file=sys.stderr, flush=True)
 
 
+told_elsewhere = False  # whether the process that started this one says what both notice
+
+
 @functools.cache
 def warn_once(message: str) -> None:
-    """`warn`, the first time in this process; not in a worker process, as the one that started it says the same."""
-    processes = sys.modules.get("multiprocessing")
-    if processes is None or processes.parent_process() is None:
+    """`warn`, the first time in this process, unless it is `told_elsewhere`."""
+    if not told_elsewhere:
         warn(message)

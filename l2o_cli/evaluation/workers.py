@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from l2o_cli import runtime
+from l2o_cli import errors, runtime
 from l2o_cli.errors import Failure
 from l2o_cli.evaluation.progress import Advance, Stages
 
@@ -131,6 +131,7 @@ def _work(spec: EvaluationSpec | ComparisonSpec, store: RunStore, title: str, me
     """The target of a worker process: all runs of a spec on one problem."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends this
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    errors.told_elsewhere = True
     runtime.set_environment(debug)
     if not debug:
         runtime.quieten_python()
