@@ -9,7 +9,7 @@ LONGEST_LINE = 280  # characters of a message: with what is put in front, `l2o: 
 _BEGINNING = 190  # of them before what is left out: the file, the field and what is wrong stand first, what to do last
 LONGEST_VALUE = 60  # characters of what was given, where a message quotes it
 
-worker = False  # whether this process works for another, which meets the same and says it
+told_elsewhere = False  # whether the process that started this one says what both notice
 
 
 class Failure(Exception):
@@ -55,6 +55,6 @@ def warn(message: str) -> None:
 
 @functools.cache
 def warn_once(message: str) -> None:
-    """`warn`, the first time in this process, unless it is a worker."""
-    if not worker:
+    """`warn`, the first time in this process, unless it is `told_elsewhere`."""
+    if not told_elsewhere:
         warn(message)

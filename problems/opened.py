@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -45,7 +46,14 @@ def is_installed(file: str) -> bool:
 def watch(folder: Path) -> None:
     """Record from now on what is opened by code whose files lie below the folder."""
     if not _files:
-        sys.addaudithook(_hook)  # of which there is no getting rid
+        on = [True]  # there is no getting rid of a hook, and at the end of the process not all is there that it needs
+
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            if on:
+                _hook(event, arguments)
+
+        sys.addaudithook(hook)
+        atexit.register(on.clear)
     _files.setdefault(f"{folder}{os.sep}", set())
     _since.setdefault(f"{folder}{os.sep}", time.time())
 

@@ -27,6 +27,7 @@ UNFINISHED = re.compile(r"xla_compile_cache_.*\.tmp")
 
 LEAST_FREE = 200_000_000  # bytes on the disk, with less of which nothing is kept
 LOOK = 1.0  # seconds between looks for new entries
+PATIENCE = 60.0  # seconds that a compilation waits for the verification
 FORGOTTEN = 3600.0  # seconds after which an unfinished entry is nobody's
 
 # TensorFlow on an entry that it cannot read or write.
@@ -72,8 +73,8 @@ class CompiledCode:
         def run() -> None:
             try:
                 self.verify()
-            except OSError as error:
-                self._leave(f"{self.folder}: {error.strerror or error}")
+            except Exception as error:  # whatever it is, the first compilation waits for the end of this
+                self._leave(f"{type(error).__name__}: {error}")
             self._ready.set()
             with contextlib.suppress(OSError):
                 then()
@@ -86,7 +87,8 @@ class CompiledCode:
 
     def wait(self) -> None:
         """Until it is verified, before the first compilation."""
-        self._ready.wait()
+        if not self._ready.wait(PATIENCE):
+            self._leave(f"{self.folder} is so slow that it could not be verified")
 
     def verify(self) -> bool:
         """Remove what does not match its checksum; whether there was nothing like that. OSError if it cannot be removed."""
@@ -119,7 +121,8 @@ class CompiledCode:
             changed = self.folder.stat().st_mtime_ns
             if changed == self._noted or not self._ready.is_set():
                 return
-            self._noted = changed
+            # A file that comes within the same tick of the clock does not change the time.
+            self._noted = changed if time.time() - changed / 1e9 > LOOK else 0
             new = {entry.name for entry in os.scandir(self.folder) if ENTRY.fullmatch(entry.name)} - self._known
             found = {name: sum_ for name in new if (sum_ := _sum(self.folder / name)) is not None}
             lines = "".join(f"{name} {sum_}\n" for name, sum_ in found.items())
@@ -147,7 +150,7 @@ class CompiledCode:
 
         with self._lock:
             if self._instead is None and self.name != str(self.folder):
-                for place in ("/dev/shm", tempfile.gettempdir()):
+                for place in ("/dev/shm", None):  # None: where temporary files are
                     with contextlib.suppress(OSError):
                         self._instead = tempfile.mkdtemp(prefix="l2o-", dir=place)
                         other = os.open(self._instead, os.O_RDONLY)

@@ -163,7 +163,7 @@ def work() -> None:
     os.dup2(2, 1)  # what a problem of the user's prints
     asked, debug = pickle.load(sys.stdin.buffer)
     children.end_with_parent()
-    errors.worker = True
+    errors.told_elsewhere = True
     runtime.set_environment(debug)
     if not debug:
         runtime.quieten_python()

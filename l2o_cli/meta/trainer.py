@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, Failure
 from l2o_cli.export.artifact import save_artifact
 from l2o_cli.meta.checkpoints import mismatch
 from l2o_cli.meta.families import Estimated, Families, within

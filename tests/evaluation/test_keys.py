@@ -170,6 +170,7 @@ def _mine(tmp_path):
 
 
 CHANGES = {
+    "a spec beside it": lambda folder: (folder / "spec.yaml").write_text("steps: 3\n"),
     "its code": lambda folder: (folder / "mine.py").open("a").write("X = 1\n"),
     "a module in a folder below": lambda folder: (folder / "parts" / "scale.py").write_text("SCALE = 3\n"),
     "data in a folder below": lambda folder: (folder / "parts" / "data" / "points.bin").write_bytes(b"1235"),
@@ -190,10 +191,10 @@ def test_a_problem_of_ones_own_is_known_by_all_that_it_imports_and_opens(mine):
 
 def test_what_is_no_input_of_it_changes_nothing(mine):
     before = own(mine)
-    results = mine.parent / "runs" / "evaluate-1"
-    results.mkdir(parents=True)
-    for name in ("evaluation.yaml", "curves.csv"):
-        (results / name).touch()
+    for results, record in (("evaluate-1", "evaluation.yaml"), ("compare-1", "spec.yaml")):  # one has just begun
+        (mine.parent / "runs" / results).mkdir(parents=True)
+        for name in (record, "curves.csv"):
+            (mine.parent / "runs" / results / name).touch()
     (mine.parent / "slurm-1.out").write_text("said")
     (mine.parent / ".venv").mkdir()
     (mine.parent / ".venv" / "module.py").touch()

@@ -134,11 +134,6 @@ def full(path, content):
     raise Failure(f"{path}: cannot be written: No space left on device")
 
 
-def a_file_in_the_way(folder):
-    for name in range(256):
-        (folder / f"{name:02x}").touch()
-
-
 def test_what_cannot_be_kept_is_said_once_and_is_no_error(tmp_path, monkeypatch, capsys):
     one, store = trials(tmp_path)
     with monkeypatch.context() as patch:
@@ -146,7 +141,9 @@ def test_what_cannot_be_kept_is_said_once_and_is_no_error(tmp_path, monkeypatch,
         made = one.run(SWEEP, [0, 1])
     said = capsys.readouterr().err
     assert len(made) == 6 and store.made == 6 and said.count("No space left") == said.count("\n") == 1
-    a_file_in_the_way(tmp_path)
+    for name in range(256):  # a file where a folder should be
+        (tmp_path / f"{name:02x}").touch()
+    one, store = trials(tmp_path)
     (run,) = one.run([{}], [0])
     assert run.losses.shape == (12,) and "exists" in capsys.readouterr().err
     assert one.missing([{}], [0]) == 1

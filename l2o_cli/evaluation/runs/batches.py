@@ -260,7 +260,7 @@ class Batches(abc.ABC):
             return False
         now = self._identify()
         if now is not None and now != self._identity:
-            warn_once(f"runs on {self.problem_name} are not kept: it opens files outside its folder only while it runs")
+            warn_once(f"runs on {self.problem_name} are not kept: it reads files, not all of which were known before it ran")
         return now == self._identity
 
     def _save(self, key: str | None, measured: Measured, lasting: bool) -> None:

@@ -21,7 +21,7 @@ MOST_FILES = 3000  # below the folder of a problem; with more it would take too 
 BY_CONTENT = 16_000_000  # bytes, above which the time of the last change stands for the content
 
 # What is no input of a problem unless it is seen to be opened: what l2o and others leave there while they run.
-_RESULTS = {"evaluation.yaml", "compare.yaml", "metrics.csv", "ablations.csv"}
+_RESULTS = {"spec.yaml", "evaluation.yaml", "compare.yaml", "ablations.csv"}
 _SUFFIXES = {".log", ".out", ".err", ".tmp", ".lock", ".md", ".html", ".svg", ".png", ".pdf"}
 _ENVIRONMENT = re.compile(r"\b(?:environ|getenv)\b")
 _VARIABLE = re.compile(r"(?:environ\s*(?:\.(?:get|setdefault|pop)\s*\(|\[)|getenv\s*\()\s*[\"'](\w+)[\"']")
@@ -61,7 +61,7 @@ def _below(root: Path) -> Iterator[Path]:
     count = 0
     streams = {_identity(stream) for stream in (1, 2)}
     for folder, inner, names in os.walk(root):
-        if _RESULTS & set(names) or "pyvenv.cfg" in names:
+        if folder != str(root) and ({*_RESULTS, "pyvenv.cfg"} & set(names)):
             inner.clear()
             continue
         inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in ("__pycache__", "node_modules"))

@@ -81,7 +81,7 @@ def _checksum(key: str, content: bytes) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(places.OWN, exist_ok=True)
+    path.parent.mkdir(places.OWN, parents=True, exist_ok=True)
     write_atomically(path, content)
 
 
