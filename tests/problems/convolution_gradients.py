@@ -17,6 +17,7 @@ from l2o_cli import runtime
 
 runtime.set_environment()
 
+import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tensorflow.python.ops import gen_nn_ops  # noqa: E402
@@ -122,6 +123,7 @@ Convolve = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 STRIDED: dict[str, tuple[tuple[int, ...], tuple[int, ...], Convolve]] = {
     "conv2d": ((8, 8, 3), (1, 1, 3, 4), lambda x, kernel: tf.nn.conv2d(x, kernel, 2, "SAME")),
     "conv2d of an odd side": ((9, 7, 5), (1, 1, 5, 4), lambda x, kernel: tf.nn.conv2d(x, kernel, 3, "VALID")),
+    "Keras": ((8, 8, 3), (1, 1, 3, 4), lambda x, kernel: keras.ops.conv(x, kernel, 2, "same")),
     "conv1d": ((8, 3), (1, 3, 4), lambda x, kernel: tf.nn.conv1d(x, kernel, 2, "SAME")),
     "conv2d_transpose": ((4, 4, 4), (1, 1, 3, 4), lambda x, kernel: tf.nn.conv2d_transpose(x, kernel, (x.shape[0], 8, 8, 3), 2)),
     "depthwise_conv2d": ((8, 8, 1), (1, 1, 1, 4), lambda x, kernel: tf.nn.depthwise_conv2d(x, kernel, [1, 2, 2, 1], "SAME")),
