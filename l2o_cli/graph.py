@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops
-from tensorflow.python.ops import gen_math_ops
+from tensorflow.python.ops import gen_math_ops, gen_nn_ops
 from tensorflow.python.util import tf_stack
 
 from l2o_cli import runtime
@@ -24,6 +24,8 @@ runtime.wait_for_cache()  # all that is compiled is compiled below or later
 
 _tracing = threading.RLock()
 _traced: collections.Counter[str] = collections.Counter()
+
+_KERNEL_GRADIENTS = ("conv2d_backprop_filter", "depthwise_conv2d_native_backprop_filter")
 
 
 @contextlib.contextmanager
@@ -75,6 +77,34 @@ def _lean(key: str) -> Iterator[None]:
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+@contextlib.contextmanager
+def _right_kernels() -> Iterator[None]:
+    """Take the gradient of a strided kernel of one pixel over the pixels that the strides select, whosesoever problem it is of.
+
+    oneDNN gets it wrong: with AVX2 parts of it are whatever was in memory, with AVX-512 it may write beyond its end.
+    """
+
+    def right(gradient: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+        def selecting(images: Any, sizes: Any, slopes: Any, strides: Any, padding: Any, **options: Any) -> tf.Tensor:
+            known = tf.get_static_value(sizes)
+            if known is None and tf.is_symbolic_tensor(sizes) and sizes.op.type == "ShapeN":
+                known = sizes.op.inputs[sizes.value_index].shape
+            if known is not None and tuple(known[:2]) == (1, 1) and not options.get("explicit_paddings"):
+                images, strides = images[tuple(slice(None, None, stride) for stride in strides)], [1, 1, 1, 1]
+            return gradient(images, sizes, slopes, strides, padding, **options)
+
+        return selecting
+
+    saved = {name: getattr(gen_nn_ops, name) for name in _KERNEL_GRADIENTS if hasattr(gen_nn_ops, name)}
+    for name, gradient in saved.items():
+        setattr(gen_nn_ops, name, right(gradient))
+    try:
+        yield
+    finally:
+        for name, gradient in saved.items():
+            setattr(gen_nn_ops, name, gradient)
 
 
 @contextlib.contextmanager
@@ -141,7 +171,7 @@ class Graph:
             with _tracing:
                 if signature not in self._traces:
                     function = tf.function(self._function, jit_compile=True if self._xla else None, autograph=False)
-                    with _forgotten(), _uncollected(), _lean(f"{self._key} {signature}"):
+                    with _forgotten(), _uncollected(), _right_kernels(), _lean(f"{self._key} {signature}"):
                         traced = function.get_concrete_function(*arguments)
                     self._traces[signature] = _released(traced)
         return self._traces[signature]

@@ -74,7 +74,7 @@ def test_a_run_does_not_depend_on_its_company(problem, optimizer):
 
 def test_one_seed_is_one_problem_for_every_optimizer():
     first = [trials("random_mlp", name, steps=3, every=3).run([{}], [5])[0].losses[0] for name in ("adam", "sgd")]
-    assert first[0] == pytest.approx(first[1], rel=1e-6)
+    assert first[0] == pytest.approx(first[1], rel=1e-5)  # two compiled programs, which may add in different orders
 
 
 @pytest.mark.parametrize("problem", ["quadratic", "digits_mlp"])

@@ -228,7 +228,7 @@ def test_perturbations_do_not_depend_on_the_neighbors(problem):
     own = {name: leaf[1:] for name, leaf in gradients.items()}
     alone = perturbed(*draws[1], own)
     for one, two in zip(tf.nest.flatten(together), tf.nest.flatten(alone), strict=True):
-        np.testing.assert_allclose(one[1:], two, rtol=1e-6)
+        np.testing.assert_allclose(one[1:], two, rtol=1e-6, atol=1e-6)  # a gradient of 1 and its noise may cancel
 
 
 def test_minibatches_change_with_the_seed_and_differ_between_instances(problem):

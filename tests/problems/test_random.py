@@ -72,9 +72,12 @@ def test_the_ends_of_the_unit_interval_are_never_reached():
 def test_instance_draws_follow_the_seed_and_the_own_key_alone():
     keys = random.instance_keys(random.as_seed(3), 50)
     for draw in (random.instance_bits, random.instance_uniform, random.instance_normal):
-        values = draw(random.as_seed(4), keys, [30, 20]).numpy()
-        np.testing.assert_array_equal(draw(random.as_seed(4), keys[7:9], [30, 20]), values[7:9])
-        assert not np.array_equal(draw(random.as_seed(5), keys, [30, 20]), values)
+        values = draw(random.as_seed(4), keys, [33, 19]).numpy()
+        alone = draw(random.as_seed(4), keys[7:9], [33, 19])
+        # What is left over when a CPU takes several numbers at once, it computes in another way: the last bit of a normal.
+        rounding = 1e-6 if draw is random.instance_normal else 0
+        np.testing.assert_allclose(alone, values[7:9], rtol=rounding, atol=rounding)
+        assert not np.array_equal(draw(random.as_seed(5), keys, [33, 19]), values)
         assert len(np.unique(values[:4])) > 0.999 * values[:4].size
     normal = random.instance_normal(random.as_seed(4), keys, [4000]).numpy()
     np.testing.assert_allclose([normal.mean(), normal.var()], [0, 1], atol=0.01)

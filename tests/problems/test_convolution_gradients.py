@@ -1,0 +1,18 @@
+"""Convolutions in a process where memory that nothing was written to shows, on this CPU and as on one without AVX-512."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("convolution_gradients.py")
+
+
+@pytest.mark.parametrize("most", ["DEFAULT", "AVX2"])
+def test_convolutions_and_their_gradients_are_those_of_float64(most):
+    environment = {"MALLOC_PERTURB_": "61", "ONEDNN_MAX_CPU_ISA": most, "PYTHONPATH": str(SCRIPT.parents[2])}
+    result = subprocess.run([sys.executable, SCRIPT], env=os.environ | environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr[-2000:]
+    assert int(result.stdout.split()[-3]) > 100
