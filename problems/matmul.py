@@ -45,7 +45,7 @@ class MatrixMultiplication(Problem):
     products: int = 7
 
     def __post_init__(self):
-        require_whole("size", self.size, least=2)
+        require_whole("size", self.size, least=2, most=16)  # the products of all units are size^6 numbers
         require_whole("products", self.products, least=self.size**2)
         if self.products > self.size**3:
             raise ValueError(f"products must be at most size^3 = {self.size**3}, but is {self.products}")

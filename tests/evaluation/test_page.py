@@ -297,7 +297,7 @@ def test_the_measure_is_the_one_that_was_selected(tmp_path):
     with pytest.raises(BadInput, match=r"compare\.yaml: expected a record"):
         read_reported(folder)
     (folder / "compare.yaml").write_text("a: [\n")
-    with pytest.raises(BadInput, match=r"compare\.yaml: cannot be read"):
+    with pytest.raises(BadInput, match=r"compare\.yaml, line 2: not YAML"):
         read_reported(folder)
 
 

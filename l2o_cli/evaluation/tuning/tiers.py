@@ -104,7 +104,7 @@ def parse_tier(text: str) -> Tier:
         raise BadInput(f"tier {text!r}: {DEFAULTS} are the same for all problems anyway")
     space = arguments.pop(0) if kind == RANDOM and arguments else None
     count = arguments.pop(0) if kind != DEFAULTS and arguments else None
-    if arguments or (kind == RANDOM and count is None) or not (count is None or (count.isdecimal() and int(count))):
+    if arguments or (kind == RANDOM and count is None) or not (count is None or (count.isdecimal() and count.strip("0"))):
         raise BadInput(f"tier {text!r}: expected {FORMS[kind]}")
     if space is not None and space not in SPACES:
         raise unknown("search space", space, SPACES)
