@@ -27,10 +27,16 @@ def checkpoints() -> Path:
 def find_config(name: str) -> Path:
     """The spec file `name`, or the one of that name that l2o ships; BadInput when there is neither."""
     path, shipped = Path(name), configs() / f"{name}.yaml"
-    if path.exists() or not shipped.exists():
-        if not path.is_file():
-            specs = (entry.relative_to(configs()).with_suffix("") for entry in configs().rglob("*.yaml"))
-            names = ", ".join(sorted(entry.as_posix() for entry in specs))
-            raise BadInput(f"{name}: no such file, nor a spec that l2o ships: {names}")
+    try:
+        there, folder, ships = path.exists(), path.is_dir(), shipped.exists()
+    except OSError:  # a name too long for a file
+        there = folder = ships = False
+    if there and not folder:
         return path
-    return shipped
+    if ships:
+        return shipped
+    if folder:
+        raise BadInput(f"{name}: a folder, where a spec is expected")
+    specs = (entry.relative_to(configs()).with_suffix("") for entry in configs().rglob("*.yaml"))
+    names = ", ".join(sorted(entry.as_posix() for entry in specs))
+    raise BadInput(f"{name}: no such file, nor a spec that l2o ships: {names}")

@@ -162,3 +162,14 @@ def test_what_is_counted():
     assert cost.parameters == 5000 and 4 * 5000**2 <= cost.task < 1.01 * 4 * 5000**2 and cost.step >= cost.task
     assert state_size(Adam()) == 2.0 and 19 < state_size(HierarchicalRNN()) < 22
     assert 1e8 < machine_memory() < 1e14
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [("folder", "folder: a folder, where a spec is expected"), ("x" * 5000, "no such file"), ("nowhere", "no such file")],
+)
+def test_what_is_no_file_is_one_short_line(l2o, tmp_path, config, message):
+    (tmp_path / "folder").mkdir()
+    result = l2o("meta-train", config, "--out", "x")
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and len(result.stderr) < 300
+    assert message in result.stderr or "hrnn, quick" in result.stderr
