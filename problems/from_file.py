@@ -50,7 +50,7 @@ def problem_in_file(name: str) -> Callable[..., Problem]:
     file, _, attribute = name.rpartition(":")
     path = Path(file).expanduser().resolve()
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+        raise FileNotFoundError("there is no file of that name")
     found = getattr(_module(path), attribute, None)
     if isinstance(found, Problem):
         return lambda: found

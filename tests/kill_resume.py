@@ -229,7 +229,7 @@ def same_runs(first: Path, second: Path) -> None:
     weights = [(run / "artifact" / "weights.safetensors").read_bytes() for run in (first, second)]
     if weights[0] != weights[1]:
         raise Unequal("the weights of the artifacts differ")
-    states = [Checkpoints(run / "checkpoints").restore() or {} for run in (first, second)]
+    states = [Checkpoints(run / "checkpoints").restore(lambda *trusted: None) or {} for run in (first, second)]
     if states[0].keys() != states[1].keys():
         raise Unequal("the last checkpoints hold other leaves")
     for name, leaf in states[0].items():

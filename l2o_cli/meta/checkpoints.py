@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -119,7 +120,7 @@ class Checkpoints:
             shutil.rmtree(abandoned, ignore_errors=True)
 
     def _account(self, faults: Mapping[int, str]) -> str:
-        return ", ".join(f"{self._path(step)}: {fault}" for step, fault in faults.items())
+        return f"{self._folder}{os.sep}" + ", ".join(f"{self._path(step).name}: {fault}" for step, fault in faults.items())
 
     def _path(self, meta_step: int) -> Path:
         return self._folder / f"ckpt-{meta_step}"

@@ -282,7 +282,7 @@ class Trainer:
             step, inner_steps, seconds, best_score = leaves["progress"].numpy()
             # The best score is infinite until there is one.
             if step != meta_step or not (0 <= inner_steps < math.inf and 0 <= seconds < math.inf) or math.isnan(best_score):
-                found = f"leaf 'progress' is {[float(value) for value in (step, inner_steps, seconds, best_score)]}"
+                found = f"leaf 'progress' is {', '.join(f'{value:.6g}' for value in (step, inner_steps, seconds, best_score))}"
         found = found or self._rollbacks.fault(apart["rollback/"], self.weights)
         return found or self.families.fault(apart["family/"], meta_step)
 

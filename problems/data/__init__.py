@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
 from pathlib import Path
@@ -69,8 +70,9 @@ def _files(info: DataInfo) -> str:
         return "embedded"
     total = hashlib.sha256()
     for file in sorted(path.rglob("*") if path.is_dir() else [path]):
-        status = file.stat()
-        total.update(f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode())
+        with contextlib.suppress(OSError):  # a file that is not there is said when it is read
+            status = file.stat()
+            total.update(f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode())
     return total.hexdigest()
 
 
