@@ -67,6 +67,7 @@ def test_minibatches_have_each_example_once_in_an_epoch(gathered):
     np.testing.assert_array_equal(np.sort(epochs, axis=1), [numbers, numbers])
 
 
+@pytest.mark.slow
 def test_a_sweep_of_both_gets_similar_losses(monkeypatch):
     monkeypatch.setattr(sweep, "_time_ways", lambda problem, steps, tell: {PLAIN: (1.0, 0.1), DEFAULT: (1.0, 0.2)})
     lines = []

@@ -293,6 +293,7 @@ def command(folder, *arguments, start=("-m", "l2o_cli"), lacking=(), **environme
     )
 
 
+@pytest.mark.slow
 def test_a_user_without_a_home_gets_results(tmp_path):
     """And a report, and no folder that is called ~."""
     done = command(tmp_path, *EVALUATE, "--out", "out", start=("-c", NOBODY), lacking=("HOME", "XDG_CACHE_HOME", "L2O_CACHE"))

@@ -43,6 +43,7 @@ def test_the_spec_of_a_run_is_the_resolved_one(run):
     assert (spec["meta_steps"], spec["seed"], spec["instances"]) == (4, 3, SPEC["instances"])
 
 
+@pytest.mark.slow
 def test_a_run_whose_time_is_up_can_be_used_and_resumed(run, l2o_here):
     options = ("--out", "runs/short", "--minutes", "0.001", "--no-xla", "--json")
     small = ("--set", "meta_steps=4", "--set", "optimizer.options.hidden=[2]")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from l2o_cli.graph import Graph
@@ -42,6 +43,7 @@ def truncations(cache, *dimensions):
     return sorted(result.stdout.splitlines()), {path.name for path in Path(cache).glob("*/*/*.pb")}
 
 
+@pytest.mark.slow
 def test_the_cache_is_hit_in_any_order_and_for_any_length(tmp_path):
     printed, alone = truncations(tmp_path, 3)
     both, entries = truncations(tmp_path, 4, 3)

@@ -68,6 +68,7 @@ def test_freezing_a_layer_and_going_on(train, tmp_path, same):
     same(models[1], models[3], 2e-5)
 
 
+@pytest.mark.slow
 def test_a_frozen_layer_is_not_moved_by_attention(load, train):
     model, optimizer = deep(), LearnedOptimizer(load(attention=True), jit_compile=False)
     seen = []

@@ -198,7 +198,7 @@ EVERYTHING = {
 
 
 # They take as long again as the others, and share all of their code with them.
-SLOW = ("full_es", "reparameterization", "combined")
+SLOW = ("full_es", "pes", "reparameterization", "combined")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in EVERYTHING])
@@ -304,6 +304,7 @@ def wait_for_rows(path, count):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, l2o):
     """SIGINT of a process against a run that nobody disturbed."""
     interrupted = start_process(tmp_path, "run")

@@ -180,6 +180,7 @@ BOWL = {
 }
 
 
+@pytest.mark.slow
 def test_a_rate_is_learned_that_is_good_for_a_bowl():
     """With curvatures 1 and 2 the best rate is 2/3, which multiplies errors by 1/3; from 0.001 that is 6.5 away in log_rate."""
     with tempfile.TemporaryDirectory() as folder:

@@ -156,7 +156,8 @@ def test_options_are_checked(name, options, field):
         OPTIMIZERS[name](**options)
 
 
-@pytest.mark.parametrize("name", ["lstm", pytest.param("rnnprop", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lstm", "rnnprop"])
 def test_meta_training_makes_it_better(name):
     settings = {"dimension": 4, "steps": 20, "meta_steps": 60, "learning_rate": 1e-2, "xla": False, "instances": 8}
     truncation = {"distribution": "constant", "maximum": 10}

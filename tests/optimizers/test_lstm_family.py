@@ -106,7 +106,7 @@ def test_the_meta_gradient_equals_finite_differences(optimizer):
     assert slope == pytest.approx((moved(size) - moved(-size)) / (2 * size), rel=0.02, abs=2e-4)
 
 
-@pytest.mark.parametrize("name", ["truncated_backpropagation", "es", "pes"])
+@pytest.mark.parametrize("name", [pytest.param("truncated_backpropagation", marks=pytest.mark.slow), "es", "pes"])
 def test_estimators(optimizer, name):
     objective = MeasuredObjective(Objective(), PROBLEM)
     estimate = ESTIMATORS[name](PROBLEM, optimizer, objective, Estimator(name=name), STEPS, xla=False)

@@ -105,6 +105,7 @@ def test_normalized_steps_have_the_length_of_the_multiplier():
         np.testing.assert_allclose(np.sqrt(np.mean(moves[..., place] ** 2, axis=-1)), 0.02, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_untrained_steps_are_short():
     params, gradients = given_run(steps=50)
     end = follow(Mlp(), Mlp().init_weights(0), params, gradients)[0][-1]
@@ -116,6 +117,7 @@ def test_extreme_gradients_leave_everything_finite(size):
     check_finite(Mlp(normalize_step=size == 1e30), size)
 
 
+@pytest.mark.slow
 def test_meta_gradient_equals_finite_differences():
     check_meta_gradient(Mlp(hidden=(4,), decays=(0.9, 0.99), step_multiplier=0.05, exponent_multiplier=0.5))
 

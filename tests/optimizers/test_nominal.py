@@ -177,6 +177,7 @@ def test_it_is_found_by_name():
     assert make_optimizer("learned_rate", transforms=[{"name": "nominal"}]) == Nominal(inner)
 
 
+@pytest.mark.slow
 def test_a_few_meta_steps_make_it_better():
     settings = {"dimension": 4, "steps": 40, "meta_steps": 20, "learning_rate": 0.3, "xla": False, "instances": 8, "ema": 0.5}
     result = meta_trained("learned_rate", None, [{"name": "nominal", "options": {"initial_rate": 0.003}}], **settings)

@@ -10,7 +10,8 @@ import pytest
 SCRIPT = Path(__file__).with_name("convolution_gradients.py")
 
 
-@pytest.mark.parametrize("most", ["DEFAULT", "AVX2"])
+# What goes wrong with AVX-512 is a write beyond the end, which this does not see; with AVX2 it is the numbers.
+@pytest.mark.parametrize("most", [pytest.param("DEFAULT", marks=pytest.mark.slow), "AVX2"])
 def test_convolutions_and_their_gradients_are_those_of_float64(most):
     environment = {"MALLOC_PERTURB_": "61", "ONEDNN_MAX_CPU_ISA": most, "PYTHONPATH": str(SCRIPT.parents[2])}
     result = subprocess.run([sys.executable, SCRIPT], env=os.environ | environment, capture_output=True, text=True)

@@ -181,7 +181,10 @@ def test_gradients_are_dense_and_do_not_reach_the_neighbors(case):
         assert np.any(gradient[1]) and not np.any(gradient[0]) and not np.any(gradient[2])
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "noisy"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("recurrent", "attentive"))) for name in CASES if name != "noisy"],
+)
 def test_twenty_steps_of_sgd_are_those_of_keras(name):
     problem, optimizer = make(name), OPTIMIZERS["sgd"]()
     weights = {"learning_rate": tf.constant(0.1)}
@@ -216,10 +219,10 @@ def backpropagated(problem, optimizer, xla):
 @pytest.mark.parametrize(
     "name",
     [
-        *("mlp", "embedded", "convolutional"),
+        *("mlp", "convolutional"),
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("normalized", "regularized", "noisy", "recurrent", "attentive")
+            for name in ("embedded", "normalized", "regularized", "noisy", "recurrent", "attentive")
         ),
     ],
 )
