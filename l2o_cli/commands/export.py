@@ -54,7 +54,7 @@ def export(optimizer: str, format_: str, out: Path, overwrite: bool) -> None:
         save_artifact(out, loaded.optimizer, loaded.weights, loaded.card or {})
 
     count = sum(value.size for value in loaded.weights.values())
-    click.echo(f"wrote {out}: {loaded.label} ({loaded.source}), optimizer {names_of(loaded.optimizer)}, {count} weights")
+    click.echo(f"wrote {out}: {loaded.label} ({loaded.source}), optimizer {names_of(loaded.optimizer)}, {count:,} weights")
     click.echo("use it:")
     click.echo("    from l2o_cli import LearnedOptimizer")
     click.echo(f'    model.compile(optimizer=LearnedOptimizer.load("{out}"), loss="mse")')

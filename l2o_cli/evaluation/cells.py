@@ -81,11 +81,16 @@ def describe_divergence(run: RunScore) -> str:
     return f"{run.optimizer} on {run.problem}, seed {run.seed}, after step {run.last_finite_step}"
 
 
+RELATIVE = ("speedup_steps", "speedup_seconds", "steps_to_target")  # to the reference
+
+
 def describe_left_out(scoring: Scoring) -> list[str]:
     """What could not be scored everywhere, a line each, with the reasons where losses are not normalized."""
     lines = []
     for name, problems in scoring.left_out.items():
         if name == "equal_time_normalized_loss":  # where the normalized loss is left out too
+            continue
+        if scoring.reference is None and name in RELATIVE:  # a line of its own says so
             continue
         by_reason: dict[str, list[str]] = {}
         for problem in problems:
@@ -94,7 +99,7 @@ def describe_left_out(scoring: Scoring) -> list[str]:
         said = (", ".join(those) + (f" ({why})" if why else "") for why, those in by_reason.items())
         lines.append(f"{name} leaves out: {'; '.join(said)}")
     if scoring.reference is None:
-        lines.append("no tuned Adam among the optimizers: no speed-up, no target; --reference names another one")
+        lines.append("no speed-up and no target without a tuned Adam; `l2o score --reference` names another optimizer for it")
     return lines
 
 
