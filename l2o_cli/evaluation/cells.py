@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 from l2o_cli.evaluation.scoring.run_scores import RunScore
 from l2o_cli.evaluation.scoring.scored import OptimizerScore, ProblemScore, Scoring
@@ -112,3 +115,12 @@ def notes(scoring: Scoring) -> list[str]:
 def several(count: int, word: str) -> str:
     """`1 run`, `1,200 runs`."""
     return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
+def file_lines(files: Sequence[Path]) -> list[str]:
+    """Where everything is: tables, the folder of the pictures and, last, the report."""
+    pictures = [path for path in files if path.suffix in (".png", ".svg")]
+    lines = [f"wrote {path}" for path in files if path not in pictures and path.suffix != ".html"]
+    names = Counter(path.parent for path in {path.with_suffix("") for path in pictures})
+    lines += [f"wrote {folder}/ ({several(count, 'picture')}, as PNG and SVG)" for folder, count in names.items()]
+    return lines + [f"wrote {path}" for path in files if path.suffix == ".html"]
