@@ -22,15 +22,15 @@ from l2o_cli.errors import one_line
 COMMANDS = {
     "meta-train": "Meta-train a learned optimizer as a YAML spec says.",
     "ablate": "Meta-train variants of a spec for the same time each, and compare them.",
-    "report": "Write a page with plots of a meta-training run.",
-    "evaluate": "Run optimizers on problems; writes their curves and scores.",
-    "compare": "Compare a learned optimizer with tuned hand-designed ones.",
-    "score": "Score the curves of a comparison again, without running anything.",
+    "report": "Write a page about a meta-training run, a comparison or an evaluation.",
+    "evaluate": "Run optimizers on problems as they are; write their curves and scores.",
+    "compare": "Compare learned optimizers with tuned hand-designed ones.",
+    "score": "Score the runs of a comparison or an evaluation, without running anything.",
     "export": "Write a learned optimizer for Keras, or as safetensors.",
     "bench": "Measure the speed of the inner loop, in training and evaluation.",
     "problems": "List the problems, transformations and ensembles; describe or draw a problem.",
     "calibrate": "Measure how far Adam gets on problems, its learning rate tuned.",
-    "optimizers": "List the optimizers and the published checkpoints.",
+    "optimizers": "List the optimizers and the published checkpoints; describe one.",
     "cache": "Show or clear what is kept to be faster the next time.",
 }
 

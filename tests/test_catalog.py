@@ -42,6 +42,15 @@ def test_options_and_transformations_are_named():
     assert "schedule/warmup    scalar" in result.stdout
 
 
+def test_options_are_written_as_a_spec_and_a_command_line_take_them():
+    description = catalog.describe(catalog.find("hrnn"), cost=False)
+    text = catalog.text_of(description)
+    assert "attention              false" in text and "rate_change_limit      1 (default null)" in text
+    assert list(description["weights"]) == sorted(description["weights"])
+    for option, value in (("attention", "false"), ("rate_change_limit", "null")):
+        catalog.find(f"hrnn({option}={value}):untrained")
+
+
 def test_an_update_is_timed_beside_adams(monkeypatch):
     monkeypatch.setattr(catalog, "UPDATE_SIZES", (40, 160))
     result = CliRunner().invoke(cli, ["optimizers", "sgd", "--json"])

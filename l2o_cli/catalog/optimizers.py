@@ -62,7 +62,7 @@ def describe(loaded: LoadedOptimizer, cost: bool = True, tell: Callable[[str], N
             for transform in transforms
         ],
         "learned": loaded.optimizer.learned,
-        "weights": {name: list(np.shape(value)) for name, value in weights.items()},
+        "weights": {name: list(np.shape(value)) for name, value in sorted(weights.items())},
         "weight_count": int(sum(np.size(value) for value in weights.values())),
         "state_bytes_per_parameter": state_bytes(loaded.optimizer, weights),
         "reads_validation_loss": loaded.optimizer.reads_validation_loss,
@@ -93,7 +93,7 @@ def text_of(description: Mapping[str, Any]) -> str:
         "kind": f"{kind}, {description['from']}",
         "state": f"{description['state_bytes_per_parameter']:.4g} bytes per parameter",
         "reads the validation loss": "yes" if description["reads_validation_loss"] else "no",
-        "gradient taken elsewhere": "yes" if description["gradient_elsewhere"] else "no",
+        "gradient taken ahead of the params": "yes" if description["gradient_elsewhere"] else "no",
     }
     blocks.append(block("facts", facts))
     if description["update"]:

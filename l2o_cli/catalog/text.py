@@ -30,9 +30,11 @@ def json_value(value: Any) -> Any:
 
 
 def plain(value: Any) -> str:
-    """A value as people read it, floats with six digits."""
+    """A value as it is written in a spec or on a command line, floats with six digits."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(plain, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

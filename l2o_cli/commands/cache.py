@@ -22,7 +22,7 @@ Examples:
     is_flag=False,
     flag_value="all",
     metavar="[runs|xla]",
-    help="Remove the finished runs, or the compiled code, or without a value both.",
+    help="Remove the finished runs or the compiled code; without a value, both.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def cache(clear, as_json):
@@ -32,9 +32,9 @@ def cache(clear, as_json):
     runs  finished runs of `l2o evaluate` and `l2o compare`, which are not made again
     xla   code that XLA has compiled, which is not compiled again
 
-    They lie in ~/.cache/l2o (L2O_CACHE=DIR; L2O_RUNS=DIR for the runs alone; off: nothing is kept), where nobody else may write.
-    Together they take 2 GB at most (L2O_CACHE_SIZE=10GB, say): with more, what was not used for longest is removed. Every entry
-    has a checksum, and one that does not match is made again. Nothing is ever lost by clearing but time.
+    They lie in ~/.cache/l2o (L2O_CACHE=DIR; L2O_RUNS=DIR for the runs alone; off: nothing is kept). A folder that other users may
+    write to is not used. Together they take 2 GB at most (L2O_CACHE_SIZE=10GB, say): with more, what was not used for longest is
+    removed. Every entry has a checksum, and one that does not match is made again. Clearing them costs nothing but time.
 
     \b
     --json prints a list of objects, one for each kind:

@@ -11,13 +11,17 @@ FORMATS = ("keras", "safetensors")
 
 @click.command(short_help="Write a learned optimizer as Keras or safetensors.")
 @click.option(
-    "--optimizer", "-o", required=True, metavar="O", help="A published name, a run's directory, an artifact, or a file made here."
+    "--optimizer",
+    "-o",
+    required=True,
+    metavar="O",
+    help="A published checkpoint or hand-designed optimizer by name, the folder of a run or an artifact, or a file made here.",
 )
 @click.option("--format", "format_", type=click.Choice(FORMATS), required=True, help="What to write; see above.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where: a file (keras) or a directory (safetensors).")
 @click.option("--overwrite", is_flag=True, help="Replace what is at PATH.")
 def export(optimizer: str, format_: str, out: Path, overwrite: bool) -> None:
-    """Write an optimizer, weights and card, to where people train.
+    """Write an optimizer with its weights, to be used elsewhere.
 
     \b
     keras        one JSON file: the configuration of a Keras optimizer, weights included.
@@ -54,7 +58,7 @@ def export(optimizer: str, format_: str, out: Path, overwrite: bool) -> None:
         save_artifact(out, loaded.optimizer, loaded.weights, loaded.card or {})
 
     count = sum(value.size for value in loaded.weights.values())
-    click.echo(f"wrote {out}: {loaded.label} ({loaded.source}), optimizer {names_of(loaded.optimizer)}, {count} weights")
+    click.echo(f"wrote {out}: {loaded.label} ({loaded.source}), optimizer {names_of(loaded.optimizer)}, {count:,} weights")
     click.echo("use it:")
     click.echo("    from l2o_cli import LearnedOptimizer")
     click.echo(f'    model.compile(optimizer=LearnedOptimizer.load("{out}"), loss="mse")')

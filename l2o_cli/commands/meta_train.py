@@ -32,10 +32,11 @@ Examples:
 def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
     """Meta-train a learned optimizer as CONFIG says.
 
-    CONFIG is a YAML file, or the name of a spec that l2o ships (such as quick). The run directory gets the resolved
-    spec, metrics.csv, validation.csv, checkpoints, TensorBoard events and, at the end, the trained optimizer in artifact/.
-    Ctrl-C, SIGTERM or SIGHUP saves the run before it ends (exit code 130, 143 or 129); --resume goes on with it, bit for bit.
-    SIGUSR1, which clusters send ahead of a time limit, has it saved, and it goes on.
+    CONFIG is a YAML file, or the name of a spec that l2o ships (such as quick); docs/meta-training.md says what it may choose.
+    The run directory gets the resolved spec.yaml with every field, metrics.csv, validation.csv, horizons.csv, checkpoints,
+    TensorBoard events and, at the end, the trained optimizer in artifact/. Ctrl-C, SIGTERM or SIGHUP saves the run before it ends
+    (exit code 130, 143 or 129); --resume goes on with it, bit for bit. SIGUSR1 and SIGUSR2, which clusters send ahead of a time
+    limit, save the run, and it goes on.
     """
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     from l2o_cli.assets import find_config

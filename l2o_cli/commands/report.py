@@ -33,6 +33,7 @@ def report(folder, out, as_json):
     PNG and SVG. --json prints what `l2o score --json` does.
     """
     from l2o_cli.errors import BadInput
+    from l2o_cli.evaluation.cells import file_lines
 
     if any((folder / name).is_file() for name in RESULTS):
         write, summarize = _write_results, _scores
@@ -43,13 +44,14 @@ def report(folder, out, as_json):
         what = lacking if folder.is_dir() else "no such directory"
         raise BadInput(f"{folder}: nothing to report on: {what}")
     page = out or folder / "report.html"
-    write(folder, page, out is None)
+    written = write(folder, page, out is None)
     if as_json:
         click.echo(summarize(folder))
-    click.echo(f"wrote {page}", err=as_json)
+    for line in file_lines(written):
+        click.echo(line, err=as_json)
 
 
-def _write_run(folder: Path, page: Path, pictures: bool) -> None:
+def _write_run(folder: Path, page: Path, pictures: bool) -> list[Path]:
     from l2o_cli.meta.report import write_report
     from l2o_cli.meta.run_tables import read_run
     from l2o_cli.reporting.html import check_place
@@ -57,6 +59,7 @@ def _write_run(folder: Path, page: Path, pictures: bool) -> None:
     run = read_run(folder)
     check_place(page)
     write_report(run, page)
+    return [page]
 
 
 def _summary(folder: Path) -> str:
@@ -65,10 +68,10 @@ def _summary(folder: Path) -> str:
     return json.dumps(summary(read_run(folder)), indent=2, allow_nan=False)
 
 
-def _write_results(folder: Path, page: Path, pictures: bool) -> None:
+def _write_results(folder: Path, page: Path, pictures: bool) -> list[Path]:
     from l2o_cli.evaluation.page.page import write_comparison_report
 
-    write_comparison_report(folder, out=None if pictures else page)
+    return write_comparison_report(folder, out=None if pictures else page)
 
 
 def _scores(folder: Path) -> str:

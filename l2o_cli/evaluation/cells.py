@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 from l2o_cli.evaluation.scoring.run_scores import RunScore
 from l2o_cli.evaluation.scoring.scored import OptimizerScore, ProblemScore, Scoring
@@ -81,11 +84,16 @@ def describe_divergence(run: RunScore) -> str:
     return f"{run.optimizer} on {run.problem}, seed {run.seed}, after step {run.last_finite_step}"
 
 
+RELATIVE = ("speedup_steps", "speedup_seconds", "steps_to_target")  # to the reference
+
+
 def describe_left_out(scoring: Scoring) -> list[str]:
     """What could not be scored everywhere, a line each, with the reasons where losses are not normalized."""
     lines = []
     for name, problems in scoring.left_out.items():
         if name == "equal_time_normalized_loss":  # where the normalized loss is left out too
+            continue
+        if scoring.reference is None and name in RELATIVE:  # a line of its own says so
             continue
         by_reason: dict[str, list[str]] = {}
         for problem in problems:
@@ -94,7 +102,7 @@ def describe_left_out(scoring: Scoring) -> list[str]:
         said = (", ".join(those) + (f" ({why})" if why else "") for why, those in by_reason.items())
         lines.append(f"{name} leaves out: {'; '.join(said)}")
     if scoring.reference is None:
-        lines.append("no tuned Adam among the optimizers: no speed-up, no target; --reference names another one")
+        lines.append("no speed-up and no target without a tuned Adam; `l2o score --reference` names another optimizer for it")
     return lines
 
 
@@ -107,3 +115,12 @@ def notes(scoring: Scoring) -> list[str]:
 def several(count: int, word: str) -> str:
     """`1 run`, `1,200 runs`."""
     return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
+def file_lines(files: Sequence[Path]) -> list[str]:
+    """Where everything is: tables, the folder of the pictures and, last, the report."""
+    pictures = [path for path in files if path.suffix in (".png", ".svg")]
+    lines = [f"wrote {path}" for path in files if path not in pictures and path.suffix != ".html"]
+    names = Counter(path.parent for path in {path.with_suffix("") for path in pictures})
+    lines += [f"wrote {folder}/ ({several(count, 'picture')}, as PNG and SVG)" for folder, count in names.items()]
+    return lines + [f"wrote {path}" for path in files if path.suffix == ".html"]

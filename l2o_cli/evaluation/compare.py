@@ -132,7 +132,7 @@ def _tell_estimate(
 ) -> None:
     expected = estimate(comparison, ahead(comparison, problems, contenders, baselines), stages)
     if expected.kept:
-        stages.tell(f"  {expected.kept:,} of these runs were made before and are kept")
+        stages.tell(f"  {expected.kept:,} of these runs were made before and are not made again")
     if expected.seconds:
         stages.tell(f"  estimated time: {duration(expected.seconds)}, without compilation and sweeps")
 

@@ -136,7 +136,7 @@ def ended(
     said = list(notes)
     if request.store is not None and request.store.found and request.workers == 1:
         all_runs = request.store.found + request.store.made
-        said.append(f"{request.store.found:,} of {all_runs:,} runs were made before and are kept in {request.store.folder}")
+        said.append(f"{request.store.found:,} of {all_runs:,} runs were made before; they come from {request.store.folder}")
     if not complete:
         done = len({entry.row.problem for entry in entries})
         how = "" if request.spec is None else f"; go on with --resume --out {out}"

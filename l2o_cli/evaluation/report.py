@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
+from l2o_cli.evaluation.cells import file_lines
 from l2o_cli.evaluation.evaluate import Outcome
 from l2o_cli.evaluation.scoring.scores import Row
 from l2o_cli.terminal import plain_console, print_table
@@ -59,14 +59,6 @@ def as_json(outcome: Outcome) -> str:
     return json.dumps([entry.row.as_json() for entry in outcome.entries], indent=2, allow_nan=False)
 
 
-def _file_lines(files: list[Path]) -> list[str]:
-    """Where everything is: tables, the folder of the pictures and, last, the report."""
-    pictures = [path for path in files if path.suffix in (".png", ".svg")]
-    lines = [f"wrote {path}" for path in files if path not in pictures and path.suffix != ".html"]
-    lines += [f"wrote {folder}/ ({len(pictures)} pictures)" for folder in dict.fromkeys(path.parent for path in pictures)]
-    return lines + [f"wrote {path}" for path in files if path.suffix == ".html"]
-
-
 def print_outcome(outcome: Outcome, json_only: bool) -> None:
     """Everything to stdout; with `json_only` the rows as JSON to stdout and the rest to stderr."""
     console = plain_console(stderr=json_only)
@@ -79,5 +71,5 @@ def print_outcome(outcome: Outcome, json_only: bool) -> None:
         console.print(note)
     for name, source in outcome.sources.items():
         console.print(f"{name}: data {source}")
-    for line in _file_lines(outcome.files):
+    for line in file_lines(outcome.files):
         console.print(line)

@@ -79,7 +79,7 @@ def _resolved(which: str) -> LoadedOptimizer:
         return _initial(part_text(name, options), OptimizerSpec(name=name, options=options), "built in")
     loaded = _named(name)
     if options:
-        raise BadInput(f"optimizer {which!r}: what is trained has its options; for others say {which}{UNTRAINED}")
+        raise BadInput(f"optimizer {which!r}: a trained one keeps its options; {which}{UNTRAINED} begins anew with these")
     return loaded
 
 

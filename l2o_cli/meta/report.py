@@ -73,7 +73,7 @@ def _warnings(run: Run) -> Iterator[str]:
     if warnings:
         yield f'<ul class="warnings">{"".join(tag("li", warning) for warning in warnings)}</ul>'
     else:
-        yield note("None: no gradient exploded or vanished, and validation did not get steadily worse.")
+        yield note("None: no meta-gradient stayed far above or below its usual size, and validation did not get steadily worse.")
 
 
 def _what(run: Run) -> Iterator[str]:

@@ -35,7 +35,7 @@ class HierarchicalRNN(Optimizer):
         time_scales: S, the number of gradient averages per parameter, each twice as slow as the one before.
         attention: take the next gradient at an attended point ahead of the parameters (Nesterov-like).
         dynamic_scaling: divide the averaged gradients by the root of their own second moments; off: only asinh.
-        grad_products: feed the products of neighbouring time scales (a measure of curvature).
+        grad_products: feed the products of neighboring time scales (a measure of curvature).
         relative_log_moments: feed the log second moments relative to their mean over the time scales (signal against noise).
         relative_rate: feed the log learning rate relative to its mean over the "problem", over the "tensor", or not ("off").
         extreme_rate: feed how far the learning rate lies outside [1e-6, 1].

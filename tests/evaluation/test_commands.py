@@ -56,7 +56,9 @@ def test_evaluate_prints_json_alone(evaluated):
     assert adam["hyperparameters"]["learning_rate"] == 1.0
     for name in ("curves.csv", "scores.csv", "evaluation.yaml", "spec.yaml", "report.html"):
         assert f"wrote {out / name}" in result.stderr and (out / name).stat().st_size > 0
-    assert f"wrote {out / 'pictures'}/" in result.stderr and (out / "pictures" / "quadratic.png").stat().st_size > 0
+    count = len(list((out / "pictures").glob("*.png")))
+    assert f"wrote {out / 'pictures'}/ ({count} pictures, as PNG and SVG)" in result.stderr
+    assert (out / "pictures" / "quadratic.png").stat().st_size > 0
     expected = ["curves.csv", "evaluation.yaml", "pictures", "report.html", "scores.csv", "spec.yaml"]
     assert sorted(path.name for path in out.iterdir()) == expected
 

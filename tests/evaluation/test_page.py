@@ -355,6 +355,9 @@ def test_the_command(l2o, tmp_path):
     assert result.stderr == f"wrote {tmp_path / 'page.html'}\n"
     assert json.loads(result.stdout) == json.loads(l2o("score", folder, "--json").stdout)
     assert [path.name for path in folder.iterdir()] == ["curves.csv"]
+    result = l2o("report", folder)
+    count = len(list((folder / "pictures").glob("*.png")))
+    assert f"wrote {folder / 'pictures'}/ ({count} pictures, as PNG and SVG)\nwrote {folder / 'report.html'}\n" == result.stdout
     for wrong, message in ((tmp_path / "gone", "no such directory"), (tmp_path, "neither spec.yaml")):
         result = l2o("report", wrong)
         assert result.returncode == 2 and message in result.stderr

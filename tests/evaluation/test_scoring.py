@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from l2o_cli.errors import BadInput
+from l2o_cli.evaluation.cells import describe_left_out
 from l2o_cli.evaluation.scoring.results_folder import read_trials, score_folder
 from l2o_cli.evaluation.scoring.run_scores import find_reference, normalized_loss
 from l2o_cli.evaluation.scoring.score_curves import score_curves
@@ -148,7 +149,7 @@ def test_few_runs_make_nothing_certain():
         "fast is ahead of adam by final training loss, being better on 1 of 1 problem, but 1 run on a problem cannot make it"
         " certain: probability of improvement 1.00, "
     )
-    assert "nothing to compare" in verdict(score_curves(planted("adam", 1.0, 0)))
+    assert "No verdict" in verdict(score_curves(planted("adam", 1.0, 0)))
 
 
 def test_a_lower_bound_is_said_to_be_one():
@@ -185,7 +186,11 @@ def test_which_optimizer_is_the_reference():
     assert find_reference(["adam (defaults)", "adamw", "adam (global)"]) == "adam (global)"
     assert find_reference(["adam (defaults)", "adamw", "adam(beta1=0.5)"]) is None
     curves = [*planted("fast", 2.0, 0), *planted("adam", 1.0, 1)]
-    assert score_curves(curves, trials={"adam": (0,)}).reference is None
+    untuned = score_curves(curves, trials={"adam": (0,)}, adam=ADAM)
+    assert untuned.reference is None and {"speedup_steps", "speedup_seconds", "steps_to_target"} <= set(untuned.left_out)
+    normalized, said = describe_left_out(untuned)
+    assert normalized.startswith("normalized_loss leaves out: r")
+    assert said.startswith("no speed-up and no target without a tuned Adam")
     assert score_curves(curves, reference="fast").reference == "fast"
     with pytest.raises(BadInput, match="reference 'sgd' is not among the optimizers: fast, adam"):
         score_curves(curves, reference="sgd")

@@ -90,7 +90,7 @@ def test_a_path_is_taken_as_it_stands(artifact):
         ("adam+schedule(steps=0)", "'schedule': options: steps must be at least 1, not 0"),
         ("adam+schedule(drops=0)", "'schedule': options: drops must be at least 1, not 0"),
         ("adam+low_precision(keep=[meen])", "'low_precision': options: keep: 'meen' is no part .*: mean, square"),
-        ("runs/demo(sizes=[3])", "what is trained has its options; for others say .*:untrained"),
+        ("runs/demo(sizes=[3])", "a trained one keeps its options; .*:untrained begins anew"),
         ("runs/demo(size=3):untrained", "optimizer 'tiny': options.size: unknown field"),
         ("adam(learning_rate=1):untrained", "not learned"),
         ("runs/demo+nominal", "a part of it would be untrained; meta-train it as a whole"),

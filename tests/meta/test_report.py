@@ -137,7 +137,7 @@ def test_the_page_says_what_was_trained_and_how_it_went(text):
     assert "300 of 300" in said and "finished" in said and "91,422" in said and "tensorflow 2.21.0" in said
     assert re.search(r"l2o meta-train '/[^']*/a run/spec\.yaml' --out NEW", said)  # quoted for the shell
     assert "-3 at 200" in said  # the best validation, not the last
-    assert "None: no gradient exploded" in said and "there is no horizons.csv" in said
+    assert "None: no meta-gradient stayed" in said and "there is no horizons.csv" in said
     for axis in ("meta-steps", "log(loss / initial loss)", "inner steps/s", "truncation (inner steps)", "learning rate"):
         assert axis in said, axis
 

@@ -14,6 +14,7 @@ from l2o_cli.evaluation.cells import (
     loss,
     optimizer_cells,
     problem_cells,
+    several,
 )
 from l2o_cli.evaluation.page.reported import Reported
 from l2o_cli.evaluation.scoring.results_folder import part
@@ -98,7 +99,7 @@ def _pair(reported: Reported, one: str, other: str) -> str:
     pair = find_pair(reported.scoring, one, other)
     if pair is None:
         return "-"
-    return f"{escape(str(pair.improvement))}<small>{pair.wins:g} of {pair.problems} problems</small>"
+    return f"{escape(str(pair.improvement))}<small>{pair.wins:g} of {several(pair.problems, 'problem')}</small>"
 
 
 def tunings(reported: Reported) -> Iterator[str]:

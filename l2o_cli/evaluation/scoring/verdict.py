@@ -22,7 +22,7 @@ def verdict(scoring: Scoring) -> str:
     """Of the optimizer that is most likely to be better than another, against the next one."""
     ranked = ranking(scoring)
     if len(ranked) < 2:
-        return "There is nothing to compare: two optimizers on one problem at least, please."
+        return "No verdict: it takes two optimizers that ran on the same problem."
     return sentence(scoring, ranked[0], ranked[1])
 
 
