@@ -104,6 +104,7 @@ def test_the_number_of_cores_is_in_the_key(monkeypatch):
 def test_a_data_set_is_known_by_its_files(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(data_module, "_loaded", {})
+    monkeypatch.setattr(data_module, "_files_read", {})
     problem, key = ImageMlp(data="cifar10"), set()
     folder = tmp_path / "cifar10" / "3.0.2"
     folder.mkdir(parents=True)
