@@ -113,8 +113,21 @@ def _debug_first(arguments: Sequence[str]) -> list[str]:
     return ["--debug"] * (len(rest) < end) + rest + list(arguments[end:])
 
 
+def _open_streams() -> None:
+    """Have standard streams that are closed lead nowhere: the next files to be opened would take their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115, until the end
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run `l2o` with `arguments`; its exit code."""
+    _open_streams()
     arguments = _debug_first(arguments)
     debug = "--debug" in arguments[:1]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 
 from rich.cells import cell_len
@@ -27,7 +28,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: i
     console = plain_console()
     if not console.is_terminal:
         headings = [_on_one_line(heading) for heading in headings]
-    table = [[Text(cell).plain for cell in row] for row in rows]  # without control characters
+    # Without control characters, of which rich takes tabs and ends of lines for what they say.
+    table = [[Text(re.sub(r"\s", " ", cell)).plain for cell in row] for row in rows]
     widths = [max(map(cell_len, [*heading.split("\n"), *column])) for heading, *column in zip(headings, *table, strict=True)]
     if not console.is_terminal or sum(widths) + 2 * (len(widths) - 1) <= console.width:
         for line in _heading_lines(headings, widths, names):

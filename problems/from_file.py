@@ -135,8 +135,14 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         package = self.name.partition(".")[0]
-        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": functools.partial(_import, package)}
+        own = {"__import__": functools.partial(_import, package), "print": _print}
+        module.__dict__["__builtins__"] = {**vars(builtins), **own}
         super().exec_module(module)
+
+
+def _print(*values: Any, file: Any = None, **options: Any) -> None:
+    """Python's `print`, but to stderr: on stdout are results, which a program may read."""
+    print(*values, file=sys.stderr if file is None else file, **options)
 
 
 def _import(

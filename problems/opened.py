@@ -76,6 +76,9 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         path, _, flags = arguments
         if isinstance(path, str | bytes | os.PathLike) and not (isinstance(flags, int) and flags & os.O_WRONLY):
             _record(os.path.abspath(os.fsdecode(path)))
+    elif event == "sqlite3.connect":
+        if isinstance(arguments[0], str | bytes | os.PathLike) and arguments[0] != ":memory:":
+            _record(os.path.abspath(os.fsdecode(arguments[0])))
     elif event in _UNKNOWABLE:
         for folder in _by_whom():
             _unknowable.setdefault(folder, _UNKNOWABLE[event])

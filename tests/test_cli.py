@@ -128,6 +128,24 @@ def test_closed_output_is_quiet():
     assert (result.returncode, result.stderr) == (1, b"")
 
 
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
+def test_streams_that_are_closed_from_the_start(closed, tmp_path):
+    """What is written to them goes nowhere, and not into the first file that is opened."""
+    code = (
+        "import click, os, sys\nfrom l2o_cli import cli\n"
+        "def write():\n"
+        "    file = os.open('file', os.O_CREAT | os.O_WRONLY)\n"
+        "    click.echo('said')\n    print('said', file=sys.stderr)\n    os.system('echo said; echo said >&2')\n"
+        "    os.write(file, b'written')\n"
+        "cli.LazyGroup.get_command = lambda *_: click.Command('optimizers', callback=write)\n"
+        "raise SystemExit(cli.run(['optimizers']))\n"
+    )
+    shell = " ".join(f"{number}>&-" for number in closed)
+    run = ["sh", "-c", f'"$0" -c "$1" {shell}', sys.executable, code]
+    result = subprocess.run(run, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert result.returncode == 0 and (tmp_path / "file").read_bytes() == b"written"
+
+
 def test_interrupted_process_dies_at_once(tmp_path):
     """Ctrl-C reaches the whole group, the filter of stderr too: it must neither die first nor stay."""
     code = (

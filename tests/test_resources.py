@@ -155,6 +155,11 @@ def test_what_is_usual_fits_in_a_small_machine():
             assert read_meta_training(path)
 
 
+def test_what_a_step_has_no_more_use_for_is_not_counted():
+    large = {"layers": 1, "width": 384, "heads": 6, "length": 256, "batch_size": 128}
+    resources.check_runs([resources.Runs(make_problem("transformer", large), "", 2, 100, 2)])
+
+
 def test_what_is_counted():
     quadratic, text = make_problem("quadratic", {"dimension": 5000}), make_problem("mnist_mlp")
     assert parameters_of(text) == 784 * 64 + 64 + 64 * 10 + 10

@@ -77,6 +77,12 @@ def test_what_is_piped_is_whole_however_narrow_the_terminal(capsys, monkeypatch)
     assert "final train loss" in heading and [row.split() for row in rows] == [list(row) for row in ROWS]
 
 
+def test_tabs_and_ends_of_lines_in_names_keep_the_table(capsys):
+    print_table(HEADINGS, [*ROWS, ("a\tb\nc", "sgd", "1", "2")], names=2)
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert rows[-1].startswith("a b c ") and len(rows) == 4 and len({cell_len(row) for row in rows}) == 1
+
+
 @pytest.mark.parametrize("text", [":zero: [bold]x[/bold] [/] 漢字", "a" * 300, "1:2:smile: http://x"])
 def test_text_stays_itself(capsys, text):
     plain_console().print(text)

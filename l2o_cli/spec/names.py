@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -140,10 +142,11 @@ def _own_problem(name: str, options: Mapping[str, Any]) -> Problem:
     """The problem `FILE.py:NAME`, which has been tried; BadInput for whatever is wrong with it or its file."""
     found = False
     try:
-        factory = problem_in_file(name)
-        found = True
-        problem = _called(factory, options)
-        check(problem)
+        with contextlib.redirect_stdout(sys.stderr):  # what it says is no result
+            factory = problem_in_file(name)
+            found = True
+            problem = _called(factory, options)
+            check(problem)
         return problem
     except _WRONG_OPTIONS as error:
         fault, cause = _first_wrong(error), None

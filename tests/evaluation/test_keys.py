@@ -104,6 +104,7 @@ def test_the_number_of_cores_is_in_the_key(monkeypatch):
 def test_a_data_set_is_known_by_its_files(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(data_module, "_loaded", {})
+    monkeypatch.setattr(data_module, "_files_read", {})
     problem, key = ImageMlp(data="cifar10"), set()
     folder = tmp_path / "cifar10" / "3.0.2"
     folder.mkdir(parents=True)
@@ -189,6 +190,14 @@ def test_a_problem_of_ones_own_is_known_by_all_that_it_imports_and_opens(mine):
     assert len(set(known)) == len(CHANGES) + 2, list(CHANGES)
 
 
+def test_a_data_base_elsewhere_is_one_of_its_files(mine):
+    base = mine.parents[1] / "points.db"
+    base.write_bytes(b"")
+    with mine.open("a") as file:
+        file.write("import sqlite3\nsqlite3.connect(HERE.parent / 'points.db').close()\n")
+    assert str(base) in json.loads(own(mine))["files"]
+
+
 def test_what_is_no_input_of_it_changes_nothing(mine):
     before = own(mine)
     for results, record in (("evaluate-1", "evaluation.yaml"), ("compare-1", "spec.yaml")):  # one has just begun
@@ -207,6 +216,8 @@ def test_what_is_no_input_of_it_changes_nothing(mine):
         ("import socket\ntry:\n    socket.create_connection(('127.0.0.1', 9), 0.1)\nexcept OSError: pass\n", "uses the network"),
         ("import subprocess\nsubprocess.run(['true'])\n", "runs another program"),
         ("for name in os.environ: pass\n", "mine.py reads the environment"),
+        ("def load():\n    import h5py\n", "mine.py reads files by h5py, which is not seen"),
+        ("def load(path):\n    return tf.data.TFRecordDataset(path)\n", "reads files by TFRecordDataset"),
         ("(HERE / 'fresh.py').touch()\n", "fresh.py was changed after the command had begun"),
         ("def sample():\n    return (HERE.parent / 'later.txt').read_text()\n", "opened more"),
     ],

@@ -256,3 +256,20 @@ def test_a_fault_beside_a_file_is_said_with_its_place(tmp_path):
     assert "the file cannot be run: beside.py, line 2: ZeroDivisionError" in message
     write(tmp_path, beside=FILE, mine="from beside import one")
     assert make_problem(f"{tmp_path}/mine.py:one") == Quadratic(4)
+
+
+def test_what_a_file_says_is_not_among_the_results(tmp_path, capsys):
+    write(tmp_path, beside="print('beside')\n")
+    file = tmp_path / "talking.py"
+    file.write_text(
+        "import sys\nfrom problems.quadratics import Quadratic\nimport beside\nprint('run', 1, sep='-')\n"
+        "class Talking(Quadratic):\n"
+        "    def loss(self, params, task, batch):\n        print('asked')\n        return super().loss(params, task, batch)\n"
+        "def made():\n    sys.stdout.write('made\\n')\n    return Talking(2)\n"
+    )
+    problem = make_problem(f"{file}:made")
+    task = problem.sample([0, 0], 1)
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("beside\nrun-1\nmade\nasked\n")
+    problem.loss(problem.initial_params([0, 0], task), task, problem.batch([0, 0], task, "train"))
+    assert capsys.readouterr() == ("", "asked\n")

@@ -24,6 +24,11 @@ BY_CONTENT = 16_000_000  # bytes, above which the time of the last change stands
 _RESULTS = {"spec.yaml", "evaluation.yaml", "compare.yaml", "ablations.csv"}
 _SUFFIXES = {".log", ".out", ".err", ".tmp", ".lock", ".md", ".html", ".svg", ".png", ".pdf"}
 _ENVIRONMENT = re.compile(r"\b(?:environ|getenv)\b")
+# Readers whose files are opened by native code, which no audit event tells of.
+_UNSEEN = re.compile(
+    r"\b(?:h5py|netCDF4|pyarrow|tensorflow_datasets|gfile|io\.read_file|read_(?:parquet|feather|orc|hdf)"
+    r"|(?:TFRecord|TextLine|FixedLengthRecord|Csv)Dataset|\w+_dataset_from_directory)\b"
+)
 _VARIABLE = re.compile(r"(?:environ\s*(?:\.(?:get|setdefault|pop)\s*\(|\[)|getenv\s*\()\s*[\"'](\w+)[\"']")
 
 
@@ -126,6 +131,9 @@ def _variables(files: dict[str, str]) -> dict[str, str | None]:
             text = Path(path).read_text(errors="replace")
         except OSError:
             continue
+        unseen = _UNSEEN.search(text)
+        if unseen:
+            raise Unknowable(f"{path} reads files by {unseen[0]}, which is not seen")
         found = _VARIABLE.findall(text)
         if len(found) < len(_ENVIRONMENT.findall(text)):
             raise Unknowable(f"{path} reads the environment")
