@@ -74,12 +74,13 @@ def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) ->
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show tracebacks and TensorFlow's own messages (may also follow the command).")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
-def cli(debug: bool) -> None:
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
     """Meta-train learned optimizers, evaluate them, compare them with tuned hand-designed ones and export them.
 
     Try:  l2o evaluate --problem digits_mlp
     """
-    runtime.prepare(debug)
+    runtime.prepare(debug, compiling=ctx.invoked_subcommand != "cache")
 
 
 def _exit_code(error: Exception) -> int | None:

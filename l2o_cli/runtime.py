@@ -31,16 +31,21 @@ compiled: CompiledCode | None = None  # the compilation cache that this process 
 debugging = False  # whether everything is kept and shown that helps to find a fault
 
 
-def prepare(debug: bool = False) -> None:
-    """Make TensorFlow, once imported, compile into the cache and keep quiet; everything as it comes when `debug`."""
+def prepare(debug: bool = False, compiling: bool = True) -> None:
+    """Make TensorFlow, once imported, compile into the cache and keep quiet; everything as it comes when `debug`.
+
+    Args:
+        compiling: whether the command may compile anything; the cache is left as it is if not.
+    """
     global debugging
     debugging = debug
     if not debug:
         quieten_python()
         stderr_filter.install()  # it forks, which is best done before there are threads
     signals.listen()
-    set_environment(debug)
-    keras_settings.undo_defaults()
+    if compiling:
+        set_environment(debug)
+        keras_settings.undo_defaults()
 
 
 def set_environment(debug: bool = False) -> None:

@@ -225,6 +225,12 @@ def test_the_command_shows_and_clears(root, l2o):
     assert "can be written by others" in l2o("cache").stdout
 
 
+def test_to_look_makes_nothing(tmp_path, l2o_in):
+    for arguments in ([], ["--clear"], ["--json"]):
+        assert l2o_in(tmp_path, "cache", *arguments, L2O_CACHE=str(tmp_path / "none")).returncode == 0
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("text, size", [("", 2e9), ("500MB", 5e8), ("1.5 gb", 1.5e9), ("123", 123)])
 def test_the_limit(text, size, monkeypatch):
     monkeypatch.setenv("L2O_CACHE_SIZE", text)
