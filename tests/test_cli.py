@@ -31,7 +31,7 @@ def command(monkeypatch):
     def install(function):
         stand_in = click.Command("optimizers", callback=function)
         monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: stand_in)
-        monkeypatch.setattr(cli.runtime, "prepare", lambda debug: None)
+        monkeypatch.setattr(cli.runtime, "prepare", lambda debug, compiling: None)
 
     return install
 
