@@ -33,7 +33,7 @@ class PackedOptimizer(keras.optimizers.Optimizer):
         super().exclude_from_weight_decay(var_list, var_names)
         self._restored = False
         self._excluded_names = tuple(var_names or ())
-        self._excluded_paths = tuple(_path(variable) for variable in var_list or ())
+        self._excluded_paths = tuple(path_of(variable) for variable in var_list or ())
 
     def decays(self, variable: Any) -> bool:
         """Whether weight decay is for this one too."""
@@ -86,14 +86,14 @@ class PackedOptimizer(keras.optimizers.Optimizer):
         super().load_own_variables(saved)
 
 
-def _path(variable: Any) -> str:
+def path_of(variable: Any) -> str:
     """The name of a variable of Keras's or TensorFlow's, with those of its layers."""
     return str(getattr(variable, "path", variable.name))
 
 
 def _called(path: str, variables: Sequence[Any]) -> list[Any]:
     """The variable of that path, if it is one of these; Keras may have called it by the model's name too, and not do so again."""
-    ends = [(own, f"/{_path(own)}") for own in variables]
+    ends = [(own, f"/{path_of(own)}") for own in variables]
     found = [own for own, end in ends if end == f"/{path}"]
     found = found or [own for own, end in ends if f"/{path}".endswith(end) or end.endswith(f"/{path}")]
     if len(found) > 1:

@@ -17,7 +17,7 @@ from keras import ops
 
 from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
-from l2o_cli.export.keras_base import PackedOptimizer
+from l2o_cli.export.keras_base import PackedOptimizer, path_of
 from l2o_cli.export.keras_config import from_config, to_config
 from l2o_cli.export.packed_variables import PackedVariables, float32
 from l2o_cli.export.resolve import resolve
@@ -53,6 +53,7 @@ class LearnedOptimizer(PackedOptimizer):
     Args:
         optimizer: a name, a path (see `l2o_cli.export.resolve.resolve`) or a `LoadedOptimizer`.
         learning_rate: multiplies every update; the optimizer sets its own step lengths, so 1.0, or a schedule around it.
+        steps: how many updates will be made, for optimizers that go by the length of the run; None: not known.
         seed: of the random part of the initial state.
         weight_decay: at each step, before the update, the params shrink by `weight_decay * learning_rate` of themselves.
         jit_compile: compile the update with XLA, whatever `model.compile` says of the model.
@@ -62,8 +63,8 @@ class LearnedOptimizer(PackedOptimizer):
     Raises:
         BadInput: no optimizer of that name, or nothing at that path.
         Failure: what was found there is damaged.
-        ValueError: the optimizer goes by the length of the run, which Keras does not tell (a schedule without `steps`); or it has
-            attention, and `use_ema` or a need of the loss; or (from `apply`) it reads the loss and has not been shown it.
+        ValueError: the optimizer goes by the length of the run (a schedule), and `steps` is not given; or it has attention, and
+            `use_ema` or a need of the loss; or (from `apply`) it reads the loss and has not been shown it.
         NotImplementedError: another backend than TensorFlow, or (when built) several replicas.
     """
 
@@ -72,6 +73,7 @@ class LearnedOptimizer(PackedOptimizer):
         optimizer: str | os.PathLike | LoadedOptimizer,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         *,
+        steps: int | None = None,
         seed: int = 0,
         jit_compile: bool = True,
         weight_decay: float | None = None,
@@ -101,12 +103,14 @@ class LearnedOptimizer(PackedOptimizer):
             name=name,
         )
         self._loaded = optimizer if isinstance(optimizer, LoadedOptimizer) else resolve(optimizer)
-        self._seed, self._jit_compile = seed, jit_compile
-        rule = self._loaded.optimizer
+        if steps is not None and not (isinstance(steps, int | np.integer) and steps > 0):
+            raise ValueError(f"steps must be a whole number above 0, not {steps!r}")
+        self._steps, self._seed, self._jit_compile = steps, seed, jit_compile
+        self._rule = rule = self._loaded.optimizer.over(int(steps)) if steps else self._loaded.optimizer
         if use_ema and rule.evaluates_elsewhere:
             raise ValueError(f"{names_of(rule)!r} with attention does not go with use_ema, which would average attended points")
         if rule.lacks_steps:
-            raise ValueError(f"optimizer {names_of(rule)!r} goes by the length of the run, which Keras does not tell; give steps")
+            raise ValueError(f"optimizer {names_of(rule)!r} goes by the length of the run; give steps")
         with float32():
             self._loss = ShownLoss(rule, self._loaded.weights)
         if self.reads_loss and rule.evaluates_elsewhere:
@@ -133,7 +137,7 @@ class LearnedOptimizer(PackedOptimizer):
         if self.built:
             return
         _check_one_replica(self._distribution_strategy)
-        rule = self._loaded.optimizer
+        rule = self._rule
         constrained = [variable.path for variable in variables if getattr(variable, "constraint", None) is not None]
         if rule.evaluates_elsewhere and constrained:
             raise ValueError(
@@ -141,7 +145,7 @@ class LearnedOptimizer(PackedOptimizer):
                 f"{constrained[0]!r} has one"
             )
         super().build(variables)
-        self._packing = PackedVariables(variable.shape for variable in variables)
+        self._packing = PackedVariables([own.shape for own in variables], [path_of(own) for own in variables])
         self._update = (compiled_update_of if self._jit_compile else update_of)(rule, self._packing.layout)
         self._state: dict[str, keras.Variable] = {}
         if not self._packing.empty:
@@ -149,7 +153,7 @@ class LearnedOptimizer(PackedOptimizer):
                 self._make_state()
 
     def _make_state(self) -> None:
-        rule = self._loaded.optimizer
+        rule = self._rule
         self._weights = {name: ops.convert_to_tensor(value) for name, value in self._loaded.weights.items()}
         state = rule.init_state(self._loaded.weights, self._packing.layout, 1, self._seed)
         state = rule.refresh_state(self._loaded.weights, state, ops.ones((1,), "bool"))
@@ -181,7 +185,7 @@ class LearnedOptimizer(PackedOptimizer):
         if self._attends:
             params = self._true_params()
             self._params.assign(params)
-            point = self._loaded.optimizer.evaluation_point(self._weights, self._values(), params, self._packing.layout)
+            point = self._rule.evaluation_point(self._weights, self._values(), params, self._packing.layout)
             self._write_point(point, [variable for variable in self._trainable_variables if variable.trainable])
 
     def show_params(self) -> None:
@@ -196,7 +200,7 @@ class LearnedOptimizer(PackedOptimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Everything but the state of a run; the weights are in it, so nothing else is needed to make it again."""
-        own = {"optimizer": to_config(self._loaded), "seed": self._seed, "jit_compile": self._jit_compile}
+        own = {"optimizer": to_config(self._loaded), "steps": self._steps, "seed": self._seed, "jit_compile": self._jit_compile}
         return {**super().get_config(), **own}
 
     @classmethod
@@ -236,7 +240,7 @@ class LearnedOptimizer(PackedOptimizer):
             variable.assign(state[name])
         if self._attends:
             self._params.assign(new)
-            point = self._loaded.optimizer.evaluation_point(self._weights, state, new, self._packing.layout)
+            point = self._rule.evaluation_point(self._weights, state, new, self._packing.layout)
             self._write_point(point, trainable_variables)
         else:
             self._write(new, trainable_variables)
@@ -253,7 +257,7 @@ class LearnedOptimizer(PackedOptimizer):
     @property
     def _attends(self) -> bool:
         """Whether the model may hold another point than the params."""
-        return self.built and self._loaded.optimizer.evaluates_elsewhere and not self._packing.empty
+        return self.built and self._rule.evaluates_elsewhere and not self._packing.empty
 
     def _true_params(self) -> Any:
         """The params, [1, P]: the model's, save where the model still holds the point that was put there last.

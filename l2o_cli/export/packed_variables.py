@@ -14,18 +14,27 @@ import keras
 import numpy as np
 from keras import ops
 
+from l2o_cli.optimizers.matrices import is_embedding
 from l2o_cli.optimizers.packing import Layout, pack, spread, unpack
 
 
 class PackedVariables:
     """How variables are packed, in float32: in the order given, known by their index in it.
 
-    Those without entries are left out: there is nothing to update in them, and a mean over one is not a number.
+    Those without entries are left out: there is nothing to update in them, and a mean over one is not a number. The names in
+    the layout are the indices, and say of an embedding that it is one, since some rules treat them apart.
     """
 
-    def __init__(self, shapes: Iterable[Sequence[int]]):
+    def __init__(self, shapes: Iterable[Sequence[int]], paths: Sequence[str] = ()):
+        """Args:
+        paths: the names of the variables, with those of their layers.
+        """
         self.shapes = [tuple(shape) for shape in shapes]
-        self.layout = Layout.of({str(index): shape for index, shape in enumerate(self.shapes) if math.prod(shape)})
+        names = [
+            f"{index} embedding" if index < len(paths) and is_embedding(paths[index]) else str(index)
+            for index in range(len(self.shapes))
+        ]
+        self.layout = Layout.of({name: shape for name, shape in zip(names, self.shapes, strict=True) if math.prod(shape)})
 
     @property
     def empty(self) -> bool:
@@ -41,18 +50,18 @@ class PackedVariables:
         """{index: tensor} -> [1, P], with zeros where there is none."""
         values = {}
         for name in self.layout.names:
-            index = int(name)
+            index = _index(name)
             value = ops.cast(tensors[index], "float32") if index in tensors else ops.zeros(self.shapes[index], "float32")
             values[name] = ops.expand_dims(value, 0)
         return pack(values, self.layout)
 
     def unpack(self, packed: Any) -> dict[int, Any]:
         """[1, P] -> {index: tensor}."""
-        return {int(name): tensor[0] for name, tensor in unpack(packed, self.layout).items()}
+        return {_index(name): tensor[0] for name, tensor in unpack(packed, self.layout).items()}
 
     def choose(self, chosen: Collection[int], new: Any, old: Any) -> Any:
         """`new` [1, P] in the variables chosen, `old` in the others."""
-        if all(int(name) in chosen for name in self.layout.names):
+        if all(_index(name) in chosen for name in self.layout.names):
             return new
         new, old = self.unpack(new), self.unpack(old)
         return self.pack({index: (new if index in chosen else old)[index] for index in new})
@@ -60,8 +69,13 @@ class PackedVariables:
     def spread(self, value: float, chosen: Collection[int]) -> Any:
         """`value` for the parameters of the variables chosen, 0 for the others, [1, P]."""
         return spread(
-            ops.convert_to_tensor([[value * (int(name) in chosen) for name in self.layout.names]], "float32"), self.layout
+            ops.convert_to_tensor([[value * (_index(name) in chosen) for name in self.layout.names]], "float32"), self.layout
         )
+
+
+def _index(name: str) -> int:
+    """The index of a variable, from its name in the layout."""
+    return int(name.partition(" ")[0])
 
 
 @contextlib.contextmanager

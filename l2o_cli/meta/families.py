@@ -54,7 +54,7 @@ class Families:
         spec = self._spec
         shortest = None if spec.phase == "aligned" else horizons.least(entry.truncation or spec.truncation, 0)
         estimator, instances = self._estimator(entry, problem), entry.instances or spec.instances
-        return Population(problem, estimator, entry.horizon or spec.horizon, instances, seed, shortest)
+        return Population(problem, estimator, entry.horizon or spec.horizon, instances, seed, shortest, spec.horizon_told)
 
     def _estimator(self, entry: ProblemSpec, problem: Problem) -> MetaGradient:
         """The estimator of a family; families of equal structure and objective share one, and its compilation."""

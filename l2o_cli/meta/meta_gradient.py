@@ -80,9 +80,11 @@ class MetaGradient(abc.ABC):
         self._perturbed = _perturbing(self.layout, spec.shared, xla)
         self._summarize = _summarizing(type(self), self.layout, spec, xla)
 
-    def start(self, weights: Weights, seed: int, instances: int) -> Particles:
-        """Instances at their start; a function of the arguments alone."""
+    def start(self, weights: Weights, seed: int, instances: int, horizons: np.ndarray | None = None) -> Particles:
+        """Instances at their start, told these horizons [I], where there are any; a function of the arguments alone."""
         carry = start(self._problem, self._optimizer, weights, seed, instances)
+        if horizons is not None:
+            carry = carry._replace(state=self._optimizer.with_horizons(carry.state, horizons))
         drift = tf.zeros([instances, self.layout.parameters if self.persistent else 0])
         return Particles((carry, carry) if self.persistent else (carry,), drift)
 

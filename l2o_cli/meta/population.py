@@ -22,7 +22,7 @@ def derive_seed(seed: int, *path: int) -> int:
 
 
 # Purposes for which seeds are derived from a population's seed.
-_INSTANCES, _HORIZONS = range(2)
+_INSTANCES, _HORIZONS, _TOLD = range(3)
 
 
 class Population:
@@ -40,14 +40,16 @@ class Population:
         instances: int,
         seed: int,
         shortest: int | None = None,
+        told: float = 1.0,
     ):
         """Args:
         lengths: of the horizons.
         shortest: the first instances end after a random part of their horizon, of at least so many steps; None: after all
             of it.
+        told: the share of the instances whose optimizer is told their horizon.
         """
         self.problem, self.estimator, self.lengths, self.instances = problem, estimator, lengths, instances
-        self._seed, self._shortest = seed, shortest
+        self._seed, self._shortest, self._told = seed, shortest, told
         self._particles: Particles | None = None
         self._drawn_at = np.zeros(instances, np.int32)  # meta-steps
         self.horizon = np.zeros(instances, np.int32)  # steps, one per instance
@@ -61,9 +63,9 @@ class Population:
             self._particles, self._restored = self._rebuilt(self._restored), None
         elif self._particles is None:
             self._first_at = meta_step
-            self._particles = self._start(weights, meta_step)
-            self._drawn_at = np.full(self.instances, meta_step, np.int32)
             self.horizon = self._horizons(meta_step, first=True)
+            self._particles = self._start(weights, meta_step, self.horizon)
+            self._drawn_at = np.full(self.instances, meta_step, np.int32)
             self._begun += self.horizon.tolist()
         return self._particles
 
@@ -73,9 +75,10 @@ class Population:
         finished |= self.estimator.whole_horizon
         count = int(finished.sum())
         if count:
-            particles = _select(tf.constant(finished), self._start(weights, meta_step), particles)
+            horizons = self._horizons(meta_step)
+            particles = _select(tf.constant(finished), self._start(weights, meta_step, horizons), particles)
             self._drawn_at = np.where(finished, np.int32(meta_step), self._drawn_at)
-            self.horizon = np.where(finished, self._horizons(meta_step), self.horizon)
+            self.horizon = np.where(finished, horizons, self.horizon)
             self._begun += self.horizon[finished].tolist()
         self._particles = particles
         return count
@@ -158,8 +161,11 @@ class Population:
     def _draw_seed(self, meta_step: int) -> int:
         return derive_seed(self._seed, _INSTANCES, meta_step)
 
-    def _start(self, weights: Weights, meta_step: int) -> Particles:
-        return self.estimator.start(weights, self._draw_seed(meta_step), self.instances)
+    def _start(self, weights: Weights, meta_step: int, horizons: np.ndarray) -> Particles:
+        """New instances, of which the share `told` know their horizon."""
+        rng = np.random.default_rng(derive_seed(self._seed, _TOLD, meta_step))
+        known = np.where(rng.uniform(size=self.instances) < self._told, horizons, 0)
+        return self.estimator.start(weights, self._draw_seed(meta_step), self.instances, known)
 
     def _task(self, meta_step: int) -> Task:
         return draw_task(self.problem, self._draw_seed(meta_step), self.instances)

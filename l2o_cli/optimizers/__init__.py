@@ -26,10 +26,13 @@ from l2o_cli.optimizers.transforms import (
     Averaging,
     Clipping,
     Decay,
+    FanIn,
     LowPrecision,
+    Orthogonalized,
     Regularization,
     Schedule,
     Transform,
+    TrustRatio,
     WeightDecay,
 )
 
@@ -59,5 +62,6 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     )
 }
 
-_OF_GRADIENTS, _OF_STEPS, _OF_STATE = (Clipping, Regularization), (WeightDecay, Decay, Schedule), (Averaging, LowPrecision)
+_OF_GRADIENTS, _OF_STATE = (Clipping, Regularization), (Averaging, LowPrecision)
+_OF_STEPS = (WeightDecay, Decay, Schedule, FanIn, TrustRatio, Orthogonalized)
 TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (*_OF_GRADIENTS, *_OF_STEPS, *_OF_STATE, Nominal)}

@@ -61,6 +61,14 @@ class Optimizer(abc.ABC):
         """The rule for runs of `steps` steps, for those that go by the length of the run."""
         return self
 
+    def with_horizons(self, state: State, horizons: Array) -> State:
+        """The state of runs that are told their lengths, for rules that go by them; else it as it is.
+
+        Args:
+            horizons: [I], in steps; 0 where the length is not known.
+        """
+        return state
+
     @abc.abstractmethod
     def init_weights(self, seed: int) -> dict[str, np.ndarray]:
         """Initial weights as float32 numpy arrays, a function of `seed` alone."""

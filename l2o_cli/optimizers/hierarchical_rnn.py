@@ -5,15 +5,16 @@ Shape letters: I instances, P parameters of one instance, T tensors, S time scal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers import features
+from l2o_cli.optimizers import features, horizon, surroundings
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
-from l2o_cli.optimizers.options import Few, Positive, Units
+from l2o_cli.optimizers.horizon import HORIZON
+from l2o_cli.optimizers.options import Count, Few, Positive, Units
 from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
 from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
 
@@ -50,6 +51,14 @@ class HierarchicalRNN(Optimizer):
         scale_by_raw_moment: scale the averaged gradients by the second moment of the raw gradients, as Adam does.
         learned_initial_state: initial hidden states are meta-trained; off: zero.
         initial_rate: range of the log-uniform initial learning rates, half of it drawn per tensor, half per parameter.
+        rate_level: who moves the learning rates: each "parameter" its own, each "tensor" that of all its parameters, which
+            then are no inputs of the parameter level, or "both" of them those of the parameters.
+        momentum_shortcut: add a learned linear map of the averaged gradients, in units of their RMS over the tensor, to the
+            directions, as in gradient descent with momentum.
+        tensor_features: show the tensor level shapes and sizes (`surroundings.of_tensors`).
+        run_features: show the global level the loss, the share of the run that is over and the size of the problem
+            (`surroundings.of_run`).
+        steps: of the run, where it is known beforehand; for `run_features`.
     """
 
     name: ClassVar[str] = "hrnn"
@@ -73,6 +82,11 @@ class HierarchicalRNN(Optimizer):
     scale_by_raw_moment: bool = False
     learned_initial_state: bool = True
     initial_rate: tuple[Positive, Positive] = (1e-6, 1e-2)
+    rate_level: Literal["parameter", "tensor", "both"] = "parameter"
+    momentum_shortcut: bool = False
+    tensor_features: bool = False
+    run_features: bool = False
+    steps: Count | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -81,6 +95,10 @@ class HierarchicalRNN(Optimizer):
         low, high = self.initial_rate
         if low > high:
             raise ValueError(f"initial_rate must be two numbers in order, not {self.initial_rate}")
+        if len(self.hidden) < 2 and (self.rate_level != "parameter" or self.tensor_features):
+            raise ValueError("rate_level and tensor_features need a tensor level: hidden must have at least two sizes")
+        if len(self.hidden) < 3 and self.run_features:
+            raise ValueError("run_features needs a global level: hidden must have three sizes")
 
     @property
     def evaluates_elsewhere(self) -> bool:
@@ -94,10 +112,12 @@ class HierarchicalRNN(Optimizer):
             scales
             + (scales - 1) * self.grad_products
             + scales * self.relative_log_moments
-            + (self.relative_rate != "off")
-            + self.extreme_rate
-            + self.absolute_rate
+            + self._rate_features * (self.rate_level != "tensor")
         )
+
+    @property
+    def _rate_features(self) -> int:
+        return (self.relative_rate != "off") + self.extreme_rate + self.absolute_rate
 
     @property
     def readouts(self) -> tuple[str, ...]:
@@ -110,6 +130,8 @@ class HierarchicalRNN(Optimizer):
         weights: Weights = init_gru(rng, "parameter", self.features, units)
         readout = {name: normal_matrix(rng, 1, units) for name in self.readouts}
         readout["rate"][:] = 0.0
+        if self.momentum_shortcut:
+            readout["direction"][:] = 0.0  # so that it begins as gradient descent with momentum
         if self.attention:
             readout["attention"] = readout["direction"].copy()
         weights["readout"] = np.concatenate([readout[name] for name in self.readouts])
@@ -121,10 +143,18 @@ class HierarchicalRNN(Optimizer):
         if self.gradient_shortcut:
             directions = 1 + self.attention
             shape = (directions, self.time_scales)
-            weights["shortcut"] = np.full(shape, 1.0 / self.time_scales, np.float32)
+            weights["shortcut"] = np.full(shape, 0.0 if self.momentum_shortcut else 1.0 / self.time_scales, np.float32)
+        if self.momentum_shortcut:
+            weights["momentum_shortcut"] = np.full((1 + self.attention, self.time_scales), 1.0 / self.time_scales, np.float32)
+        if self.rate_level != "parameter":
+            weights["tensor/rate"] = np.zeros((1, self.hidden[1]), np.float32)
         below = units + self.features
-        for level, units in zip(LEVELS[1:], self.hidden[1:], strict=False):
-            weights |= init_gru(rng, level, below, units)
+        extra = (
+            self.tensor_features * surroundings.TENSOR_FEATURES + self._rate_features * (self.rate_level == "tensor"),
+            self.run_features * surroundings.RUN_FEATURES,
+        )
+        for level, units, more in zip(LEVELS[1:], self.hidden[1:], extra, strict=False):
+            weights |= init_gru(rng, level, below + more, units)
             below = units
         for level in range(len(self.hidden) - 1):
             upper = self.hidden[level + 1 :]
@@ -140,9 +170,12 @@ class HierarchicalRNN(Optimizer):
         rng = np.random.default_rng(seed)
         scales, count, tensors = self.time_scales, layout.parameters, layout.tensors
         low, high = np.log(self.initial_rate)
-        per_tensor = np.repeat(rng.uniform(size=(1, instances, tensors)), layout.sizes, axis=-1)
-        per_parameter = rng.uniform(size=(1, instances, count))
-        log_rate = low + (high - low) * 0.5 * (per_tensor + per_parameter)
+        per_tensor = rng.uniform(size=(1, instances, tensors))
+        if self.rate_level == "tensor":
+            log_rate = low + (high - low) * per_tensor
+        else:
+            per_parameter = rng.uniform(size=(1, instances, count))
+            log_rate = low + (high - low) * 0.5 * (np.repeat(per_tensor, layout.sizes, axis=-1) + per_parameter)
         squares = 1 if self.scale_by_raw_moment else scales
         state: State = {
             "momenta": np.zeros((scales, instances, count), np.float32),
@@ -153,7 +186,18 @@ class HierarchicalRNN(Optimizer):
             state[level] = np.zeros((units, instances, axis), np.float32)
         if self.attention:
             state["offset"] = np.zeros((1, instances, count), np.float32)
+        if self.tensor_features:
+            state |= surroundings.initial_of_tensors(layout, instances)
+        if self.run_features:
+            state |= surroundings.initial_of_run(instances)
+            state[HORIZON] = horizon.shaped(np.full(instances, self.steps)) if self.steps else horizon.unknown(instances)
         return self.refresh_state(weights, state, np.ones(instances, bool))
+
+    def over(self, steps):
+        return replace(self, steps=self.steps or steps) if self.run_features else self
+
+    def with_horizons(self, state, horizons):
+        return {**state, HORIZON: horizon.shaped(horizons)} if self.run_features and self.steps is None else state
 
     def refresh_state(self, weights, state, fresh):
         if not self.learned_initial_state:
@@ -172,26 +216,52 @@ class HierarchicalRNN(Optimizer):
         first = ops.reshape(ops.equal(step, 0), (1, -1, 1))
         averages = self._averages(weights, state, gradients, first)
         scaled, parts = self._inputs(averages, state["log_rate"], layout)
-        levels = self._levels(weights, state, parts, layout)
+        seen: list[list[Array]] = [[], []]
+        kept: State = {}
+        if self.rate_level == "tensor":
+            seen[0] += self._rate_inputs(state["log_rate"], layout)
+        if self.tensor_features:
+            shown, kept = surroundings.of_tensors(state, params, gradients, first, layout)
+            seen[0].append(shown)
+        if self.run_features:
+            shown, kept_of_run = surroundings.of_run(state, loss, step, layout)
+            seen[1].append(shown)
+            kept |= {**kept_of_run, HORIZON: state[HORIZON]}
+        levels = self._levels(weights, state, parts, seen, layout)
         readout = weights["readout"]
         rows = [readout[..., :2, :], readout[..., 4:, :]] if self.attention else [readout[..., :2, :]]
         outputs = matmul(ops.concatenate(rows, axis=-2), levels["parameter"])
 
-        rate_change = outputs[1:2] + per_instance(weights["rate_bias"])
-        if self.rate_change_limit is not None:
-            rate_change = self.rate_change_limit * ops.tanh(rate_change / self.rate_change_limit)
-        log_rate = _clip_straight_through(state["log_rate"] + rate_change)
+        log_rate = _clip_straight_through(state["log_rate"] + self._rate_change(weights, outputs[1:2], levels, layout))
         carried_rate = log_rate
         if self.rate_momentum:
             momentum = ops.sigmoid(per_instance(weights["rate_momentum"]))
             carried_rate = log_rate + momentum * (state["log_rate"] - log_rate)
 
-        move = ops.exp(log_rate + per_instance(weights["step_offset"])) * self._direction(weights, outputs[:1], scaled, 0, layout)
-        new_state = {**averages, **levels, "log_rate": carried_rate}
+        rate, offset = ops.exp(log_rate), ops.exp(per_instance(weights["step_offset"]))
+        if self.rate_level == "tensor":
+            rate = spread(rate, layout)
+        averaged = [scaled, averages["momenta"]]
+        move = rate * offset * self._direction(weights, outputs[:1], averaged, 0, layout)
+        new_state = {**averages, **levels, **kept, "log_rate": carried_rate}
         if self.attention:
-            attended = ops.exp(log_rate) * self._direction(weights, outputs[2:3], scaled, 1, layout)
+            attended = rate * self._direction(weights, outputs[2:3], averaged, 1, layout)
             new_state["offset"] = move - attended
+        if self.tensor_features:
+            new_state |= surroundings.last_move(move[0], layout)
         return params - move[0], new_state
+
+    def _rate_change(self, weights: Weights, of_parameters: Array, levels: State, layout: Layout) -> Array:
+        """By how much the log learning rates change, [1, I, P], or [1, I, T] where the tensors have them."""
+        change = per_instance(weights["rate_bias"])
+        if self.rate_level != "parameter":
+            of_tensors = matmul(weights["tensor/rate"], levels["tensor"])
+            change = change + (of_tensors if self.rate_level == "tensor" else spread(of_tensors, layout))
+        if self.rate_level != "tensor":
+            change = of_parameters + change
+        if self.rate_change_limit is not None:
+            change = self.rate_change_limit * ops.tanh(change / self.rate_change_limit)
+        return change
 
     def _averages(self, weights: Weights, state: State, gradients: Array, first: Array) -> State:
         """The gradient averages and second moments after this gradient, with decays read out of the parameter's state."""
@@ -216,6 +286,13 @@ class HierarchicalRNN(Optimizer):
             parts.append(features.neighbour_products(scaled))
         if self.relative_log_moments:
             parts.append(features.relative_log(ops.square(momenta) if self.scale_by_raw_moment else squares))
+        if self.rate_level != "tensor":
+            parts += self._rate_inputs(log_rate, layout)
+        return scaled, parts
+
+    def _rate_inputs(self, log_rate: Array, layout: Layout) -> list[Array]:
+        """What is shown of the log learning rates, each shaped as they are."""
+        parts = []
         if self.relative_rate == "problem":
             parts.append(log_rate - ops.mean(log_rate, axis=-1, keepdims=True))
         elif self.relative_rate == "tensor":
@@ -225,10 +302,14 @@ class HierarchicalRNN(Optimizer):
             parts.append(ops.relu(log_rate - high) - ops.relu(low - log_rate))
         if self.absolute_rate:
             parts.append(log_rate - TYPICAL_LOG_RATE)
-        return scaled, parts
+        return parts
 
-    def _levels(self, weights: Weights, state: State, parts: list[Array], layout: Layout) -> State:
-        """The new hidden states: parameters first, with the old states above them, then tensors, then the problem."""
+    def _levels(self, weights: Weights, state: State, parts: list[Array], more: list[list[Array]], layout: Layout) -> State:
+        """The new hidden states: parameters first, with the old states above them, then tensors, then the problem.
+
+        Args:
+            more: what the tensor and the global level are shown besides, [.., I, T] and [.., I, 1].
+        """
         instances = state["parameter"].shape[1]
         above = [state[level] for level in LEVELS[1 : len(self.hidden)]]
         tall = [ops.broadcast_to(upper, (upper.shape[0], instances, layout.tensors)) for upper in above]
@@ -240,19 +321,28 @@ class HierarchicalRNN(Optimizer):
         new = {"parameter": gru(weights, "parameter", ops.concatenate(parts, axis=0), state["parameter"], bias)}
         if len(self.hidden) > 1:
             # Part by part: of the concatenated features XLA would make a second copy to take their means.
-            seen = ops.concatenate([tensor_mean(part, layout) for part in (new["parameter"], *parts)], axis=0)
+            seen = ops.concatenate([tensor_mean(part, layout) for part in (new["parameter"], *parts)] + more[0], axis=0)
             bias = matmul(weights["tensor/from_above"], above[1]) if len(self.hidden) > 2 else 0.0
             new["tensor"] = gru(weights, "tensor", seen, state["tensor"], bias)
         if len(self.hidden) > 2:
-            seen = ops.mean(new["tensor"], axis=-1, keepdims=True)
+            seen = ops.concatenate([ops.mean(new["tensor"], axis=-1, keepdims=True), *more[1]], axis=0)
             new["global"] = gru(weights, "global", seen, state["global"])
         return new
 
-    def _direction(self, weights: Weights, readout: Array, scaled: Array, row: int, layout: Layout) -> Array:
-        """A direction [1, I, P]: the readout, plus the shortcut from the gradients, divided by its RMS over each tensor."""
+    def _direction(self, weights: Weights, readout: Array, averaged: list[Array], row: int, layout: Layout) -> Array:
+        """A direction [1, I, P]: the readout, plus the shortcuts from the gradients, divided by its RMS over each tensor.
+
+        Args:
+            averaged: the averaged gradients, scaled and as they are, [S, I, P].
+        """
         direction = readout
         if self.gradient_shortcut:
-            direction = direction + matmul(weights["shortcut"][..., row : row + 1, :], scaled)
+            direction = direction + matmul(weights["shortcut"][..., row : row + 1, :], averaged[0])
+        if self.momentum_shortcut:
+            mixed = matmul(
+                weights["momentum_shortcut"][..., row : row + 1, :], features.divided_by_tensor_rms(averaged[1], layout)
+            )
+            direction = direction + mixed
         return features.divided_by_tensor_rms(direction, layout) if self.normalize_direction else direction
 
 

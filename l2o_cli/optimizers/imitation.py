@@ -48,6 +48,10 @@ class Imitating(Optimizer):
     def over(self, steps):
         return Imitating(self.student.over(steps), self.teacher.over(steps))
 
+    def with_horizons(self, state, horizons):
+        own = self.student.with_horizons(self._own(state), horizons)
+        return self._joined(own, self.teacher.with_horizons(_of_teacher(state), horizons), state[DISTANCE])
+
     def init_weights(self, seed):
         return self.student.init_weights(seed)
 
@@ -65,7 +69,7 @@ class Imitating(Optimizer):
     def update(self, weights, state, params, gradients, loss, step, layout):
         own_loss = loss_for(self.student, loss)
         new_params, own = self.student.update(weights, self._own(state), params, gradients, own_loss, step, layout)
-        teacher = {name.removeprefix(_TEACHER): leaf for name, leaf in state.items() if name.startswith(_TEACHER)}
+        teacher = _of_teacher(state)
         # The teacher is taken as it is: nothing is to be learned by leading it somewhere else.
         seen = ops.stop_gradient(params), ops.stop_gradient(gradients), ops.stop_gradient(loss_for(self.teacher, loss))
         there, teacher = self.teacher.update(self.teacher.init_weights(0), teacher, *seen, step, layout)
@@ -79,3 +83,7 @@ class Imitating(Optimizer):
 
     def _joined(self, own: State, teacher: State, distance: Array) -> State:
         return {**own, **{_TEACHER + name: leaf for name, leaf in teacher.items()}, DISTANCE: distance}
+
+
+def _of_teacher(state: State) -> State:
+    return {name.removeprefix(_TEACHER): leaf for name, leaf in state.items() if name.startswith(_TEACHER)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
@@ -13,7 +13,6 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.optimizers.transforms import layers
 from l2o_cli.spec.estimators import Estimator
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.meta_optimizers import MetaOptimizer
@@ -67,6 +66,9 @@ class MetaTraining(Model):
     instances: PositiveInt = Field(16, description="instances of each family that run together")
     truncation: Lengths = Lengths()
     horizon: Lengths = Lengths(distribution="exponential", scale=200, minimum=50, maximum=2000)
+    horizon_told: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="share of the instances whose optimizer is told their horizon, where it goes by the length of the run"
+    )
     phase: Literal["random", "aligned"] = Field(
         "random", description="whether the first instances end after a random part of their horizon, or all of it"
     )
@@ -104,10 +106,6 @@ def _check(spec: MetaTraining) -> None:
     if not optimizer.learned:
         learned = ", ".join(sorted(name for name, cls in OPTIMIZERS.items() if cls.learned))
         raise BadInput(f"optimizer.name: {spec.optimizer.name!r} has nothing to meta-train; learned optimizers: {learned}")
-    for index, layer in enumerate(layers(optimizer)):
-        if layer.lacks_steps:
-            field = f"optimizer.transforms.{index - 1}.options.steps" if index else "optimizer.options"
-            raise BadInput(f"{field}: {layer.name!r} goes by the length of a run, and in meta-training there is no fixed one")
     weights = optimizer.init_weights(0)
     spec.meta_optimizer.check_weights(weights)
     families = [*_trained(spec), *_validated(spec)]

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.adafactor import Adafactor
-from l2o_cli.optimizers.muon import Muon, newton_schulz
+from l2o_cli.optimizers.matrices import newton_schulz
+from l2o_cli.optimizers.muon import Muon
 from l2o_cli.optimizers.packing import Layout, unpack
 from l2o_cli.rollout import compiled_update
 

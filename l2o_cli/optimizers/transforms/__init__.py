@@ -5,16 +5,20 @@ from l2o_cli.optimizers.transforms.gradients import Clipping, Regularization
 from l2o_cli.optimizers.transforms.schedule import Schedule
 from l2o_cli.optimizers.transforms.state import Averaging, LowPrecision
 from l2o_cli.optimizers.transforms.steps import Decay, WeightDecay
+from l2o_cli.optimizers.transforms.tensors import FanIn, Orthogonalized, TrustRatio
 
 __all__ = [
     "Averaging",
     "Clipping",
     "Decay",
+    "FanIn",
     "LowPrecision",
+    "Orthogonalized",
     "Regularization",
     "ScaledSteps",
     "Schedule",
     "Transform",
+    "TrustRatio",
     "WeightDecay",
     "check_hyperparameter",
     "layers",

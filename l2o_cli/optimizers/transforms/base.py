@@ -77,6 +77,9 @@ class Transform(Optimizer):
     def over(self, steps):
         return dataclasses.replace(self, inner=self.inner.over(steps))
 
+    def with_horizons(self, state, horizons):
+        return self.joined(self.inner.with_horizons(self.inner_state(state), horizons), self.own_state(state))
+
     def init_weights(self, seed):
         own = {} if self.learned else {f"{self.name}/{option}": np.float32(value) for option, value in self._numbers().items()}
         return {**self.inner.init_weights(seed), **own}
@@ -132,8 +135,8 @@ class ScaledSteps(Transform):
     """
 
     @abstractmethod
-    def factor(self, weights: Weights, step: Array) -> Array:
-        """What the step after `step` [I] updates is multiplied by, [I, 1]."""
+    def factor(self, weights: Weights, state: State, step: Array) -> Array:
+        """What the step after `step` [I] updates is multiplied by, [I, 1]; `state` is the transformation's own."""
 
     def init_own_state(self, layout, instances):
         return {"factor": np.ones((1, instances, 1), np.float32)} if self.evaluates_elsewhere else {}
@@ -143,7 +146,9 @@ class ScaledSteps(Transform):
         return params + self.own_state(state)["factor"][0] * (point - params) if self.evaluates_elsewhere else point
 
     def update(self, weights, state, params, gradients, loss, step, layout):
-        factor = self.factor(weights, step)
+        own = self.own_state(state)
+        factor = self.factor(weights, own, step)
         new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
-        own = {"factor": ops.broadcast_to(factor, (step.shape[0], 1))[None]} if self.evaluates_elsewhere else {}
+        if self.evaluates_elsewhere:
+            own = {**own, "factor": ops.broadcast_to(factor, (step.shape[0], 1))[None]}
         return params + factor * (new_params - params), self.joined(self.inner_state(state), own)

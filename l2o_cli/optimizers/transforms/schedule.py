@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from keras import ops
 
+from l2o_cli.optimizers.horizon import HORIZON, shaped, unknown
 from l2o_cli.optimizers.options import Count, NonNegative
 from l2o_cli.optimizers.packing import Array
 from l2o_cli.optimizers.transforms.base import ScaledSteps
@@ -36,7 +37,9 @@ class Schedule(ScaledSteps):
         constant: steps at 1 after the warm-up; below 1: their share of all steps.
         final: the factor at the end.
         drops: step: how many drops there are.
-        steps: all steps, warm-up included, after which the factor stays; None: those of the run.
+        steps: all steps, warm-up included, after which the factor stays; None: those of the run, which each instance is told
+            (`with_horizons`); the factor of one that is not is 1.
+        optional: go on with the factor 1 where the length of the run is not known; off: refuse to run.
     """
 
     name: ClassVar[str] = "schedule"
@@ -49,6 +52,7 @@ class Schedule(ScaledSteps):
     final: NonNegative = 0.0
     drops: Count = 1
     steps: Count | None = None
+    optional: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -60,21 +64,33 @@ class Schedule(ScaledSteps):
 
     @property
     def lacks_steps(self):
-        needed = self.kind != "constant" or 0 < self.warmup < 1
-        return (needed and self.steps is None) or self.inner.lacks_steps
+        return (self._goes_by_share and self.steps is None and not self.optional) or self.inner.lacks_steps
+
+    @property
+    def _goes_by_share(self) -> bool:
+        """Whether the factor depends on the share of the run that is over."""
+        return self.kind != "constant" or 0 < self.warmup < 1
 
     def over(self, steps):
         return dataclasses.replace(super().over(steps), steps=self.steps or steps)
 
-    def factor(self, weights, step):
-        if self.lacks_steps:
-            raise ValueError("schedule.steps is not given, and the length of the run is not known")
-        total, count = float(self.steps or 0), ops.cast(step, "float32")[:, None]
+    def with_horizons(self, state, horizons):
+        state = super().with_horizons(state, horizons)
+        return {**state, f"{self.name}/{HORIZON}": shaped(horizons)} if self.steps is None else state
+
+    def init_own_state(self, layout, instances):
+        own = super().init_own_state(layout, instances)
+        return {**own, HORIZON: unknown(instances)} if self.steps is None else own
+
+    def factor(self, weights, state, step):
+        total = state[HORIZON][0] if self.steps is None else float(self.steps)
+        count = ops.cast(step, "float32")[:, None]
         warmup, constant = (_in_steps(self.option(weights, name), total) for name in ("warmup", "constant"))
         final = self.option(weights, "final")
         progress = (count - warmup - constant) / ops.maximum(total - warmup - constant, 1.0)
         decayed = self._decayed(final, ops.clip(progress, 0.0, 1.0))
-        return ops.where(count < warmup, count / ops.maximum(warmup, 1.0), decayed)
+        factor = ops.where(count < warmup, count / ops.maximum(warmup, 1.0), decayed)
+        return ops.where(total > 0, factor, 1.0) if self._goes_by_share and self.steps is None else factor
 
     def _decayed(self, final: Array, progress: Array) -> Array:
         """The factor when the share `progress` [I, 1] of the last part is over."""
@@ -89,6 +105,6 @@ class Schedule(ScaledSteps):
         return ops.exp(progress * ops.log(ops.maximum(final, 1e-30)))
 
 
-def _in_steps(length: Array, total: float) -> Array:
+def _in_steps(length: Array, total: Array | float) -> Array:
     """A length in steps: a share of `total` below 1, itself from there on."""
     return ops.where(length < 1, length * total, length)

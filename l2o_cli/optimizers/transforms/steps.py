@@ -63,7 +63,7 @@ class Decay(ScaledSteps):
     linear: NonNegative = 0.0
     exponential: NonNegative = 0.0
 
-    def factor(self, weights, step):
+    def factor(self, weights, state, step):
         count = ops.cast(step, "float32")[:, None]
         linear, exponential = self.option(weights, "linear"), self.option(weights, "exponential")
         return ops.maximum(1 - linear * count, 0.0) * ops.exp(-exponential * count)

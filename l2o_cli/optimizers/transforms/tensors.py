@@ -1,0 +1,131 @@
+"""Transformations of each tensor's step by what the tensor is: its shape, its size, its singular values.
+
+They are for steps that suit networks of every width. Matrices are the tensors of two axes or more (`matrices`), but for
+embeddings, whose rows are vectors that are looked up.
+
+Shape letters: I instances, P parameters of one instance, T tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from keras import ops
+
+from l2o_cli.optimizers.features import ROOT_EPSILON, mean_square
+from l2o_cli.optimizers.matrices import is_embedding, newton_schulz, rows_and_columns
+from l2o_cli.optimizers.options import Count, Few, NonNegative, Positive
+from l2o_cli.optimizers.packing import Array, Group, Layout, joined, spread
+from l2o_cli.optimizers.transforms.base import Transform
+
+
+@dataclass(frozen=True)
+class FanIn(Transform):
+    """Each matrix's step is multiplied by (base / fan-in)^power; the steps of vectors and embeddings stay as they are.
+
+    With power 1 it is maximal update parametrization for steps whose entries are all of a size, as Adam's (Yang et al. 2021,
+    "Tensor Programs V"; for learned optimizers Thérien et al. 2024, arXiv 2406.00153): what is right for a narrow network is
+    then right for a wide one. For orthogonalized steps that power is 0.5.
+
+    Attributes:
+        base: the fan-in at which a step stays as it is.
+        power: 1 or 0.5, see above.
+    """
+
+    name: ClassVar[str] = "fan_in"
+    summary: ClassVar[str] = "steps of matrices divided by their fan-in, so that they suit networks of every width (muP)"
+    constants: ClassVar[tuple[str, ...]] = ("base", "power")
+
+    base: Count = 32
+    power: NonNegative = 1.0
+
+    def update(self, weights, state, params, gradients, loss, step, layout):
+        new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
+        return params + spread(self._factors(layout), layout) * (new_params - params), state
+
+    def _factors(self, layout: Layout) -> np.ndarray:
+        """What the step of each tensor is multiplied by, [1, T]."""
+        return np.array(
+            [
+                [
+                    (self.base / rows_and_columns(shape)[0]) ** self.power if _is_matrix(name, shape) else 1.0
+                    for name, shape in zip(layout.names, layout.shapes, strict=True)
+                ]
+            ],
+            np.float32,
+        )
+
+
+@dataclass(frozen=True)
+class TrustRatio(Transform):
+    """Each tensor's step is multiplied by the RMS of its params, of at least `least` (You et al. 2020, LAMB; Adafactor).
+
+    With `normalize` it is divided by its own RMS besides, as in LAMB, so that the optimizer inside says directions alone.
+
+    Attributes:
+        least: params count as at least so large, those that start at 0 too.
+        normalize: divide each step by its own RMS.
+        scale: the step's RMS in units of that of the params.
+    """
+
+    name: ClassVar[str] = "trust_ratio"
+    summary: ClassVar[str] = "steps in proportion to the size of each tensor's params (LAMB, Adafactor)"
+    constants: ClassVar[tuple[str, ...]] = ("least",)
+
+    least: Positive = 1e-2
+    normalize: bool = False
+    scale: NonNegative = 1.0
+
+    def update(self, weights, state, params, gradients, loss, step, layout):
+        new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
+        move = new_params - params
+        length = ops.sqrt(ops.maximum(mean_square(params, layout), self.least**2))
+        if self.normalize:
+            length = length * ops.rsqrt(mean_square(move, layout) + ROOT_EPSILON)
+        return params + self.option(weights, "scale") * spread(length, layout) * move, state
+
+
+@dataclass(frozen=True)
+class Orthogonalized(Transform):
+    """Each matrix's step is replaced by one of the same RMS whose singular values are all about the same.
+
+    It is what Muon does to its momentum (Jordan et al. 2024), here to the steps of any optimizer. Vectors and embeddings, and
+    matrices with a row or a column alone, keep their steps.
+
+    Attributes:
+        iterations: Newton-Schulz iterations.
+    """
+
+    name: ClassVar[str] = "orthogonalized"
+    summary: ClassVar[str] = "steps of matrices brought near to orthogonal ones of the same length, as in Muon"
+    constants: ClassVar[tuple[str, ...]] = ("iterations",)
+
+    iterations: Few = 5
+
+    def update(self, weights, state, params, gradients, loss, step, layout):
+        new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
+        move = new_params - params
+        pieces = [self._of_group(move[:, group.entries], group, layout) for group in layout.groups]
+        return params + joined(pieces), state
+
+    def _of_group(self, move: Array, group: Group, layout: Layout) -> Array:
+        """The steps [I, N] of tensors of one shape that lie side by side."""
+        matrices = [_is_matrix(name, group.shape) for name in layout.names[group.tensors]]
+        if not any(matrices) or min(rows_and_columns(group.shape)) == 1:
+            return move
+        rows, columns = rows_and_columns(group.shape)
+        given = ops.reshape(move, (-1, rows, columns))
+        length = ops.sqrt(ops.mean(ops.square(given), axis=(1, 2), keepdims=True) + ROOT_EPSILON)
+        made = newton_schulz(given / length, self.iterations) * math.sqrt(max(rows, columns)) * length
+        if not all(matrices):
+            mask = np.array(matrices, np.float32)[None, :, None]
+            shape = (-1, group.members, rows * columns)
+            return ops.reshape(ops.where(mask > 0, ops.reshape(made, shape), ops.reshape(move, shape)), (-1, move.shape[1]))
+        return ops.reshape(made, (-1, move.shape[1]))
+
+
+def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) > 1 and not is_embedding(name)
