@@ -22,6 +22,7 @@ from l2o_cli.optimizers.nominal import Nominal
 from l2o_cli.optimizers.rmsprop import RmsProp
 from l2o_cli.optimizers.rnnprop import RnnProp
 from l2o_cli.optimizers.sgd import Sgd
+from l2o_cli.optimizers.tensor_rnn import TensorRnn
 from l2o_cli.optimizers.transforms import (
     Averaging,
     Clipping,
@@ -59,6 +60,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
         Lstm,
         RnnProp,
         LstmMlp,
+        TensorRnn,
     )
 }
 

@@ -10,119 +10,7 @@ from l2o_cli.optimizers import features
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.packing import Layout
 from tests.optimizers.convergence import meta_trained
-
-LAYOUT = Layout.of({"kernel": (3, 2), "bias": (4,), "scale": (1,)})
-INSTANCES = 2
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def numpy_gru(weights, prefix, x, h, extra):
-    """x [F], h [K], extra [3K] -> [K]."""
-    k = len(h)
-    w, v, c = (weights[f"{prefix}/{name}"] for name in ("input", "recurrent_gates", "recurrent_candidate"))
-    drive = w @ x + weights[f"{prefix}/bias"][:, 0, 0] + extra
-    r = sigmoid(drive[:k] + v[:k] @ h)
-    u = sigmoid(drive[k : 2 * k] + v[k:] @ h)
-    return u * h + (1 - u) * np.tanh(drive[2 * k :] + c @ (r * h))
-
-
-class NumpyReference:
-    """One instance in float64, parameter by parameter."""
-
-    def __init__(self, optimizer, weights, state, instance):
-        self.o = optimizer
-        self.w = {name: np.asarray(value, np.float64) for name, value in weights.items()}
-        self.s = {name: np.asarray(value, np.float64)[:, instance].T for name, value in state.items()}  # [N, F]
-        self.step = 0
-
-    def update(self, theta, gradient):
-        o, w, s = self.o, self.w, self.s
-        scales, count = o.time_scales, len(theta)
-        momenta, squares = s["momenta"].copy(), s["squares"].copy()
-        m = np.zeros((count, scales))
-        for p in range(count):
-            decays = sigmoid(w["readout"][2:4] @ s["parameter"][p] + w["decay_bias"][:, 0, 0])
-            d_g = 0.0 if self.step == 0 else decays[0]
-            for k in range(scales):
-                d = d_g ** (2.0**-k)
-                momenta[p, k] = s["momenta"][p, k] * d + gradient[p] * (1 - d)
-            averaged = [gradient[p]] if o.scale_by_raw_moment else momenta[p]
-            for k, value in enumerate(averaged):
-                d = decays[1] ** (2.0**-k) if o.multiple_scale_decays and not o.scale_by_raw_moment else decays[1]
-                d = 0.0 if s["squares"][p, k] < 2e-12 else d
-                squares[p, k] = s["squares"][p, k] * d + (value**2 + 1e-12) * (1 - d)
-            if o.dynamic_scaling:
-                m[p] = np.arcsinh(momenta[p] / np.sqrt(squares[p] + 1e-16))
-            else:
-                m[p] = np.arcsinh(momenta[p])
-        x = self.inputs(m, momenta, squares)
-        h = self.levels(x)
-        outputs = h @ w["readout"].T
-        change = outputs[:, 1:2] + w["rate_bias"][0]
-        if o.rate_change_limit is not None:
-            change = o.rate_change_limit * np.tanh(change / o.rate_change_limit)
-        log_rate = np.clip(s["log_rate"] + change, -33, 33)
-        r = sigmoid(w["rate_momentum"]) if o.rate_momentum else 0.0
-        carried = r * s["log_rate"] + (1 - r) * log_rate
-        move = np.exp(log_rate[:, 0] + w["step_offset"]) * self.direction(outputs[:, 0], m, 0)
-        if o.attention:
-            s["offset"] = (move - np.exp(log_rate[:, 0]) * self.direction(outputs[:, 4], m, 1))[:, None]
-        s |= {"momenta": momenta, "squares": squares, "log_rate": carried}
-        self.step += 1
-        return theta - move
-
-    def tensors(self):
-        return [slice(start, start + size) for start, size in zip(LAYOUT.offsets, LAYOUT.sizes, strict=True)]
-
-    def inputs(self, m, momenta, squares):
-        o, rate = self.o, self.s["log_rate"]
-        parts = [m]
-        if o.grad_products:
-            parts.append(m[:, :-1] * m[:, 1:])
-        if o.relative_log_moments:
-            logs = np.log((momenta**2 if o.scale_by_raw_moment else squares) + 1e-16)
-            parts.append(logs - logs.mean(1, keepdims=True))
-        if o.relative_rate == "problem":
-            parts.append(rate - rate.mean())
-        elif o.relative_rate == "tensor":
-            parts.append(np.concatenate([rate[t] - rate[t].mean() for t in self.tensors()]))
-        if o.extreme_rate:
-            parts.append(np.maximum(rate, 0) - np.maximum(np.log(1e-6) - rate, 0))
-        if o.absolute_rate:
-            parts.append(rate - np.log(1e-3))
-        return np.concatenate(parts, axis=1)
-
-    def levels(self, x):
-        w, s, depth = self.w, self.s, len(self.o.hidden)
-        new = np.zeros_like(s["parameter"])
-        for index, t in enumerate(self.tensors()):
-            above = [s["tensor"][index]] if depth > 1 else []
-            above += [s["global"][0]] if depth > 2 else []
-            extra = w["parameter/from_above"] @ np.concatenate(above) if above else 0.0
-            for p in range(t.start, t.stop):
-                new[p] = numpy_gru(w, "parameter", x[p], s["parameter"][p], extra)
-        s["parameter"] = new
-        if depth > 1:
-            extra = w["tensor/from_above"] @ s["global"][0] if depth > 2 else 0.0
-            s["tensor"] = np.stack(
-                [
-                    numpy_gru(w, "tensor", np.concatenate([new[t].mean(0), x[t].mean(0)]), s["tensor"][index], extra)
-                    for index, t in enumerate(self.tensors())
-                ]
-            )
-        if depth > 2:
-            s["global"] = numpy_gru(w, "global", s["tensor"].mean(0), s["global"][0], 0.0)[None]
-        return new
-
-    def direction(self, readout, m, row):
-        d = readout + (m @ self.w["shortcut"][row] if self.o.gradient_shortcut else 0.0)
-        if self.o.normalize_direction:
-            d = np.concatenate([d[t] / np.sqrt((d[t] ** 2).mean() + 1e-16) for t in self.tensors()])
-        return d
-
+from tests.optimizers.hrnn_reference import INSTANCES, LAYOUT, NumpyReference
 
 VARIANTS = {
     "default": {},
@@ -143,6 +31,12 @@ VARIANTS = {
     "multiple scale decays": {"multiple_scale_decays": True},
     "raw second moments": {"scale_by_raw_moment": True},
     "zero initial states": {"learned_initial_state": False},
+    "rates of tensors": {"rate_level": "tensor", "absolute_rate": True, "extreme_rate": True},
+    "rates of both": {"rate_level": "both", "rate_change_limit": 0.3, "relative_rate": "tensor"},
+    "momentum shortcut": {"momentum_shortcut": True, "attention": True},
+    "tensor features": {"tensor_features": True, "rate_level": "tensor"},
+    "run features": {"run_features": True, "steps": 4},
+    "features of a run of unknown length": {"run_features": True, "tensor_features": True, "hidden": (4, 3, 2)},
 }
 
 
@@ -165,10 +59,9 @@ def test_update_equals_numpy(options):
     for step in range(6):
         gradients = rng.standard_normal(params.shape).astype(np.float32) * 10.0 ** (step - 3)
         gradients[0, 2] = 0.0 if step < 3 else gradients[0, 2]  # a parameter whose gradients begin late
-        params, state = optimizer.update(
-            weights, state, params, gradients, np.ones(INSTANCES, np.float32), np.full(INSTANCES, step), LAYOUT
-        )
-        expected = np.stack([r.update(row, g) for r, row, g in zip(references, expected, gradients, strict=True)])
+        loss = np.array([2.0 - 0.3 * step, 1.0 + step], np.float32)
+        params, state = optimizer.update(weights, state, params, gradients, loss, np.full(INSTANCES, step), LAYOUT)
+        expected = np.stack([r.update(row, *of) for r, row, *of in zip(references, expected, gradients, loss, strict=True)])
         assert np.isfinite(params).all()  # two NaNs would count as equal
         np.testing.assert_allclose(params, expected, rtol=2e-4, atol=2e-5)
         for instance, reference in enumerate(references):
