@@ -83,13 +83,12 @@ def print_text(text: str) -> None:
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
-    """A title on stdout, lines `name  value` below it and an empty line; on a narrow terminal values have lines of their own."""
+    """A title on stdout, lines `name  value` below it and an empty line; long values have lines of their own on a terminal."""
     console = plain_console()
     print_text(title)
     width = max(map(cell_len, facts), default=0)
-    wide = console.is_terminal and 4 + width + max(map(cell_len, facts.values()), default=0) > console.width
     for name, value in facts.items():
-        if not wide:
+        if not console.is_terminal or 4 + width + cell_len(value) <= console.width:
             console.print(Text(f"  {name}{' ' * (width - cell_len(name))}  {value}"))
             continue
         console.print(Text(f"  {name}"))

@@ -107,7 +107,7 @@ def test_facts_and_lists_are_broken_between_words_on_a_narrow_terminal():
     facts, texts = {"a name": TEXT, "b": "2"}, [TEXT]
     code = f"from l2o_cli.terminal import *; print_facts('one two', {facts!r}); print_list('three', {texts!r})"
     broken = ["Wide networks: it takes steps that", "are far too long for them."]
-    lines = ["one two", "  a name", *(f"    {line}" for line in broken), "  b", "    2", ""]
+    lines = ["one two", "  a name", *(f"    {line}" for line in broken), "  b       2", ""]
     assert on_a_terminal(code, 38) == [*lines, "three", f"  - {broken[0]}", f"    {broken[1]}", ""]
     whole = ["one two", f"  a name  {TEXT}", "  b       2", "", "three", f"  - {TEXT}", ""]
     assert on_a_terminal(code, 100) == whole
