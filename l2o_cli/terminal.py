@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -75,3 +75,38 @@ def _line(cells: Sequence[str], widths: Sequence[int], names: int, gap: int = 2)
         space = " " * (width - cell_len(cell))
         padded.append(cell + space if index < names else space + cell)
     return (" " * gap).join(padded).rstrip()
+
+
+def print_text(text: str) -> None:
+    """A text on stdout, which a terminal breaks between words."""
+    _print_wrapped(plain_console(), text, "", "")
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """A title on stdout, lines `name  value` below it and an empty line; long values have lines of their own on a terminal."""
+    console = plain_console()
+    print_text(title)
+    width = max(map(cell_len, facts), default=0)
+    for name, value in facts.items():
+        if not console.is_terminal or 4 + width + cell_len(value) <= console.width:
+            console.print(Text(f"  {name}{' ' * (width - cell_len(name))}  {value}"))
+            continue
+        console.print(Text(f"  {name}"))
+        _print_wrapped(console, value, "    ", "    ")
+    console.print()
+
+
+def print_list(title: str, texts: Sequence[str]) -> None:
+    """A title on stdout, the texts below it and an empty line; a terminal breaks them between words."""
+    console = plain_console()
+    print_text(title)
+    for text in texts:
+        _print_wrapped(console, text, "  - ", "    ")
+    console.print()
+
+
+def _print_wrapped(console: Console, text: str, first: str, further: str) -> None:
+    """Further lines begin with `further`, which is as wide as `first`."""
+    width = max(20, console.width - len(first)) if console.is_terminal else max(1, cell_len(text))
+    for index, line in enumerate(Text(re.sub(r"\s+", " ", text)).wrap(console, width)):
+        console.print(Text((further if index else first) + line.plain.rstrip()))

@@ -58,6 +58,10 @@ class Problem(abc.ABC):
     # Options come from YAML: a misspelt one must be an error.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False, "arbitrary_types_allowed": True}
 
+    def __post_init__(self) -> None:
+        """Check the options: a ValueError that names the one that is wrong. Who overrides it calls it too."""
+        return
+
     @property
     @abc.abstractmethod
     def param_shapes(self) -> Mapping[str, tuple[int, ...]]:

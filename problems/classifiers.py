@@ -5,50 +5,35 @@ Shape letters: I instances, N examples of all splits, D inputs, B minibatch.
 
 from __future__ import annotations
 
+import abc
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import tensorflow as tf
 
-from problems.base import SAMPLED, Problem
-from problems.networks import ACTIVATIONS, Activation, cross_entropy, he_deviation, initial_network, mlp_logits, mlp_shapes
-from problems.options import require_choice, require_number, require_sizes, require_whole
-from problems.random import fold, instance_integers, instance_keys
-from problems.synthetic import cluster_data, labels_by_rank, linear_data, prototype_data, random_network
+from problems.base import SAMPLED
+from problems.examples import SyntheticExamples
+from problems.mlp import MlpProblem
+from problems.networks import Activation, cross_entropy, initial_network
+from problems.normalization import Normalization
+from problems.options import require_number, require_probability, require_whole
+from problems.random import fold, instance_keys
+from problems.synthetic import (
+    Data,
+    cluster_data,
+    labels_by_rank,
+    linear_data,
+    noisy_labels,
+    prototype_data,
+    random_network,
+    require_inputs,
+    spoiled_inputs,
+)
 
 
-class SyntheticClassifier(Problem):
-    """A classifier whose task holds its examples: `samples` of train, then a quarter of that each of validation and test.
-
-    Subclasses have the fields `batch_size` and `samples`, and tasks with inputs [I, N, D], labels int32 [I, N] and key [I].
-    """
-
-    batch_size: int
-    samples: int
-
-    @property
-    def held_out_samples(self) -> int:
-        """Examples in "validation", and as many in "test"."""
-        return max(1, self.samples // 4)
-
-    @property
-    def total_samples(self) -> int:
-        """N."""
-        return self.samples + 2 * self.held_out_samples
-
-    def batch(self, seed, task, split):
-        if split == "train":
-            index = instance_integers(seed, task["key"], self.batch_size, self.samples)
-            return {leaf: tf.gather(task[leaf], index, batch_dims=1) for leaf in ("inputs", "labels")}
-        begin = self.samples + (split == "test") * self.held_out_samples
-        part = slice(begin, begin + self.held_out_samples)
-        return {leaf: task[leaf][:, part] for leaf in ("inputs", "labels")}
-
-    @property
-    def held_out(self):
-        return True
+class SyntheticClassifier(SyntheticExamples):
+    """A classifier of inputs [I, N, D] with labels int32 [I, N]."""
 
     @property
     def input_leaves(self):
@@ -76,14 +61,11 @@ class LogisticRegression(SyntheticClassifier):
     label_noise: float = field(default=0.01, metadata=SAMPLED)
 
     def __post_init__(self):
+        super().__post_init__()
         require_whole("features", self.features, least=2)
-        require_whole("batch_size", self.batch_size)
         require_number("separation", self.separation, above=0.0 if self.separable else None, least=0.0)
-        require_whole("samples", self.samples)
         require_number("l2", self.l2, least=0.0)
-        require_number("label_noise", self.label_noise, least=0.0)
-        if self.label_noise > 1:
-            raise ValueError(f"label_noise must be a probability, but is {self.label_noise!r}")
+        require_probability("label_noise", self.label_noise)
 
     @property
     def param_shapes(self):
@@ -114,37 +96,45 @@ class LogisticRegression(SyntheticClassifier):
         return 0.0 if self.separable and self.l2 == 0 else None
 
 
-class MlpClassifier(SyntheticClassifier):
-    """An MLP on such data; subclasses have the fields of its shape. Without hidden layers it is softmax regression."""
+class MlpClassifier(MlpProblem, SyntheticClassifier):
+    """An MLP on such data; subclasses have the fields below. Without hidden layers it is softmax regression.
 
-    hidden: tuple[int, ...]
+    In all splits a share `label_noise` of the labels is drawn anew, a share `dead_inputs` of the inputs is 0 in all examples,
+    and each of the others is multiplied by 10^u, u uniform in (-input_decades, input_decades) and drawn for each instance.
+    Which label an example has does not depend on that.
+    """
+
     inputs: int
     classes: int
-    activation: Activation
-    initial_scale: float
+    label_noise: float
+    dead_inputs: float
+    input_decades: float
 
     def __post_init__(self):
-        if self.hidden != ():
-            require_sizes("hidden", self.hidden)
+        super().__post_init__()
         require_whole("inputs", self.inputs)
         require_whole("classes", self.classes, least=2)
-        require_whole("batch_size", self.batch_size)
-        require_whole("samples", self.samples)
-        require_choice("activation", self.activation, ACTIVATIONS)
-        require_number("initial_scale", self.initial_scale, above=0.0)
+        require_probability("label_noise", self.label_noise)
+        require_inputs(self.dead_inputs, self.input_decades)
 
     @property
-    def param_shapes(self):
-        return mlp_shapes((self.inputs, *self.hidden, self.classes))
+    def ends(self):
+        return self.inputs, self.classes
 
-    def initial_params(self, seed, task):
-        def deviation(shape: Sequence[int]) -> float:
-            return self.initial_scale * he_deviation(shape)
+    @abc.abstractmethod
+    def examples(self, seed: tf.Tensor, shape: tuple[int, int, int]) -> Data:
+        """Inputs of `shape` (I, N, D), and labels int32 [I, N]."""
 
-        return initial_network(seed, self.param_shapes, task["key"].shape[0], deviation)
+    def sample(self, seed, instances):
+        inputs, labels = self.examples(fold(seed, 0), (instances, self.total_samples, self.inputs))
+        return {
+            "inputs": spoiled_inputs(fold(seed, 2), inputs, self.dead_inputs, self.input_decades),
+            "labels": noisy_labels(fold(seed, 3), labels, self.classes, self.label_noise),
+            "key": instance_keys(fold(seed, 1), instances),
+        }
 
     def loss(self, params, task, batch):
-        return cross_entropy(mlp_logits(params, batch["inputs"], self.activation), batch["labels"])
+        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])
 
 
 @dataclass(frozen=True)
@@ -164,11 +154,15 @@ class RandomMlp(MlpClassifier):
     samples: int = 1000
     activation: Activation = "sigmoid"
     initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
+    normalization: Normalization = "none"
+    residual: bool = False
+    label_noise: float = field(default=0.0, metadata=SAMPLED)
+    dead_inputs: float = field(default=0.0, metadata=SAMPLED)
+    input_decades: float = field(default=0.0, metadata=SAMPLED)
 
-    def sample(self, seed, instances):
-        inputs, scores = random_network(fold(seed, 0), (instances, self.total_samples, self.inputs))
-        labels = labels_by_rank(scores, self.classes)
-        return {"inputs": inputs, "labels": labels, "key": instance_keys(fold(seed, 1), instances)}
+    def examples(self, seed, shape):
+        inputs, scores = random_network(seed, shape)
+        return inputs, labels_by_rank(scores, self.classes)
 
 
 @dataclass(frozen=True)
@@ -186,12 +180,15 @@ class ClusterMlp(MlpClassifier):
     activation: Activation = "relu"
     initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
     spread: float = field(default=1.0, metadata=SAMPLED)
+    normalization: Normalization = "none"
+    residual: bool = False
+    label_noise: float = field(default=0.0, metadata=SAMPLED)
+    dead_inputs: float = field(default=0.0, metadata=SAMPLED)
+    input_decades: float = field(default=0.0, metadata=SAMPLED)
 
     def __post_init__(self):
         super().__post_init__()
         require_number("spread", self.spread, least=0.0)
 
-    def sample(self, seed, instances):
-        shape = (instances, self.total_samples, self.inputs)
-        inputs, labels = prototype_data(fold(seed, 0), shape, self.classes, self.spread)
-        return {"inputs": inputs, "labels": labels, "key": instance_keys(fold(seed, 1), instances)}
+    def examples(self, seed, shape):
+        return prototype_data(seed, shape, self.classes, self.spread)

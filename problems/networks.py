@@ -15,12 +15,14 @@ import tensorflow as tf
 from problems.base import Params
 from problems.random import fold, normal
 
-Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid"]
+Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "linear"]
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "relu": tf.nn.relu,
     "leaky_relu": lambda values: tf.maximum(values, 0.1 * values),
     "tanh": tf.tanh,
     "sigmoid": tf.sigmoid,
+    "gelu": tf.nn.gelu,  # exact
+    "linear": lambda values: values,
 }
 
 
@@ -65,14 +67,16 @@ def affine(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     return product(inputs, kernel) + bias[:, None, :]
 
 
-def mlp_logits(params: Params, inputs: tf.Tensor, activation: str) -> tf.Tensor:
-    """The output of the MLP of `mlp_shapes`: inputs [I or 1, B, in] -> logits [I, B, C]."""
-    layers = len(params) // 2
-    for index in range(layers):
-        inputs = affine(inputs, params[f"kernel{index}"], params[f"bias{index}"])
-        if index < layers - 1:
-            inputs = ACTIVATIONS[activation](inputs)
-    return inputs
+def mlp_logits(params: Params, inputs: tf.Tensor, activation: str, residual: bool = False) -> tf.Tensor:
+    """The output of the MLP of `mlp_shapes`: inputs [I or 1, B, in] -> logits [I, B, C].
+
+    With `residual` the hidden layers after the first, which must have its width, add what they compute to what they are given.
+    """
+    last = len(params) // 2 - 1
+    for index in range(last):
+        values = ACTIVATIONS[activation](affine(inputs, params[f"kernel{index}"], params[f"bias{index}"]))
+        inputs = inputs + values if residual and index > 0 else values
+    return affine(inputs, params[f"kernel{last}"], params[f"bias{last}"])
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:

@@ -9,13 +9,13 @@ Shape letters: I instances, B minibatch, C classes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import tensorflow as tf
 
 from problems.base import Params
-from problems.networks import ACTIVATIONS, affine, initial_network, product
+from problems.networks import ACTIVATIONS, affine, he_deviation, initial_network, product
 
 Normalization = Literal["none", "batch", "layer"]
 NORMALIZATIONS = ("none", "batch", "layer")
@@ -41,18 +41,25 @@ def normalized_shapes(sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def initial_normalized(seed: tf.Tensor, shapes: Mapping[str, tuple[int, ...]], instances: int) -> Params:
+def initial_normalized(
+    seed: tf.Tensor,
+    shapes: Mapping[str, tuple[int, ...]],
+    instances: int,
+    deviation: Callable[[Sequence[int]], float] = he_deviation,
+) -> Params:
     """{name: [I, *shape]}: as `initial_network`, with scales (names that begin with "scale") 1."""
-    params = initial_network(seed, shapes, instances)
+    params = initial_network(seed, shapes, instances, deviation)
     return {name: tf.ones_like(values) if name.startswith("scale") else values for name, values in params.items()}
 
 
-def normalized_logits(params: Params, inputs: tf.Tensor, activation: str, normalization: str) -> tf.Tensor:
-    """The output of the MLP of `normalized_shapes`: inputs [I or 1, B, in] -> logits [I, B, C]."""
+def normalized_logits(
+    params: Params, inputs: tf.Tensor, activation: str, normalization: str, residual: bool = False
+) -> tf.Tensor:
+    """The output of the MLP of `normalized_shapes`: inputs [I or 1, B, in] -> logits [I, B, C]; as `mlp_logits`."""
     axes = (1,) if normalization == "batch" else (2,)
     last = len(params) // 3
     for index in range(last):
         scale, offset = (params[f"{name}{index}"][:, None, :] for name in ("scale", "offset"))
-        values = normalize(product(inputs, params[f"kernel{index}"]), scale, offset, axes)
-        inputs = ACTIVATIONS[activation](values)
+        values = ACTIVATIONS[activation](normalize(product(inputs, params[f"kernel{index}"]), scale, offset, axes))
+        inputs = inputs + values if residual and index > 0 else values
     return affine(inputs, params[f"kernel{last}"], params[f"bias{last}"])

@@ -41,3 +41,16 @@ def require_choice(option: str, value: Any, choices: Collection[str]) -> None:
     """`value` must be one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{option} must be one of {', '.join(choices)}, but is {value!r}")
+
+
+def require_probability(option: str, value: Any) -> None:
+    """`value` must be a number from 0 to 1."""
+    require_number(option, value, least=0.0)
+    if value > 1:
+        raise ValueError(f"{option} must be a probability, but is {value!r}")
+
+
+def require_flag(option: str, value: Any) -> None:
+    """`value` must be a bool."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{option} must be true or false, but is {value!r}")

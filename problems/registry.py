@@ -9,9 +9,11 @@ from problems.chains import DependencyChain, MinMaxWell, OutwardSnake
 from problems.classifiers import ClusterMlp, LogisticRegression, RandomMlp
 from problems.convolutions import ImageConv, ImageResnet
 from problems.images import ImageMlp
+from problems.markov import MarkovMlp, MarkovRnn, MarkovTransformer
 from problems.matmul import MatrixMultiplication
 from problems.norms import Norm
 from problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
+from problems.regression import LowRankAutoencoder, RegressionMlp
 from problems.sparse_softmax import SparseSoftmax
 from problems.test_functions import FUNCTIONS
 from problems.text import CharRnn
@@ -35,7 +37,9 @@ from problems.transforms import (
 _QUADRATICS = (Quadratic, Bowl, Norm, ProjectionQuadratic, SumOfQuadratics)
 _CHAINS = (DependencyChain, OutwardSnake, MinMaxWell, MatrixMultiplication)
 _CLASSIFIERS = (LogisticRegression, RandomMlp, ClusterMlp, SparseSoftmax)
+_REGRESSION = (RegressionMlp, LowRankAutoencoder)
 _IMAGES = (ImageMlp, ImageConv, ImageResnet, ImageAutoencoder)
+_MARKOV = (MarkovMlp, MarkovRnn, MarkovTransformer)
 _TEXT = (CharRnn, TransformerLm)
 
 # name: (summary, family with the options that make it)
@@ -68,7 +72,7 @@ _NAMED: dict[str, tuple[str, Callable[..., Problem]]] = {
 
 _GROUPS: tuple[tuple[type[Problem], ...], ...] = (
     *(_QUADRATICS, FUNCTIONS, _CHAINS, _CLASSIFIERS),
-    *(_IMAGES, _TEXT, (SumOfProblems,)),
+    *(_REGRESSION, _MARKOV, _IMAGES, _TEXT, (SumOfProblems,)),
 )
 PROBLEMS: dict[str, Callable[..., Problem]] = {family.name: family for group in _GROUPS for family in group}
 PROBLEMS |= {name: make for name, (_, make) in _NAMED.items()}

@@ -14,7 +14,7 @@ import tensorflow as tf
 from problems.base import SAMPLED
 from problems.minibatches import MinibatchProblem
 from problems.networks import affine, cross_entropy
-from problems.options import require_number, require_whole
+from problems.options import require_number, require_probability, require_whole
 from problems.random import fold, integers, normal, uniform
 
 
@@ -49,9 +49,7 @@ class SparseSoftmax(MinibatchProblem):
         require_whole("classes", self.classes, least=2)
         require_whole("context", self.context)
         require_number("l2", self.l2, least=0.0)
-        require_number("label_noise", self.label_noise, least=0.0)
-        if self.label_noise > 1:
-            raise ValueError(f"label_noise must be a probability, but is {self.label_noise!r}")
+        require_probability("label_noise", self.label_noise)
 
     @property
     def param_shapes(self):

@@ -3,29 +3,21 @@
 The text is a constant of the problem, read when first needed; instances share it and differ in their initial parameters and
 in the windows they draw. Shapes are known without the text.
 
-A tensor is moved from one order of axes to another by an einsum: the second derivative of tf.transpose in a loop does not
-compile, as its permutation is then no constant of XLA. Characters are looked up by products with one-hot vectors for the same
-reason: the derivative of a gather transposes.
-
-Shape letters: I instances, B windows, T characters of a window, V symbols, E embedding, H hidden units, G gates.
+Shape letters: I instances, B windows, T characters of a window.
 """
 
 from __future__ import annotations
 
-import abc
 import functools
-import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import tensorflow as tf
 
-from problems.base import Batch, Params, Problem
 from problems.data.text import TEXTS, TextInfo, load_text
-from problems.networks import affine, cross_entropy, initial_network
-from problems.options import require_choice, require_whole
+from problems.options import require_choice
 from problems.random import instance_integers, instance_keys
+from problems.sequences import RecurrentModel, SequenceModel
 
 
 @functools.cache
@@ -35,17 +27,14 @@ def _constant(name: str, split: str) -> tf.Tensor:
         return tf.constant(load_text(name).split(split))
 
 
-class LanguageModel(Problem):
-    """Predicts the character after each of the `length` characters of a window from those of the window up to there."""
+class LanguageModel(SequenceModel):
+    """A model of the text `data`; subclasses have the field."""
 
     data: str  # a name of `problems.data.text.TEXTS`
-    length: int
-    batch_size: int
 
     def __post_init__(self):
+        super().__post_init__()
         require_choice("data", self.data, TEXTS)
-        require_whole("length", self.length)
-        require_whole("batch_size", self.batch_size)
         if self.length >= min(self.info.sizes):
             raise ValueError(f"length must be less than the characters of a split, {min(self.info.sizes)}, but is {self.length}")
 
@@ -55,20 +44,11 @@ class LanguageModel(Problem):
         return TEXTS[self.data]
 
     @property
-    @abc.abstractmethod
-    def deviations(self) -> Mapping[str, float]:
-        """The deviation of the initial entries of each tensor of two axes."""
-
-    @abc.abstractmethod
-    def logits(self, params: Params, inputs: tf.Tensor) -> tf.Tensor:
-        """inputs int32 [I, B, T] -> logits [I, B * T, V] of the characters that follow."""
+    def vocabulary(self):
+        return self.info.symbols
 
     def sample(self, seed, instances):
         return {"key": instance_keys(seed, instances)}
-
-    def initial_params(self, seed, task):
-        standard = initial_network(seed, self.param_shapes, task["key"].shape[0], lambda shape: 1.0)
-        return {name: self.deviations.get(name, 1.0) * values for name, values in standard.items()}
 
     def batch(self, seed, task, split):
         """inputs and labels int32 [I, B, T], the labels one character ahead.
@@ -88,21 +68,6 @@ class LanguageModel(Problem):
         windows = tf.cast(tf.gather(text, begin[:, :, None] + tf.range(self.length + 1)), tf.int32)
         return {"inputs": windows[:, :, :-1], "labels": windows[:, :, 1:]}
 
-    def loss(self, params, task, batch):
-        if batch["inputs"].shape[0] == next(iter(params.values())).shape[0]:
-            return self._loss(params, batch)
-        # A whole split: one instance after another, since the activations of all take gigabytes.
-        return tf.map_fn(
-            lambda own: self._loss({name: values[None] for name, values in own.items()}, batch)[0],
-            params,
-            fn_output_signature=tf.TensorSpec([]),
-            parallel_iterations=1,
-        )
-
-    def _loss(self, params: Params, batch: Batch) -> tf.Tensor:
-        labels = batch["labels"]
-        return cross_entropy(self.logits(params, batch["inputs"]), tf.reshape(labels, [labels.shape[0], -1]))
-
     @property
     def held_out(self):
         return True
@@ -112,54 +77,8 @@ class LanguageModel(Problem):
         return self.info.source
 
 
-def embed(table: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
-    """The rows of table [I, V, E] that inputs int [I, B, T] name: [I, B * T, E]."""
-    symbols = tf.reshape(inputs, [inputs.shape[0], -1])
-    return tf.matmul(tf.one_hot(symbols, table.shape[1], dtype=table.dtype), table)
-
-
-class Cell(NamedTuple):
-    """A recurrent cell.
-
-    Attributes:
-        step: (x [I, B, G * H], the affine map of the input; states, each [I, B, H]; recurrent [I, H, G * H]) -> new states,
-            of which the first is the output.
-        gates: G, the parts of H columns each in which the kernels and the bias come, in the order that `step` names last.
-        states: how many.
-    """
-
-    step: Callable[..., tuple[tf.Tensor, ...]]
-    gates: int
-    states: int
-
-
-def _vanilla(x, states, recurrent):
-    """h' = tanh(x + U h) (Elman 1990)."""
-    return (tf.tanh(x + states[0] @ recurrent),)
-
-
-def _gru(x, states, recurrent):
-    """r, u = sigmoid(x + U h), c = tanh(x + U (r * h)), h' = u * h + (1 - u) * c; r u c (Cho et al. 2014, eq. 5-8)."""
-    (hidden,) = states
-    gates = 2 * hidden.shape[-1]
-    reset, keep = tf.split(tf.sigmoid(x[..., :gates] + hidden @ recurrent[..., :gates]), 2, axis=-1)
-    candidate = tf.tanh(x[..., gates:] + (reset * hidden) @ recurrent[..., gates:])
-    return (keep * hidden + (1.0 - keep) * candidate,)
-
-
-def _lstm(x, states, recurrent):
-    """i, f, o = sigmoid(x + U h), g = tanh(x + U h), c' = f * c + i * g, h' = o * tanh(c'); i f g o (Gers et al. 2000)."""
-    hidden, memory = states
-    take, forget, candidate, give = tf.split(x + hidden @ recurrent, 4, axis=-1)
-    memory = tf.sigmoid(forget) * memory + tf.sigmoid(take) * tf.tanh(candidate)
-    return tf.sigmoid(give) * tf.tanh(memory), memory
-
-
-CELLS = {"gru": Cell(_gru, 3, 1), "lstm": Cell(_lstm, 4, 2), "vanilla": Cell(_vanilla, 1, 1)}
-
-
 @dataclass(frozen=True)
-class CharRnn(LanguageModel):
+class CharRnn(LanguageModel, RecurrentModel):
     """An embedding, a recurrent cell from the zero state at the start of each window, and a linear readout (TaskSet's char_rnn).
 
     Embeddings start N(0, 1), the kernels of each gate as Glorot and Bengio 2010 (normal), biases 0, but 1 for the forget gate
@@ -175,54 +94,3 @@ class CharRnn(LanguageModel):
     length: int = 32
     batch_size: int = 32
     data: str = "topics"
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_choice("cell", self.cell, CELLS)
-        require_whole("hidden", self.hidden)
-        require_whole("embedding", self.embedding)
-
-    @property
-    def param_shapes(self):
-        columns, symbols = CELLS[self.cell].gates * self.hidden, self.info.symbols
-        return {
-            "embedding": (symbols, self.embedding),
-            "kernel": (self.embedding, columns),
-            "recurrent": (self.hidden, columns),
-            "bias": (columns,),
-            "kernel_out": (self.hidden, symbols),
-            "bias_out": (symbols,),
-        }
-
-    @property
-    def deviations(self):
-        fans = {
-            "kernel": self.embedding + self.hidden,
-            "recurrent": 2 * self.hidden,
-            "kernel_out": self.hidden + self.info.symbols,
-        }
-        return {name: math.sqrt(2 / fan) for name, fan in fans.items()}
-
-    def initial_params(self, seed, task):
-        params = super().initial_params(seed, task)
-        if self.cell == "lstm":
-            params["bias"] += tf.repeat([0.0, 1.0, 0.0, 0.0], self.hidden)
-        return params
-
-    def logits(self, params, inputs):
-        cell = CELLS[self.cell]
-        instances, windows, length = inputs.shape
-        x = affine(embed(params["embedding"], inputs), params["kernel"], params["bias"])
-        x = tf.einsum("ibtg->tibg", tf.reshape(x, [instances, windows, length, -1]))
-        outputs = tf.TensorArray(tf.float32, size=length, element_shape=[instances, windows, self.hidden])
-
-        def body(time, outputs, *states):
-            states = cell.step(x[time], states, params["recurrent"])
-            return time + 1, outputs.write(time, states[0]), *states
-
-        # A loop: unrolled it takes seven times as long to compile (76 s against 11 s in a meta-gradient) and is no faster.
-        zero = tf.zeros([instances, windows, self.hidden])
-        start = (tf.constant(0), outputs, *[zero] * cell.states)
-        _, outputs, *_ = tf.while_loop(lambda time, *_: time < length, body, start, maximum_iterations=length)
-        hidden = tf.einsum("tibh->ibth", outputs.stack())
-        return affine(tf.reshape(hidden, [instances, -1, self.hidden]), params["kernel_out"], params["bias_out"])

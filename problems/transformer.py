@@ -1,4 +1,4 @@
-"""A small transformer that predicts characters.
+"""A small transformer that predicts characters, or any symbols.
 
 Shape letters: I instances, B windows, T characters of a window, V symbols, W width.
 """
@@ -14,28 +14,17 @@ import tensorflow as tf
 from problems.networks import affine
 from problems.normalization import normalize
 from problems.options import MOST_LAYERS, require_whole
-from problems.text import LanguageModel, embed
+from problems.sequences import SequenceModel, embed
+from problems.text import LanguageModel
 
 
-@dataclass(frozen=True)
-class TransformerLm(LanguageModel):
-    """A decoder-only transformer like GPT-2 (Radford et al. 2019): learned positions, layer normalization before each part.
+class TransformerModel(SequenceModel):
+    """The network of `TransformerLm`, for any symbols; subclasses have the fields below."""
 
-    Attention is causal, GELU exact, and the readout the transposed embedding, without a bias. Tensors of two axes start
-    N(0, s^2) with s = 0.02 * sqrt(768 / width), which is GPT-2's 0.02 at its least width; those that write to the residual
-    stream s / sqrt(2 * layers). Biases and offsets start 0, scales 1.
-    """
-
-    name: ClassVar[str] = "transformer"
-    summary: ClassVar[str] = "small transformer that predicts the next character"
-
-    layers: int = 2
-    width: int = 32
-    heads: int = 2
-    length: int = 32
-    batch_size: int = 32
-    feed_forward: int = 4  # hidden units of a layer's MLP, in widths
-    data: str = "topics"
+    layers: int
+    width: int
+    heads: int
+    feed_forward: int
 
     def __post_init__(self):
         super().__post_init__()
@@ -47,7 +36,7 @@ class TransformerLm(LanguageModel):
     @property
     def param_shapes(self):
         width, inner = self.width, self.feed_forward * self.width
-        shapes: dict[str, tuple[int, ...]] = {"embedding": (self.info.symbols, width), "positions": (self.length, width)}
+        shapes: dict[str, tuple[int, ...]] = {"embedding": (self.vocabulary, width), "positions": (self.length, width)}
         for layer in range(self.layers):
             shapes |= {f"scale_attention{layer}": (width,), f"offset_attention{layer}": (width,)}
             shapes |= {f"kernel_attention{layer}": (width, 3 * width), f"bias_attention{layer}": (3 * width,)}
@@ -99,3 +88,24 @@ class TransformerLm(LanguageModel):
     def xla(self):
         # A meta-gradient takes as long with XLA as without, and seven times as long to compile (68 s against 10 s).
         return False
+
+
+@dataclass(frozen=True)
+class TransformerLm(LanguageModel, TransformerModel):
+    """A decoder-only transformer like GPT-2 (Radford et al. 2019): learned positions, layer normalization before each part.
+
+    Attention is causal, GELU exact, and the readout the transposed embedding, without a bias. Tensors of two axes start
+    N(0, s^2) with s = 0.02 * sqrt(768 / width), which is GPT-2's 0.02 at its least width; those that write to the residual
+    stream s / sqrt(2 * layers). Biases and offsets start 0, scales 1.
+    """
+
+    name: ClassVar[str] = "transformer"
+    summary: ClassVar[str] = "small transformer that predicts the next character"
+
+    layers: int = 2
+    width: int = 32
+    heads: int = 2
+    length: int = 32
+    batch_size: int = 32
+    feed_forward: int = 4  # hidden units of a layer's MLP, in widths
+    data: str = "topics"

@@ -41,6 +41,7 @@ def _run(tmp_path_factory, l2o_in):
 def test_the_spec_of_a_run_is_the_resolved_one(run):
     spec = yaml.safe_load((run / "runs/tiny/spec.yaml").read_text())
     assert (spec["meta_steps"], spec["seed"], spec["instances"]) == (4, 3, SPEC["instances"])
+    assert spec["record"]["config"] == "spec.yaml --set meta_steps=4"
 
 
 @pytest.mark.slow

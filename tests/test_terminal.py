@@ -98,3 +98,20 @@ def test_listings_leave_nothing_out():
     assert max(map(cell_len, lines)) <= 80 and "…" not in "".join(lines) and "[x]:zero:" in "".join(lines)
     first = "".join(line[:40].rstrip() for line in lines[1:-1])
     assert first == LONG * 2 and " ".join(lines).count("words") == 20
+
+
+TEXT = "Wide networks: it takes steps that are far too long for them."
+
+
+def test_facts_and_lists_are_broken_between_words_on_a_narrow_terminal():
+    facts, texts = {"a name": TEXT, "b": "2"}, [TEXT]
+    code = f"from l2o_cli.terminal import *; print_facts('one two', {facts!r}); print_list('three', {texts!r})"
+    broken = ["Wide networks: it takes steps that", "are far too long for them."]
+    lines = ["one two", "  a name", *(f"    {line}" for line in broken), "  b       2", ""]
+    assert on_a_terminal(code, 38) == [*lines, "three", f"  - {broken[0]}", f"    {broken[1]}", ""]
+    whole = ["one two", f"  a name  {TEXT}", "  b       2", "", "three", f"  - {TEXT}", ""]
+    assert on_a_terminal(code, 100) == whole
+    piped = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "38"}
+    )
+    assert piped.stdout.splitlines() == whole

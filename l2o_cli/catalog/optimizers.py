@@ -10,6 +10,7 @@ import numpy as np
 
 from l2o_cli import assets
 from l2o_cli.benchmark.inner_loop import UPDATE_SIZES, state_bytes, tensors, update_costs
+from l2o_cli.catalog.card import describe_card
 from l2o_cli.catalog.text import Row, block, defaults, json_value, plain
 from l2o_cli.export.artifact import CARD, LoadedOptimizer, read_card
 from l2o_cli.export.resolve import UNTRAINED, resolve
@@ -36,7 +37,7 @@ def find(name: str) -> LoadedOptimizer:
 
 
 def describe(loaded: LoadedOptimizer, cost: bool = True, tell: Callable[[str], None] = lambda line: None) -> Row:
-    """All that is known of one optimizer, for JSON; `text_of` says the same to people.
+    """All that is known of one optimizer, for JSON; `text_of` and `print_card` say the same to people.
 
     Args:
         cost: whether updates are timed, some seconds for each size.
@@ -68,6 +69,7 @@ def describe(loaded: LoadedOptimizer, cost: bool = True, tell: Callable[[str], N
         "reads_validation_loss": loaded.optimizer.reads_validation_loss,
         "gradient_elsewhere": loaded.optimizer.evaluates_elsewhere,
         "update": [cost._asdict() for cost in costs],
+        "card": describe_card(loaded),
     }
 
 
@@ -76,7 +78,7 @@ def _options(rule: Optimizer) -> dict[str, Any]:
 
 
 def text_of(description: Mapping[str, Any]) -> str:
-    """The description as a text of several blocks."""
+    """The description as a text of several blocks, but for the card."""
     options = {}
     for name, value in description["options"].items():
         default = plain(description["defaults"][name])

@@ -51,15 +51,16 @@ def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
         raise BadInput("CONFIG is missing: a YAML file, or the name of a spec that l2o ships")
     if config is None and (overrides or seed is not None):
         raise BadInput("--set and --seed need CONFIG; a resumed run keeps its own spec")
-    spec = None
+    spec = source = None
     if config is not None:
         path = find_config(config)
         spec = read_meta_training(path, [*overrides, *([f"seed={seed}"] if seed is not None else [])])
+        source = " ".join([path.name, *(f"--set {override}" for override in overrides)])
         out = out or Path("runs") / f"{path.stem}-seed-{spec.seed}"
 
     from l2o_cli.meta.trainer import Interrupted, Trainer
 
-    trainer = Trainer.open(spec, out, resume=resume, xla=xla)
+    trainer = Trainer.open(spec, out, resume=resume, xla=xla, config=source)
     done = f", going on after meta-step {trainer.meta_step}" if resume else ""
     print(f"meta-training {trainer.describe()} in {out}{done}", file=sys.stderr)
     how = f"go on with --resume --out {out}"

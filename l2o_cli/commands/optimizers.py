@@ -17,6 +17,7 @@ Examples:
   l2o optimizers
   l2o optimizers --transforms
   l2o optimizers mlp
+  l2o optimizers hrnn --no-cost
   l2o optimizers "adamw+schedule(kind=cosine)" --no-cost
 """,
 )
@@ -35,8 +36,12 @@ def optimizers(name: str | None, transforms: bool, cost: bool, as_json: bool, qu
 
     With NAME, which may be any of that and the name of a learned rule too: what it computes, its options and weights, the bytes
     of state for each parameter (of a two-layer network of a million), and what an update costs as a multiple of Adam's.
+
+    Of one that was meta-trained its card says how, what it has seen of networks, batches and lengths, its final losses as
+    multiples of tuned Adam's, and what it is bad at.
     """
     from l2o_cli.catalog import optimizers as catalog
+    from l2o_cli.catalog.card import print_card
     from l2o_cli.catalog.text import transform_rows
     from l2o_cli.optimizers import TRANSFORMS
 
@@ -47,4 +52,10 @@ def optimizers(name: str | None, transforms: bool, cost: bool, as_json: bool, qu
         raise BadInput("NAME and --transforms exclude each other")
     loaded = catalog.find(name)
     description = catalog.describe(loaded, cost, (lambda line: None) if quiet else (lambda line: click.echo(line, err=True)))
-    click.echo(json.dumps(description, indent=2) if as_json else catalog.text_of(description))
+    if as_json:
+        click.echo(json.dumps(description, indent=2))
+        return
+    click.echo(catalog.text_of(description))
+    if description["card"]:
+        click.echo()
+        print_card(description["card"])

@@ -58,7 +58,7 @@ class _CardWeights(pydantic.BaseModel):
 
 
 class _Card(pydantic.BaseModel):
-    """What a card must say; the sections about meta-training and scores are free."""
+    """What a card must say, and may; the sections about meta-training and scores are free."""
 
     model_config = pydantic.ConfigDict(extra="allow")
 
@@ -66,6 +66,7 @@ class _Card(pydantic.BaseModel):
     optimizer: OptimizerSpec
     weights: _CardWeights
     sha256: str | None = None  # the seal of the fields above
+    weaknesses: list[str] | None = None  # what it is bad at, in texts by people; commands that write scores keep them
 
 
 def seal(fields: Mapping[str, Any]) -> str:

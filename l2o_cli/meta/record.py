@@ -8,10 +8,14 @@ from l2o_cli.environment import environment
 from l2o_cli.spec import MetaTraining
 
 
-def with_record(spec: MetaTraining) -> MetaTraining:
-    """The spec with the versions and data sources it is run with."""
+def with_record(spec: MetaTraining, config: str | None) -> MetaTraining:
+    """The spec with the versions and data sources it is run with, and what it was read from, if that is known."""
     problems = (*spec.problems, *spec.validation.problems)
-    record = {**environment(), "data": {entry.title: entry.make().source for entry in problems}}
+    record = {
+        **({"config": config} if config else {}),
+        **environment(),
+        "data": {entry.title: entry.make().source for entry in problems},
+    }
     return spec.model_copy(update={"record": record})
 
 

@@ -81,8 +81,10 @@ class Trainer:
         self._saved = 0  # the meta-step of the last checkpoint
 
     @classmethod
-    def open(cls, spec: MetaTraining | None, out: Path, *, resume: bool = False, xla: bool = True) -> Trainer:
-        """A new run in the directory `out`, or the run that is there, at its last checkpoint.
+    def open(
+        cls, spec: MetaTraining | None, out: Path, *, resume: bool = False, xla: bool = True, config: str | None = None
+    ) -> Trainer:
+        """A new run in the directory `out`, or the run that is there, at its last checkpoint; `config` says whence the spec is.
 
         Raises:
             BadInput: `out` is in use, or holds another run than the one to resume.
@@ -90,7 +92,7 @@ class Trainer:
         if not resume:
             assert spec is not None
             make(spec.meta_optimizer)  # a checkpoint it names may be missing: said before a directory is made
-            spec = with_record(spec)
+            spec = with_record(spec, config)
             return cls(spec, RunDirectory.create(out, spec), xla)
         directory, spec = RunDirectory.reopen(out, spec)
         trainer = cls(spec, directory, xla)

@@ -12,6 +12,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from l2o_cli.spec.model import Fraction, Model
 from l2o_cli.spec.strict import Misplaced
 
+REST = 0.01  # share of exponential lengths that is left out of their span
+
 # Counted in 32 bits.
 Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
@@ -70,6 +72,16 @@ class Lengths(Model):
         if growth.kind == "stages":
             reached = max(stage.maximum for stage in growth.stages if stage.meta_step < meta_steps)
         return min(self.maximum, math.ceil(reached * (1 + growth.jitter)))
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The least and the greatest length, of exponential ones without the longest 1 %; those at the end of any growth."""
+        if self.distribution == "constant":
+            return self.maximum, self.maximum
+        if self.distribution != "exponential":
+            return self.minimum, self.maximum
+        longest = self.minimum - self.scale * math.log(REST)
+        return self.minimum, min(self.maximum, round(longest) if math.isfinite(longest) else self.maximum)
 
 
 def check_begins(meta_steps: list[int]) -> None:

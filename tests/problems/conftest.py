@@ -76,7 +76,7 @@ def check_gradient():
 def check_meta_gradient():
     """`check_meta_gradient(problem, steps, xla)`: backpropagated to Adam's learning rate, against differences."""
 
-    def check(problem, steps, xla=True):
+    def check(problem, steps, xla=True, width=5e-4):
         optimizer = Adam(learning_rate=0.01)
         weights = {key: tf.constant(value) for key, value in optimizer.init_weights(0).items()}
         carry = start(problem, optimizer, weights, 2, 2)
@@ -90,7 +90,7 @@ def check_meta_gradient():
             result = backpropagation(Stepping(problem, optimizer), now, carry, steps, steps, value)
             return tf.reduce_sum(result.values), result.gradient["learning_rate"]
 
-        rate, width = 0.01, 5e-4
+        rate = 0.01
         slope = (meta(tf.constant(rate + width))[0] - meta(tf.constant(rate - width))[0]) / (2 * width)
         np.testing.assert_allclose(meta(tf.constant(rate))[1], slope, rtol=0.01, equal_nan=False)
 

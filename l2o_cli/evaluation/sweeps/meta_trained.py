@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,8 +15,6 @@ from l2o_cli.optimizers.transforms import Transform, layers
 from l2o_cli.spec import Lengths
 
 Range = tuple[float, float]  # least and greatest
-
-REST = 0.01  # share of exponential lengths that is left out of their range
 
 
 def initial_rates(optimizer: Optimizer) -> Range | None:
@@ -57,15 +54,10 @@ def _lengths(spec: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _span(lengths: Any) -> Range | None:
-    """The range of a distribution, that of exponential lengths without the longest 1 %."""
     try:
-        known = Lengths.model_validate(lengths)
+        return Lengths.model_validate(lengths).span
     except pydantic.ValidationError:
         return None  # a card of another version
-    if known.distribution == "constant":
-        return known.maximum, known.maximum
-    longest = known.minimum - known.scale * math.log(REST) if known.distribution == "exponential" else math.inf
-    return known.minimum, min(known.maximum, round(longest) if math.isfinite(longest) else known.maximum)
 
 
 def training_problems(one: Contender) -> int | None:

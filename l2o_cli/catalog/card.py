@@ -1,0 +1,228 @@
+"""What the card of a learned optimizer says: how it was meta-trained, what that has seen, how it scores, what it is bad at.
+
+The sections of a card that this is made of are free: what is missing or of another kind is not known, and None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pydantic
+
+from l2o_cli.catalog.text import Row, plain
+from l2o_cli.errors import BadInput
+from l2o_cli.export.artifact import LoadedOptimizer
+from l2o_cli.spec import Lengths, ProblemSpec
+from l2o_cli.terminal import print_facts, print_list, print_table, print_text
+from problems.base import Problem
+from problems.from_file import is_file_name
+from problems.transforms import Rescale, SumOfProblems, Transform
+
+# {split: the column of a score that is compared with Adam's}
+_LOSSES = {"training": "final_train_loss", "test": "final_test_loss"}
+
+
+def describe_card(loaded: LoadedOptimizer) -> Row | None:
+    """All of it, for JSON; `print_card` says the same to people. None where there is no card, or nothing is on it."""
+    if not loaded.card:
+        return None
+    trained, scores = _mapping(loaded.card, "meta_training"), _mapping(loaded.card, "scores")
+    rows = _against_adam(scores, (loaded.label, _mapping(loaded.card, "optimizer").get("name")))
+    description: Row = {
+        "meta_training": _meta_training(trained) if trained else None,
+        "seen": _seen(_mapping(trained, "spec")),
+        "scores": {"steps": _number(scores.get("steps")), "rows": rows} if rows else None,
+        "worse_than_adam": {split: [row["problem"] for row in rows if (row[split] or 0) > 1] for split in _LOSSES},
+        "weaknesses": list(loaded.card.get("weaknesses") or []),
+    }
+    return description if trained or rows or description["weaknesses"] else None
+
+
+def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = content.get(key)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _list(content: Mapping[str, Any], key: str) -> list[Any]:
+    section = content.get(key)
+    return section if isinstance(section, list) else []
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+def _meta_training(trained: Mapping[str, Any]) -> Row:
+    record, spec, titles = _mapping(trained, "record"), _mapping(trained, "spec"), _list(trained, "problems")
+    sources = _mapping(record, "data")
+    seconds, config = _number(trained.get("seconds")), record.get("config")
+    return {
+        "config": config if isinstance(config, str) else None,
+        "hours": None if seconds is None else seconds / 3600,
+        "inner_steps": _number(trained.get("inner_steps")),
+        "meta_steps": _number(trained.get("meta_steps")),
+        "meta_steps_planned": _number(spec.get("meta_steps")),
+        "families": len(titles) or None,
+        "data": sorted({str(sources[title]) for title in titles if title in sources}),
+    }
+
+
+def _seen(spec: Mapping[str, Any]) -> Row | None:
+    """The least and the greatest of what the families of meta-training have, None where none has it."""
+    entries = _list(spec, "problems")
+    families = [family for family in map(_family, entries) if family is not None]
+    if not families:
+        return None
+    problems = [problem for _, problem in families]
+    networks = [network for problem in problems for network in _networks(problem)]
+    rescales = [layer for problem in problems for layer in _layers(problem) if isinstance(layer, Rescale)]
+    batches = [size for problem in problems for size in _batch_sizes(problem)]
+    return {
+        "families": len(families),
+        "unread_families": len(entries) - len(families),
+        "hidden_units": _range([width for widths, _ in networks for width in widths]),
+        "hidden_layers": _range([depth for _, depth in networks]),
+        "batch_size": _range(batches),
+        "parameters": _range([sum(map(math.prod, problem.param_shapes.values())) for problem in problems]),
+        "horizon": _range([end for family, _ in families for end in _span(family.horizon, spec.get("horizon"))]),
+        "truncation": _range([end for family, _ in families for end in _span(family.truncation, spec.get("truncation"))]),
+        "rescaling": _range([end for layer in rescales for end in (layer.low, layer.high)]),
+        "rescaled_families": sum(any(isinstance(layer, Rescale) for layer in _layers(problem)) for problem in problems),
+    }
+
+
+def _family(entry: Any) -> tuple[ProblemSpec, Problem] | None:
+    """A family of meta-training; None where this version does not know it, and for code of a user's, which is not run."""
+    try:
+        family = ProblemSpec.model_validate(entry)
+        return None if is_file_name(family.name) else (family, family.make())
+    except (pydantic.ValidationError, BadInput):
+        return None
+
+
+def _layers(problem: Problem) -> list[Problem]:
+    """The transformations from the outermost on, then the problem inside them."""
+    layers = [problem]
+    while isinstance(layers[-1], Transform):
+        layers.append(layers[-1].inner)
+    return layers
+
+
+def _networks(problem: Problem) -> Iterator[tuple[tuple[int, ...], int]]:
+    """(widths of the hidden layers, their number) of each network in a problem."""
+    core = _layers(problem)[-1]
+    if isinstance(core, SumOfProblems):
+        for part in core.problems:
+            yield from _networks(part)
+    for option in ("hidden", "channels", "widths", "width"):
+        value = getattr(core, option, None)
+        widths = value if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()
+        if widths or value == ():
+            kernels = sum(len(shape) == 4 and shape[0] > 1 for shape in core.param_shapes.values())
+            yield widths, getattr(core, "layers", None) or kernels or len(widths)
+
+
+def _batch_sizes(problem: Problem) -> Iterator[int]:
+    """Those of the minibatches that reach the optimizer: the outermost layer that has any decides."""
+    layers = _layers(problem)
+    if isinstance(layers[-1], SumOfProblems):
+        for part in layers[-1].problems:
+            yield from _batch_sizes(part)
+    yield from [layer.batch_size for layer in layers if hasattr(layer, "batch_size")][:1]
+
+
+def _span(own: Lengths | None, general: Any) -> tuple[int, ...]:
+    try:
+        return (own or Lengths.model_validate(general)).span
+    except pydantic.ValidationError:
+        return ()  # of another version
+
+
+def _range(values: Sequence[float]) -> list[float] | None:
+    return [min(values), max(values)] if values else None
+
+
+def _against_adam(scores: Mapping[str, Any], names: Sequence[Any]) -> list[Row]:
+    """A row for each problem: its final losses as multiples of tuned Adam's, None where one of them is not known or positive."""
+    rows = [row for row in _list(scores, "rows") if isinstance(row, Mapping)]
+    found = []
+    for problem in dict.fromkeys(row.get("problem") for row in rows):
+        of = {row.get("optimizer"): row for row in reversed(rows) if row.get("problem") == problem}
+        own, adam = next((of[name] for name in names if name in of), None), of.get("adam")
+        if own and adam and adam.get("trials"):
+            found.append(
+                {"problem": str(problem), **{split: _ratio(own.get(key), adam.get(key)) for split, key in _LOSSES.items()}}
+            )
+    return found
+
+
+def _ratio(own: Any, other: Any) -> float | None:
+    above, below = _number(own), _number(other)
+    return above / below if above is not None and below is not None and above > 0 and below > 0 else None
+
+
+def print_card(description: Row) -> None:
+    """On stdout, readable on narrow terminals."""
+    if description["meta_training"]:
+        print_facts("how it was meta-trained", _trained_facts(description["meta_training"]))
+    if description["seen"]:
+        print_facts("what it has seen in meta-training", _seen_facts(description["seen"]))
+    scores = description["scores"]
+    if scores:
+        steps = "" if scores["steps"] is None else f", after {scores['steps']:,} steps"
+        print_text(f"final loss as a multiple of tuned Adam's{steps}")
+        cells = [
+            [row["problem"], *("-" if row[split] is None else f"{row[split]:.3g}" for split in _LOSSES)] for row in scores["rows"]
+        ]
+        print_table(["problem", *_LOSSES], cells)
+        print_text("")
+    worse = [
+        f"worse than tuned Adam in {split} loss: {', '.join(names)}"
+        for split, names in description["worse_than_adam"].items()
+        if names
+    ]
+    if worse or description["weaknesses"]:
+        print_list("what it is bad at", [*worse, *description["weaknesses"]])
+
+
+def _trained_facts(trained: Mapping[str, Any]) -> dict[str, str]:
+    planned = trained["meta_steps_planned"]
+    done = _count(trained["meta_steps"])
+    data = trained["data"]
+    facts = {
+        "spec": trained["config"],
+        "hours": None if trained["hours"] is None else f"{trained['hours']:.3g}",
+        "inner steps": _count(trained["inner_steps"]),
+        "meta-steps": f"{done} of {planned:,}" if done and planned and planned != trained["meta_steps"] else done,
+        "problem families": _count(trained["families"]),
+        "data": "synthetic alone" if data == ["synthetic"] else "; ".join(data),
+    }
+    return {name: value or "not known" for name, value in facts.items()}
+
+
+def _seen_facts(seen: Mapping[str, Any]) -> dict[str, str]:
+    rescaled = f", in {seen['rescaled_families']:,} of {seen['families']:,} families"
+    facts = {
+        "hidden units of a layer": _ends(seen["hidden_units"]),
+        "hidden layers": _ends(seen["hidden_layers"]),
+        "batch size": _ends(seen["batch_size"]),
+        "parameters": _ends(seen["parameters"]),
+        "horizon, steps": _ends(seen["horizon"]),
+        "truncation, steps": _ends(seen["truncation"]),
+        "params rescaled by": _ends(seen["rescaling"]) + (rescaled if seen["rescaling"] else ""),
+    }
+    unread = seen["unread_families"]
+    return facts | ({"families not counted": f"{unread:,}, which are not known here"} if unread else {})
+
+
+def _count(value: float | None) -> str | None:
+    return None if value is None else f"{value:,}"
+
+
+def _ends(ends: Sequence[float] | None) -> str:
+    if ends is None:
+        return "none"
+    low, high = (f"{end:,}" if isinstance(end, int) else plain(float(end)) for end in ends)
+    return low if low == high else f"{low} to {high}"
