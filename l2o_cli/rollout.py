@@ -298,8 +298,8 @@ def backpropagation(
     moved = _differentiable(after)
     loss_slopes, slopes = tape.gradient(values, (losses, moved), unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-    def back(index, gradient, slopes):
-        at = steps - 1 - index
+    def back(left, gradient, slopes):
+        at = left - 1
         moving = tf.nest.pack_sequence_as(begun, [array.read(at) for array in kept])
         before = _differentiable(moving)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -311,10 +311,11 @@ def backpropagation(
             [slopes, tf.gather(loss_slopes, at)],  # a slice would make XLA compile for each length
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        return index + 1, tf.nest.map_structure(tf.add, gradient, share), slopes
+        return at, tf.nest.map_structure(tf.add, gradient, share), slopes
 
     gradient = tf.nest.map_structure(tf.zeros_like, weights)
-    _, gradient, slopes = _loop(back, (tf.constant(0), gradient, slopes), steps, maximum)
+    begin = (tf.convert_to_tensor(steps, tf.int32), gradient, slopes)
+    _, gradient, slopes = tf.while_loop(lambda left, *_: left > 0, back, begin, maximum_iterations=maximum)
     learned = begin_tape.gradient(begun.state, weights, slopes["state"], unconnected_gradients=tf.UnconnectedGradients.ZERO)
     gradient = tf.nest.map_structure(tf.add, gradient, learned)
     return Differentiated(gradient, values, after._replace(task=task))

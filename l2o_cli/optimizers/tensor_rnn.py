@@ -107,7 +107,7 @@ class TensorRnn(Optimizer):
     def update(self, weights, state, params, gradients, loss, step, layout):
         first = ops.reshape(ops.equal(step, 0), (1, -1, 1))
         count = ops.cast(ops.convert_to_tensor(step), "float32")[None, :, None] + 1.0
-        gradient = ops.clip(gradients, -features.GRADIENT_LIMIT, features.GRADIENT_LIMIT)[None]
+        gradient = features.bounded(gradients)[None]
         decays = _moved(self.momentum_decays, weights["momentum_decays"])
         square_decay = _moved((self.square_decay,), weights["square_decay"])
         momenta = gradient + decays * (state["momenta"] - gradient)
@@ -149,10 +149,10 @@ class TensorRnn(Optimizer):
 
     def _agreement(self, gradient: Array, old: Array, momenta: Array, sizes: Array, first: Array, layout: Layout) -> list[Array]:
         """Cosines, over each tensor, of the gradient with the S old momenta, and of neighbouring new ones; [.., I, T]."""
-        products = features.fused_mean(gradient * old, layout)
-        roots = ops.rsqrt(features.mean_square(gradient, layout) * features.mean_square(old, layout) + TINY)
-        with_gradient = ops.where(first, 0.0, products * roots)
-        neighbours = features.fused_mean(momenta[:-1] * momenta[1:], layout) * ops.rsqrt(sizes[:-1] * sizes[1:] + TINY)
+        roots = ops.rsqrt(features.mean_square(gradient, layout) + TINY) * ops.rsqrt(features.mean_square(old, layout) + TINY)
+        with_gradient = ops.where(first, 0.0, features.fused_mean(gradient * old, layout) * roots)
+        roots = ops.rsqrt(sizes + TINY)
+        neighbours = features.fused_mean(momenta[:-1] * momenta[1:], layout) * roots[:-1] * roots[1:]
         return [with_gradient, neighbours]
 
     def _direction(

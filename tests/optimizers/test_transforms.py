@@ -42,6 +42,9 @@ OPTIONS = {
     ],
     "averaging": [{"decay": 0.7}],
     "low_precision": [{}],
+    "fan_in": [{"base": 2}],
+    "trust_ratio": [{"scale": 0.5, "least": 2.0}, {"normalize": True, "least": 2.0}],
+    "orthogonalized": [{}],
 }
 CASES = [(name, options) for name, every in OPTIONS.items() for options in every]
 
@@ -157,7 +160,7 @@ def expected_factor(step, kind, warmup, constant, final, drops, total):
 def test_the_factors_of_a_schedule(kind):
     schedule = Schedule(Sgd(), kind=kind, warmup=0.1, constant=20, final=0.05, drops=3, steps=200)
     step = np.array([0, 1, 7, 19, 20, 21, 39, 41, 60, 79, 81, 100, 121, 140, 199, 200, 5000])
-    factor = schedule.factor(schedule.init_weights(0), step)
+    factor = schedule.factor(schedule.init_weights(0), {}, step)
     assert factor.shape == (len(step), 1)
     expected = [expected_factor(each, kind, 20, 20, 0.05, 3, 200) for each in step]
     np.testing.assert_allclose(factor[:, 0], expected, rtol=1e-5, atol=1e-6)
@@ -167,7 +170,7 @@ def test_the_factors_of_a_decay():
     decay = Decay(Sgd(), linear=0.01, exponential=0.02)
     step = np.array([0, 1, 50, 99, 100, 1000])
     expected = np.maximum(1 - 0.01 * step, 0) * np.exp(-0.02 * step)
-    np.testing.assert_allclose(decay.factor(decay.init_weights(0), step)[:, 0], expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(decay.factor(decay.init_weights(0), {}, step)[:, 0], expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("inner", [Adam(0.1), HRNN], ids=["adam", "hrnn"])
@@ -344,8 +347,7 @@ def test_the_length_of_a_run():
     assert not Schedule(Adam(), kind="constant", warmup=10).lacks_steps
     assert Schedule(Adam(), kind="constant", warmup=0.5).lacks_steps
     assert Imitating(bare, Sgd()).lacks_steps and Imitating(Sgd(), bare).over(9) == Imitating(Sgd(), bare.over(9))
-    with pytest.raises(ValueError, match=r"^schedule\.steps is not given"):
-        follow(bare)
+    assert not Schedule(Adam(), optional=True).lacks_steps
     assert np.isfinite(follow(Schedule(Adam(), kind="constant", warmup=10))[1]).all()
 
 
@@ -364,3 +366,23 @@ def test_a_student_may_be_transformed():
     np.testing.assert_array_equal(points, alone[0])
     np.testing.assert_array_equal(path, alone[1])
     assert states[-1].keys() == {"averaging/offset", "teacher/mean", "teacher/square", "distance"}
+
+
+def test_each_instance_may_be_told_its_own_horizon():
+    schedule = Clipping(Schedule(Sgd(0.1), kind="linear", warmup=0.25), value=9.0)
+    weights, (params, gradients) = schedule.init_weights(0), np.ones((2, 3, LAYOUT.parameters), np.float32)
+    state = schedule.with_horizons(schedule.init_state(weights, LAYOUT, 3, 0), np.array([4, 8, 0]))
+    for step in range(6):
+        new, state = schedule.update(weights, state, params, gradients, np.ones(3), np.full(3, step), LAYOUT)
+        factors = [expected_factor(step, "linear", 0.25 * horizon, 0, 0.0, 1, horizon) for horizon in (4, 8)]
+        np.testing.assert_allclose((params - new)[:, 0], 0.1 * np.array([*factors, 1.0]), rtol=1e-5, atol=1e-7)
+    fixed = schedule.over(8)
+    told = fixed.with_horizons(fixed.init_state(weights, LAYOUT, 3, 0), np.array([4, 8, 0]))
+    assert not told  # what the spec says goes before what instances are told
+
+
+def test_a_teacher_is_told_the_horizon_too():
+    pair = Imitating(HierarchicalRNN(hidden=(3, 2, 2), run_features=True), Schedule(Sgd(0.1)))
+    state = pair.with_horizons(pair.init_state(pair.init_weights(0), LAYOUT, 2, 0), np.array([4, 8]))
+    for name in ("horizon", "teacher/schedule/horizon"):
+        np.testing.assert_array_equal(state[name], [[[4], [8]]])

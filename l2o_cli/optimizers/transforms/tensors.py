@@ -37,26 +37,23 @@ class FanIn(Transform):
 
     name: ClassVar[str] = "fan_in"
     summary: ClassVar[str] = "steps of matrices divided by their fan-in, so that they suit networks of every width (muP)"
-    constants: ClassVar[tuple[str, ...]] = ("base", "power")
+    constants: ClassVar[tuple[str, ...]] = ("base",)
 
     base: Count = 32
     power: NonNegative = 1.0
 
     def update(self, weights, state, params, gradients, loss, step, layout):
         new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
-        return params + spread(self._factors(layout), layout) * (new_params - params), state
+        factors = ops.exp(self.option(weights, "power") * self._log_ratios(layout))
+        return params + spread(factors, layout) * (new_params - params), state
 
-    def _factors(self, layout: Layout) -> np.ndarray:
-        """What the step of each tensor is multiplied by, [1, T]."""
-        return np.array(
-            [
-                [
-                    (self.base / rows_and_columns(shape)[0]) ** self.power if _is_matrix(name, shape) else 1.0
-                    for name, shape in zip(layout.names, layout.shapes, strict=True)
-                ]
-            ],
-            np.float32,
-        )
+    def _log_ratios(self, layout: Layout) -> np.ndarray:
+        """log(base / fan-in) of the matrices, 0 of the others, [1, T]."""
+        fan_in = [
+            rows_and_columns(shape)[0] if _is_matrix(name, shape) else self.base
+            for name, shape in zip(layout.names, layout.shapes, strict=True)
+        ]
+        return np.log(self.base / np.array([fan_in], np.float32))
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,6 @@ class TrustRatio(Transform):
 
     name: ClassVar[str] = "trust_ratio"
     summary: ClassVar[str] = "steps in proportion to the size of each tensor's params (LAMB, Adafactor)"
-    constants: ClassVar[tuple[str, ...]] = ("least",)
 
     least: Positive = 1e-2
     normalize: bool = False
@@ -82,7 +78,7 @@ class TrustRatio(Transform):
     def update(self, weights, state, params, gradients, loss, step, layout):
         new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
         move = new_params - params
-        length = ops.sqrt(ops.maximum(mean_square(params, layout), self.least**2))
+        length = ops.sqrt(ops.maximum(mean_square(params, layout), ops.square(self.option(weights, "least"))))
         if self.normalize:
             length = length * ops.rsqrt(mean_square(move, layout) + ROOT_EPSILON)
         return params + self.option(weights, "scale") * spread(length, layout) * move, state
