@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from problems.base import Params
-from problems.images import PART, ImageProblem, one_by_one
+from problems.images import PART, ImageProblem, one_by_one, shrunk_side
 from problems.networks import ACTIVATIONS, Activation, initial_network, mlp_logits, mlp_shapes
 from problems.options import require_choice, require_sizes
 
@@ -32,6 +32,7 @@ class ImageAutoencoder(ImageProblem):
     activation: Activation = "relu"
     criterion: Literal["squared", "cross_entropy"] = "squared"
     batch_size: int = 64
+    side: int | None = shrunk_side()
 
     def __post_init__(self):
         super().__post_init__()

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from problems.base import Params
-from problems.images import PART, ImageProblem, one_by_one
+from problems.images import PART, ImageProblem, one_by_one, shrunk_side
 from problems.networks import ACTIVATIONS, Activation, affine, cross_entropy, initial_network
 from problems.normalization import initial_normalized, normalize
 from problems.options import MOST_LAYERS, require_choice, require_sizes, require_whole
@@ -107,6 +107,7 @@ class ImageConv(ConvolutionalClassifier):
     strides: tuple[int, ...] | None = None  # 1 each by default
     activation: Activation = "relu"
     batch_size: int = 64
+    side: int | None = shrunk_side()
 
     def __post_init__(self):
         super().__post_init__()
@@ -168,6 +169,7 @@ class ImageResnet(ConvolutionalClassifier):
     activation: Activation = "relu"
     normalization: Literal["batch", "layer"] = "layer"
     batch_size: int = 64
+    side: int | None = shrunk_side()
 
     def __post_init__(self):
         super().__post_init__()

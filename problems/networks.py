@@ -15,12 +15,13 @@ import tensorflow as tf
 from problems.base import Params
 from problems.random import fold, normal
 
-Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid"]
+Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "linear"]
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "relu": tf.nn.relu,
     "leaky_relu": lambda values: tf.maximum(values, 0.1 * values),
     "tanh": tf.tanh,
     "sigmoid": tf.sigmoid,
+    "linear": tf.identity,
 }
 
 
