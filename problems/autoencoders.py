@@ -21,7 +21,7 @@ class ImageAutoencoder(ImageProblem):
     """An MLP from the pixels through `hidden` back to as many sigmoid outputs; initialized as He et al. 2015, biases 0.
 
     The loss is the mean over images and pixels of the `criterion`, of outputs y against pixels x: "squared", (y - x)^2, or
-    "cross_entropy", -x log y - (1 - x) log(1 - y) in nats.
+    "cross_entropy", -x log y - (1 - x) log(1 - y) in nats. With `side` the images are averaged to side x side pixels.
     """
 
     name: ClassVar[str] = "image_autoencoder"

@@ -20,7 +20,7 @@ class ImageCompletion(ImageProblem):
     """An MLP from the pixels of the upper half to those of the lower one; initialized as He et al. 2015, biases 0.
 
     The loss is the mean over images and pixels of the squared error of linear outputs. Of an odd number of rows the middle one
-    belongs to the lower half.
+    belongs to the lower half. With `side` the images are averaged to side x side pixels.
     """
 
     name: ClassVar[str] = "image_completion"

@@ -96,7 +96,10 @@ class ConvolutionalClassifier(ImageProblem):
 
 @dataclass(frozen=True)
 class ImageConv(ConvolutionalClassifier):
-    """Convolutions with SAME padding, then a dense layer of all pixels and channels; kernels N(0, 0.01^2), biases 0."""
+    """Convolutions with SAME padding, then a dense layer of all pixels and channels; kernels N(0, 0.01^2), biases 0.
+
+    With `side` the images are averaged to side x side pixels.
+    """
 
     name: ClassVar[str] = "image_conv"
     summary: ClassVar[str] = "small convolutional network on images"
@@ -158,6 +161,7 @@ class ImageResnet(ConvolutionalClassifier):
     stride 2. Where a block changes the shape, x goes through a 1x1 convolution. No convolution has a bias; normalization
     (`problems.normalization`) is over all pixels: "layer" with all channels of each image, "batch" with all images for each
     channel, which needs memory for the activations of a whole split. Kernels are initialized as He et al. 2015, scales 1.
+    With `side` the images are averaged to side x side pixels.
     """
 
     name: ClassVar[str] = "image_resnet"

@@ -154,6 +154,7 @@ class ImageMlp(ImageProblem):
     """An MLP on the pixels; kernels initialized as He et al. 2015, biases and offsets 0, scales 1.
 
     Normalization (`problems.normalization`) is before the activations of the hidden layers, which then have no bias.
+    With `side` the images are averaged to side x side pixels.
     """
 
     name: ClassVar[str] = "image_mlp"
