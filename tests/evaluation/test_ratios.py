@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 
 from l2o_cli.commands.report import report
 from l2o_cli.commands.score import score
+from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.page.page import write_comparison_report
 from l2o_cli.evaluation.ratios.loss_ratios import LossRatios, Point, score_and_ratios
 from l2o_cli.evaluation.ratios.plots import PARAMETERS, panels_of, ratio_figure
@@ -185,6 +186,8 @@ def test_the_score_command_says_it_of_the_folder_alone(folder, tmp_path):
     assert summary.startswith("new: lower final training loss than adam at 3 of 7 values of sweeps (43 %)")
     [of_sgd] = json.loads(invoke(sweeps, "--json", "--reference", "sgd"))["loss_ratios"]
     assert of_sgd["reference"] == "sgd" and of_sgd["points"] == 5
+    with pytest.raises(BadInput, match="reference 'sgdd' is not among the optimizers: new, adam, sgd"):
+        score_and_ratios(sweeps, reference="sgdd")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.scoring.curves import FILE
 from l2o_cli.evaluation.scoring.results_folder import part, read_record, score_folder
 from l2o_cli.evaluation.scoring.run_scores import find_reference
@@ -143,15 +144,21 @@ def loss_ratios(
     Args:
         scoring: of the comparison's problems; None: there are none.
         reference: the label of the baseline; None: the first of the record, else the tuned Adam.
+
+    Raises:
+        BadInput: no optimizer is called `reference`.
     """
     tables = [table for table in tables if table.over not in UNTUNED]
     request = part(record, "request")
+    in_sweeps = dict.fromkeys(line.label for table in tables for line in table.lines)
+    if scoring is None and reference is not None and reference not in in_sweeps:
+        raise BadInput(f"reference {reference!r} is not among the optimizers: {', '.join(in_sweeps)}")
     labels = [score.optimizer for score in scoring.optimizers] if scoring else []
     baselines = request.get("baselines")
     if reference is None and isinstance(baselines, list) and baselines:
         reference = str(baselines[0])
     if reference is None:
-        reference = scoring.reference if scoring else find_reference([line.label for table in tables for line in table.lines])
+        reference = scoring.reference if scoring else find_reference(list(in_sweeps))
     if reference is None:
         return []
     asked, trials = request.get("optimizers"), scoring.trials if scoring else {}
