@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from problems.base import Params
-from problems.images import PART, ImageProblem, one_by_one
+from problems.images import PART, ImageProblem, one_by_one, shrunk_side
 from problems.networks import ACTIVATIONS, Activation, initial_network, mlp_logits, mlp_shapes
 from problems.options import require_choice, require_sizes
 
@@ -21,7 +21,7 @@ class ImageAutoencoder(ImageProblem):
     """An MLP from the pixels through `hidden` back to as many sigmoid outputs; initialized as He et al. 2015, biases 0.
 
     The loss is the mean over images and pixels of the `criterion`, of outputs y against pixels x: "squared", (y - x)^2, or
-    "cross_entropy", -x log y - (1 - x) log(1 - y) in nats.
+    "cross_entropy", -x log y - (1 - x) log(1 - y) in nats. With `side` the images are averaged to side x side pixels.
     """
 
     name: ClassVar[str] = "image_autoencoder"
@@ -32,6 +32,7 @@ class ImageAutoencoder(ImageProblem):
     activation: Activation = "relu"
     criterion: Literal["squared", "cross_entropy"] = "squared"
     batch_size: int = 64
+    side: int | None = shrunk_side()
 
     def __post_init__(self):
         super().__post_init__()

@@ -20,6 +20,9 @@ Split = Literal["train", "validation", "test"]
 
 # Metadata of an option that `sample` and `initial_params` alone read. What the other methods need of it goes into the task.
 SAMPLED = {"sampled": True}
+# Metadata of an option that came after numbers had been measured: at its default it is not part of the identity, so that they
+# still belong to the problem.
+LATER = {"later": True}
 
 
 def _structure(value: Any) -> Hashable:
@@ -35,7 +38,8 @@ def _told(value: Any) -> str:
         # What a class from outside this package computes is not said by its options.
         if not dataclasses.is_dataclass(value) or cls.__module__.partition(".")[0] != __package__:
             raise LookupError(cls.__name__)
-        options = (f"{field.name}={_told(getattr(value, field.name))}" for field in dataclasses.fields(value))
+        fields = [one for one in dataclasses.fields(value) if one.metadata != LATER or getattr(value, one.name) != one.default]
+        options = (f"{field.name}={_told(getattr(value, field.name))}" for field in fields)
         return f"{cls.__name__}({','.join(options)})"
     if isinstance(value, tuple | list):
         return f"[{','.join(map(_told, value))}]"

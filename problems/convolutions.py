@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from problems.base import Params
-from problems.images import PART, ImageProblem, one_by_one
+from problems.images import PART, ImageProblem, one_by_one, shrunk_side
 from problems.networks import ACTIVATIONS, Activation, affine, cross_entropy, initial_network
 from problems.normalization import initial_normalized, normalize
 from problems.options import MOST_LAYERS, require_choice, require_sizes, require_whole
@@ -96,7 +96,10 @@ class ConvolutionalClassifier(ImageProblem):
 
 @dataclass(frozen=True)
 class ImageConv(ConvolutionalClassifier):
-    """Convolutions with SAME padding, then a dense layer of all pixels and channels; kernels N(0, 0.01^2), biases 0."""
+    """Convolutions with SAME padding, then a dense layer of all pixels and channels; kernels N(0, 0.01^2), biases 0.
+
+    With `side` the images are averaged to side x side pixels.
+    """
 
     name: ClassVar[str] = "image_conv"
     summary: ClassVar[str] = "small convolutional network on images"
@@ -107,6 +110,7 @@ class ImageConv(ConvolutionalClassifier):
     strides: tuple[int, ...] | None = None  # 1 each by default
     activation: Activation = "relu"
     batch_size: int = 64
+    side: int | None = shrunk_side()
 
     def __post_init__(self):
         super().__post_init__()
@@ -157,6 +161,7 @@ class ImageResnet(ConvolutionalClassifier):
     stride 2. Where a block changes the shape, x goes through a 1x1 convolution. No convolution has a bias; normalization
     (`problems.normalization`) is over all pixels: "layer" with all channels of each image, "batch" with all images for each
     channel, which needs memory for the activations of a whole split. Kernels are initialized as He et al. 2015, scales 1.
+    With `side` the images are averaged to side x side pixels.
     """
 
     name: ClassVar[str] = "image_resnet"
@@ -168,6 +173,7 @@ class ImageResnet(ConvolutionalClassifier):
     activation: Activation = "relu"
     normalization: Literal["batch", "layer"] = "layer"
     batch_size: int = 64
+    side: int | None = shrunk_side()
 
     def __post_init__(self):
         super().__post_init__()

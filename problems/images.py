@@ -8,15 +8,18 @@ Shape letters: I instances, B minibatch, N examples.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
-from problems.base import Params, Problem
+from problems.base import LATER, Params, Problem
 from problems.data import DATA_SETS, DataInfo, describe, fingerprint, load
+from problems.data.shrink import shrink
 from problems.networks import ACTIVATIONS, Activation, cross_entropy, initial_network, mlp_logits, mlp_shapes
 from problems.normalization import NORMALIZATIONS, Normalization, initial_normalized, normalized_logits, normalized_shapes
 from problems.options import require_choice, require_sizes, require_whole
@@ -25,11 +28,22 @@ from problems.random import instance_integers, instance_keys
 PART = 1000  # images at a time through one network, which bounds the memory that a whole split takes
 
 
+def shrunk_side() -> Any:
+    """The field `side`: the images are averaged to side x side pixels (`problems.data.shrink`); None: they are as they are."""
+    return dataclasses.field(default=None, metadata=LATER)
+
+
+def read_images(name: str, split: str, side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The images of a split, uint8 or, averaged to `side`, float32, [N, H, W] or [N, H, W, C], and its labels, int32 [N]."""
+    images, labels = load(name).split(split)
+    return images if side is None else shrink(images, side), labels
+
+
 @functools.cache
-def _constants(name: str, split: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """The images of a split, uint8 [N, pixels], and its labels, int32 [N]: one copy for all problems and graphs."""
+def _constants(name: str, split: str, side: int | None) -> tuple[tf.Tensor, tf.Tensor]:
+    """What `read_images` gives, pixels flat, [N, pixels]: one copy for all problems and graphs."""
     with tf.init_scope():
-        inputs, labels = load(name).split(split)
+        inputs, labels = read_images(name, split, side)
         return tf.constant(inputs.reshape(len(inputs), -1)), tf.constant(labels)
 
 
@@ -86,15 +100,19 @@ class ImageProblem(Problem):
 
     data: str
     batch_size: int
+    side: int | None
 
     def __post_init__(self):
         require_choice("data", self.data, DATA_SETS)
         require_whole("batch_size", self.batch_size)
+        if self.side is not None:
+            require_whole("side", self.side, most=DATA_SETS[self.data].side)
 
     @property
     def info(self) -> DataInfo:
-        """What is known of the images without reading them."""
-        return DATA_SETS[self.data]
+        """What is known of the images, of the side that they have here, without reading them."""
+        info = DATA_SETS[self.data]
+        return info if self.side is None else dataclasses.replace(info, side=self.side)
 
     def sample(self, seed, instances):
         return {"key": instance_keys(seed, instances)}
@@ -105,7 +123,7 @@ class ImageProblem(Problem):
         Raises:
             problems.data.DataMissing: the data set cannot be read.
         """
-        inputs, labels = _constants(self.data, split)
+        inputs, labels = _constants(self.data, split, self.side)
         if split == "train":
             index = instance_integers(seed, task["key"], self.batch_size, labels.shape[0])
             inputs, labels = tf.gather(inputs, index), tf.gather(labels, index)
@@ -136,6 +154,7 @@ class ImageMlp(ImageProblem):
     """An MLP on the pixels; kernels initialized as He et al. 2015, biases and offsets 0, scales 1.
 
     Normalization (`problems.normalization`) is before the activations of the hidden layers, which then have no bias.
+    With `side` the images are averaged to side x side pixels.
     """
 
     name: ClassVar[str] = "image_mlp"
@@ -146,6 +165,7 @@ class ImageMlp(ImageProblem):
     activation: Activation = "relu"
     normalization: Normalization = "none"
     batch_size: int = 64
+    side: int | None = shrunk_side()
 
     def __post_init__(self):
         super().__post_init__()

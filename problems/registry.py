@@ -7,6 +7,7 @@ from problems.autoencoders import ImageAutoencoder
 from problems.base import Problem
 from problems.chains import DependencyChain, MinMaxWell, OutwardSnake
 from problems.classifiers import ClusterMlp, LogisticRegression, RandomMlp
+from problems.completion import ImageCompletion
 from problems.convolutions import ImageConv, ImageResnet
 from problems.images import ImageMlp
 from problems.markov import MarkovMlp, MarkovRnn, MarkovTransformer
@@ -15,6 +16,7 @@ from problems.norms import Norm
 from problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
 from problems.regression import LowRankAutoencoder, RegressionMlp
 from problems.sparse_softmax import SparseSoftmax
+from problems.tabular import TabularMlp
 from problems.test_functions import FUNCTIONS
 from problems.text import CharRnn
 from problems.transformer import TransformerLm
@@ -33,14 +35,15 @@ from problems.transforms import (
     SumOfProblems,
     Transform,
 )
+from problems.words import WordMlp
 
 _QUADRATICS = (Quadratic, Bowl, Norm, ProjectionQuadratic, SumOfQuadratics)
 _CHAINS = (DependencyChain, OutwardSnake, MinMaxWell, MatrixMultiplication)
-_CLASSIFIERS = (LogisticRegression, RandomMlp, ClusterMlp, SparseSoftmax)
+_CLASSIFIERS = (LogisticRegression, RandomMlp, ClusterMlp, SparseSoftmax, TabularMlp)
 _REGRESSION = (RegressionMlp, LowRankAutoencoder)
-_IMAGES = (ImageMlp, ImageConv, ImageResnet, ImageAutoencoder)
+_IMAGES = (ImageMlp, ImageConv, ImageResnet, ImageAutoencoder, ImageCompletion)
 _MARKOV = (MarkovMlp, MarkovRnn, MarkovTransformer)
-_TEXT = (CharRnn, TransformerLm)
+_TEXT = (CharRnn, TransformerLm, WordMlp)
 
 # name: (summary, family with the options that make it)
 _NAMED: dict[str, tuple[str, Callable[..., Problem]]] = {

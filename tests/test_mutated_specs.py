@@ -28,7 +28,14 @@ SECONDS = 5.0  # for each, of the processor
 LINE = 300  # characters of what a user is shown, "l2o: error: " in front
 
 # More often those that are read fast.
-SPECS = ["quick"] * 8 + ["hrnn"] * 6 + ["robustness"] * 6 + ["ablations/base", "ablations/attention", "wichrowska2017"]
+SPECS = (
+    ["quick"] * 8
+    + ["hrnn"] * 6
+    + ["robustness"] * 3
+    + ["scale"] * 2
+    + ["transfer"]
+    + ["ablations/base", "ablations/attention", "wichrowska2017"]
+)
 HUGE = ["1e9", "1e12", "1000000000", "1e300", "1e999", "-1", "-1e-3", "0", "1e-320", "9" * 400, "-" + "9" * 5000, "0x" + "f" * 40]
 ODD = [
     ".inf",
@@ -195,7 +202,7 @@ def mutant(seed):
 
 
 def read(path, name):
-    return read_request(ComparisonSpec, path, {}) if name == "robustness" else read_meta_training(path)
+    return read_request(ComparisonSpec, path, {}) if name in ("robustness", "scale", "transfer") else read_meta_training(path)
 
 
 def assert_stated(shown, meant, place=""):

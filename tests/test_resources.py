@@ -151,7 +151,7 @@ def test_every_command_says_so_and_writes_nothing(l2o, tmp_path, arguments):
 
 def test_what_is_usual_fits_in_a_small_machine():
     for path in sorted(configs().rglob("*.yaml")):
-        if path.stem != "robustness":
+        if path.stem not in ("robustness", "scale", "transfer"):
             assert read_meta_training(path)
 
 

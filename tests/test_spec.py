@@ -4,7 +4,7 @@ from l2o_cli.assets import configs
 from l2o_cli.errors import BadInput
 from l2o_cli.spec import ComparisonSpec, MetaTraining, make_optimizer, make_problem, read_meta_training, read_request, to_yaml
 
-COMPARISONS = ["robustness"]  # of the specs that l2o ships
+COMPARISONS = ["robustness", "scale", "transfer"]  # of the specs that l2o ships
 
 MINIMAL = """
 optimizer: {name: hrnn, options: {hidden: [4, 3]}}

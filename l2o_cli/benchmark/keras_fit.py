@@ -13,8 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from problems.convolutions import ImageConv
-from problems.data import load
-from problems.images import ImageMlp
+from problems.images import ImageMlp, read_images
 from problems.networks import ACTIVATIONS, he_deviation
 
 CONV_DEVIATION = 0.01  # of the initial kernels of `ImageConv`
@@ -51,7 +50,7 @@ def network(problem: ImageMlp | ImageConv) -> keras.Sequential:
 
 def examples(problem: ImageMlp | ImageConv, split: str) -> tuple[np.ndarray, np.ndarray]:
     """The images of a split as the network takes them, float32 [N, ...] in [0, 1], and the labels, int32 [N]."""
-    info, (images, labels) = problem.info, load(problem.data).split(split)
+    info, (images, labels) = problem.info, read_images(problem.data, split, problem.side)
     shape = (info.pixels,) if isinstance(problem, ImageMlp) else (info.side, info.side, info.channels)
     return (images.reshape(-1, *shape) / info.peak).astype(np.float32), labels
 

@@ -19,6 +19,7 @@ Examples:
   l2o compare --problems digits_mlp,mnist_mlp --optimizer runs/quick --optimizer hrnn --json > rows.json
   l2o compare --baselines adam,random:adam8p:10,list:10 --tuning defaults,global,sweep
   l2o compare robustness --minutes 30
+  l2o compare transfer --optimizer runs/quick
   l2o compare --resume --out runs/compare-20250101-120000
 """
 )
@@ -94,13 +95,14 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
     """Compare optimizers as they are with hand-designed ones that are tuned.
 
     CONFIG is a YAML file with the fields problems, optimizers, baselines, tuning, trials, tuning_seeds, select, steps, seeds,
-    seed, every, xla and sweeps, or the name of such a spec that l2o ships (robustness). Options replace its fields; without it
-    they say all but sweeps, in which one quantity takes several values: see docs/comparison.md.
+    seed, every, xla and sweeps, or the name of such a spec that l2o ships: robustness, scale (sizes of networks and lengths
+    of runs) or transfer (sixteen kinds of networks and data). Options replace its fields; without it they say all but sweeps,
+    in which one quantity takes several values: see docs/comparison.md.
 
     The hyperparameters of each baseline are chosen on seeds that are not reported. Then everything runs on the same reporting
     seeds. A diverged run is never dropped: it has the worst score. What is going to run is printed first, with an estimate of its
     time from a few steps. At the end it is said who won by the score of --select, by how much and with what certainty, as by
-    `l2o score`.
+    `l2o score`, and of each --optimizer at how many problems and values of sweeps its loss is below that of the first baseline.
 
     
     A tier says what a baseline may try. It follows its name, as in adam:global, or is that of --tuning:

@@ -76,10 +76,11 @@ def _write_results(folder: Path, page: Path, pictures: bool) -> list[Path]:
 
 def _scores(folder: Path) -> str:
     """Of sweeps without a comparison, their rows."""
-    from l2o_cli.evaluation.scoring.results_folder import read_rows, score_folder
+    from l2o_cli.evaluation.ratios.loss_ratios import score_and_ratios
+    from l2o_cli.evaluation.scoring.results_folder import read_rows
     from l2o_cli.evaluation.scoring.score_report import as_json
 
     sweeps = folder / "sweeps.csv"
     if sweeps.exists() and not (folder / "curves.csv").exists():
         return json.dumps(read_rows(sweeps), indent=2)
-    return as_json(score_folder(folder))
+    return as_json(*score_and_ratios(folder))

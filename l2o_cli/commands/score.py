@@ -38,8 +38,9 @@ Examples:
 def score(results, measure, reference, seed, as_json):
     """Score the runs in the folder RESULTS of a comparison or an evaluation, without running anything.
 
-    Only RESULTS/curves.csv is needed; where RESULTS/scores.csv is there too, the verdict tells how many settings were tried, and
-    compare.yaml or evaluation.yaml say which problems these are: else losses are not normalized. Runs on one problem that differ
+    Only RESULTS/curves.csv is needed, or sweeps.csv and sweeps.yaml of sweeps alone; where RESULTS/scores.csv is there too, the
+    verdict tells how many settings were tried, and compare.yaml or evaluation.yaml say which problems these are: else losses are
+    not normalized. Runs on one problem that differ
     in length are cut to the length that all of them have, and that is said. Intervals, in brackets, are of 95 %, from a bootstrap
     that draws the runs of each problem anew. A diverged run counts as the worst and is listed.
 
@@ -49,17 +50,20 @@ def score(results, measure, reference, seed, as_json):
     speed-up         interquartile mean; the time of the tuned adam over ours to the lowest loss that both reach
     profile          share of problems within a factor of the fastest to the target, mean over factors from 1 to 4;
                      the target is the best training loss of the tuned adam after 3/4 of its steps
+    loss ratio       median final training loss over that of the first baseline, at each problem and at each value of a
+                     sweep: how often it is below 1, the largest, and how it changes per doubling of a sweep's value
 
     --json prints one object: verdict, verdicts, reference, measure, left_out, not_normalized (why losses are not), cut (what was
-    done to runs of different lengths) and the tables optimizers, pairs, problems, runs and profiles. null is infinite (a diverged
-    run, a target never reached) or unknown. docs/comparison.md defines each score.
+    done to runs of different lengths), loss_ratios (slope: log2 of the factor per doubling; of sweeps alone there is nothing
+    else) and the tables optimizers, pairs, problems, runs and profiles. null is infinite (a diverged run, a target never reached)
+    or unknown. docs/comparison.md defines each score.
     """
-    from l2o_cli.evaluation.scoring.results_folder import score_folder
+    from l2o_cli.evaluation.ratios.loss_ratios import score_and_ratios
     from l2o_cli.evaluation.scoring.score_report import as_json as text
     from l2o_cli.evaluation.scoring.score_report import print_scoring
 
-    scoring = score_folder(results, reference=reference, measure=measure, seed=seed)
+    scoring, ratios = score_and_ratios(results, reference=reference, measure=measure, seed=seed)
     if as_json:
-        click.echo(text(scoring))
+        click.echo(text(scoring, ratios))
     else:
-        print_scoring(scoring)
+        print_scoring(scoring, ratios)

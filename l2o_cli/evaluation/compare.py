@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from l2o_cli.evaluation.comparison import Comparison, all_labels, check, plan, plan_lines
@@ -10,13 +11,16 @@ from l2o_cli.evaluation.entries import enter, enter_tuned, shared_choices
 from l2o_cli.evaluation.estimate import ahead, estimate
 from l2o_cli.evaluation.evaluate import Outcome, begin, described, ended, write_tables
 from l2o_cli.evaluation.progress import Stages, Stopped
+from l2o_cli.evaluation.ratios.loss_ratios import score_and_ratios
+from l2o_cli.evaluation.ratios.told import ratio_lines
 from l2o_cli.evaluation.request import make_problems
 from l2o_cli.evaluation.results import TUNING_COLUMNS, Entry, tuning_rows, write_csv, write_yaml
 from l2o_cli.evaluation.runs.lbfgs import check_fits
 from l2o_cli.evaluation.runs.records import Contender
-from l2o_cli.evaluation.scoring.results_folder import score_folder
+from l2o_cli.evaluation.scoring.curves import FILE as CURVES
 from l2o_cli.evaluation.scoring.verdict import verdict, verdicts
 from l2o_cli.evaluation.sweeps.run import check_sweeps, run_sweeps, sweep_runs
+from l2o_cli.evaluation.sweeps.tables import TABLE as SWEEPS
 from l2o_cli.evaluation.tuning.tiers import Baseline, Choice
 from l2o_cli.evaluation.workers import make_runs
 from l2o_cli.reporting.html import duration
@@ -119,7 +123,7 @@ def compare(comparison: Comparison, stages: Stages, sweeps: Sequence[SweepSpec] 
     except Stopped:
         complete = False
         stages.stopped()
-    notes = [*_costs(entries), *(_verdicts(comparison) if entries else [])]
+    notes = [*_costs(entries), *_conclusions(request.out)]
     return ended(request, entries, problems, complete, notes)
 
 
@@ -162,9 +166,11 @@ def _run_all(
         write_yaml(request.out / "compare.yaml", {**record, "tuning": _tuning_record(entries)})
 
 
-def _verdicts(comparison: Comparison) -> list[str]:
-    """Who won, from the curves that were written, by the score that settings were chosen by."""
-    scoring = score_folder(comparison.request.out)
-    if len(scoring.optimizers) < 2:
+def _conclusions(out: Path) -> list[str]:
+    """Who won, by the score that settings were chosen by, and how losses compare at all points: from what was written."""
+    if not any((out / name).exists() for name in (CURVES, SWEEPS)):
         return []
-    return list(dict.fromkeys((verdict(scoring), *verdicts(scoring))))
+    scoring, ratios = score_and_ratios(out)
+    several_ran = scoring is not None and len(scoring.optimizers) > 1
+    said = dict.fromkeys((verdict(scoring), *verdicts(scoring))) if scoring and several_ran else ()
+    return [*said, *ratio_lines(ratios)]

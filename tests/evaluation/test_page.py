@@ -17,6 +17,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.page.page import in_plain_words, write_comparison_report
 from l2o_cli.evaluation.page.pictures import PICTURED, overall, told, write_pictures
 from l2o_cli.evaluation.page.reported import read_reported
+from l2o_cli.evaluation.ratios.loss_ratios import score_and_ratios
 from l2o_cli.evaluation.scoring.results_folder import score_folder
 from l2o_cli.evaluation.scoring.score_report import as_json
 from l2o_cli.evaluation.scoring.statistics import Estimate
@@ -153,7 +154,7 @@ def test_the_answer_is_that_of_the_scores(results, page):
 
 
 def test_the_tables_have_the_numbers_of_the_json(results, page):
-    content = json.loads(as_json(score_folder(results[0])))
+    content = json.loads(as_json(*score_and_ratios(results[0])))
     medians = {(row["problem"], row["optimizer"]): row for row in content["problems"]}
     rows = page.table("problem", *NAMES)
     assert [row[0] for row in rows] == list(PROBLEMS)

@@ -15,8 +15,8 @@ from matplotlib.text import Text
 from l2o_cli.errors import Failure
 from l2o_cli.evaluation.pictures.drawing import styles
 from l2o_cli.evaluation.sweeps.page import findings, sweep_section, title_of, write_sweep_pictures
-from l2o_cli.evaluation.sweeps.plots import draw_sweep, ends_of, page_figure, sweep_figure, value_text
-from l2o_cli.evaluation.sweeps.tables import read_tables, value_cell
+from l2o_cli.evaluation.sweeps.plots import draw_sweep, ends_of, page_figure, sweep_figure
+from l2o_cli.evaluation.sweeps.tables import read_tables, value_cell, value_text
 from l2o_cli.reporting.svg import STYLE
 
 LONG = "a_rather_long_name(hidden=[20,20],time_scales=4):untrained"

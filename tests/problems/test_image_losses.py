@@ -11,6 +11,7 @@ import pytest
 
 from problems import data, images
 from problems.autoencoders import ImageAutoencoder
+from problems.completion import ImageCompletion
 from problems.convolutions import ImageConv, ImageResnet
 from problems.data import DATA_SETS, DataInfo
 from problems.images import ImageMlp
@@ -22,6 +23,7 @@ ACTIVATIONS = {
     "leaky_relu": lambda x: np.where(x > 0, x, 0.1 * x),
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "linear": lambda x: x,
 }
 
 
@@ -126,10 +128,20 @@ def autoencoder(problem, params, task, batch):
     return -np.mean(batch["inputs"] * np.log(outputs) + (1 - batch["inputs"]) * np.log(1 - outputs))
 
 
+def completion(problem, params, task, batch):
+    outputs = batch["inputs"]
+    for index in range(len(problem.hidden) + 1):
+        outputs = outputs @ params[f"kernel{index}"] + params[f"bias{index}"]
+        outputs = outputs if index == len(problem.hidden) else ACTIVATIONS[problem.activation](outputs)
+    return np.mean((outputs - batch["targets"]) ** 2)
+
+
 CASES = {
     "mlp": (ImageMlp, {"hidden": (7,)}, mlp),
     "mlp batch": (ImageMlp, {"hidden": (7, 4), "normalization": "batch", "activation": "leaky_relu"}, mlp),
     "mlp layer": (ImageMlp, {"hidden": (7, 4), "normalization": "layer"}, mlp),
+    "mlp linear": (ImageMlp, {"hidden": (7, 5, 4), "activation": "linear"}, mlp),
+    "completion": (ImageCompletion, {"hidden": (7,), "activation": "tanh"}, completion),
     "conv": (ImageConv, {}, conv),
     "conv strides": (ImageConv, {"channels": (4, 3, 5), "kernels": (3, 2, 5), "strides": (2, 1, 3), "activation": "tanh"}, conv),
     "resnet": (ImageResnet, {"widths": (3, 4, 5)}, resnet),

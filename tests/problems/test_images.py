@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from problems import autoencoders, convolutions, data, images
 from problems.autoencoders import ImageAutoencoder
+from problems.completion import ImageCompletion
 from problems.convolutions import ImageConv, ImageResnet
+from problems.data.shrink import shrink
 from problems.images import ImageMlp, ImageProblem
 from problems.random import as_seed
 from problems.registry import PROBLEMS, summary_of
@@ -33,6 +35,57 @@ def test_batches_are_pixels_in_zero_to_one_with_their_labels(problem, name):
     pixels = np.rint(batch["inputs"].numpy() * loaded.peak).astype(np.uint8)
     drawn = [known[image.tobytes()] for image in pixels.reshape(192, -1)]
     np.testing.assert_array_equal(drawn, batch["labels"].numpy().ravel())
+
+
+def by_hand(image, side):
+    """The mean of an image [H, H] over each of side x side equal squares, from the area of each pixel in it."""
+    size, length = len(image), len(image) / side
+    result = np.zeros((side, side))
+    for row, column in itertools.product(range(side), repeat=2):
+        for y, x in itertools.product(range(size), repeat=2):
+            heights, widths = (
+                max(0.0, min((square + 1) * length, pixel + 1) - max(square * length, pixel))
+                for square, pixel in ((row, y), (column, x))
+            )
+            result[row, column] += image[y, x] * heights * widths / length**2
+    return result
+
+
+@pytest.mark.parametrize("side", [1, 3, 8, 14])
+def test_shrunk_images_are_averages_over_areas(side):
+    images = data.load("mnist").split("test")[0][:2]
+    expected = [by_hand(image.astype(np.float64), side) for image in images]
+    np.testing.assert_allclose(shrink(images, side), expected, rtol=1e-6, atol=1e-4)
+    colours = np.stack([images, images[::-1]], axis=-1)
+    np.testing.assert_allclose(shrink(colours, side), np.stack([expected, expected[::-1]], axis=-1), rtol=1e-6, atol=1e-4)
+
+
+def test_half_the_side_is_the_mean_of_blocks_of_four():
+    images = data.load("mnist").split("validation")[0].astype(np.float64)
+    problem = MNIST_MLP(side=14)
+    batch = problem.batch(as_seed(0), problem.sample(as_seed(1), 1), "validation")["inputs"][0]
+    blocks = images.reshape(len(images), 14, 2, 14, 2).mean((2, 4)) / 255
+    np.testing.assert_allclose(batch, blocks.reshape(len(images), 196), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["image_mlp", "image_conv", "image_resnet", "image_autoencoder", "image_completion"])
+def test_a_side_is_part_of_what_a_problem_is(name):
+    plain, shrunk = PROBLEMS[name](), PROBLEMS[name](side=14)
+    assert "side" not in plain.identity  # as it was before there was the option
+    assert shrunk.identity == plain.identity[:-1] + ",side=14)" and shrunk.structure != plain.structure
+    task = shrunk.sample(as_seed(1), 2)
+    batch = shrunk.batch(as_seed(2), task, "train")
+    assert sum(leaf.shape[-1] for key, leaf in batch.items() if key != "labels") == 196
+    assert shrunk.loss(shrunk.initial_params(as_seed(3), task), task, batch).shape == (2,)
+
+
+def test_the_halves_of_an_image_are_inputs_and_targets():
+    problem = ImageCompletion(data="digits", side=5, batch_size=7)
+    assert problem.param_shapes["kernel0"] == (10, 64) and problem.param_shapes["bias1"] == (15,)
+    whole = ImageMlp(data="digits", side=5, batch_size=7)
+    task = problem.sample(as_seed(1), 2)
+    halves, images = (one.batch(as_seed(2), task, "train") for one in (problem, whole))
+    np.testing.assert_array_equal(np.concatenate([halves["inputs"], halves["targets"]], axis=-1), images["inputs"])
 
 
 def test_minibatches_reach_every_training_image():

@@ -43,6 +43,9 @@ TRAINED = {
     "image_resnet": (0.01, 100, 0.5),
     "digits_autoencoder": (0.003, 200, 0.6),
     "mnist_autoencoder": (0.003, 40, 0.6),
+    "image_completion": (0.003, 60, 0.5),
+    "tabular_mlp": (0.003, 100, 0.3),
+    "word_mlp": (0.01, 150, 0.85),
 }
 
 SMALLER = {"image_resnet": {"data": "digits", "widths": (4, 8)}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -12,11 +12,14 @@ from l2o_cli.evaluation.page import pictures, tables
 from l2o_cli.evaluation.page.record import again, definitions, recorded
 from l2o_cli.evaluation.page.reported import Reported, read_reported
 from l2o_cli.evaluation.pictures.drawing import Style
+from l2o_cli.evaluation.ratios.loss_ratios import loss_ratios
+from l2o_cli.evaluation.ratios.page import ratio_pictures, ratio_section
 from l2o_cli.evaluation.scoring.curves import FILE
 from l2o_cli.evaluation.scoring.results_folder import read_record
 from l2o_cli.evaluation.scoring.scored import Scoring
 from l2o_cli.evaluation.scoring.verdict import ENOUGH_RUNS, NAMES, claim, find_pair, ranking, side_of, verdict, verdicts
 from l2o_cli.evaluation.sweeps.page import sweep_section, write_sweep_pictures
+from l2o_cli.evaluation.sweeps.tables import read_tables
 from l2o_cli.files import write_atomically
 from l2o_cli.reporting.html import check_place, document, grid, note, numbers, short_titles, tag
 from l2o_cli.reporting.svg import INK
@@ -42,13 +45,23 @@ def write_comparison_report(folder: Path, *, measure: str | None = None, out: Pa
     page = out or folder / PAGE
     check_place(page)
     if _has_sweeps(folder) and not (folder / FILE).exists():
-        write_atomically(page, document(*_sweeps_alone(folder)))
-        return [page, *([] if out else _sweep_pictures(folder))]
+        ratios = loss_ratios(read_record(folder), None, read_tables(folder))
+        drawn = ratio_pictures(ratios)
+        write_atomically(page, document(*_sweeps_alone(folder, list(ratio_section(ratios, drawn)))))
+        return [
+            page,
+            *([] if out else [*pictures.write_each(folder / "pictures", drawn.values()), *write_sweep_pictures(folder)]),
+        ]
     reported = read_reported(folder, measure)
+    ratios = loss_ratios(reported.record, reported.scoring, read_tables(folder))
+    drawn = ratio_pictures(ratios)
     overall = list(pictures.overall(reported))
     pictured, why = pictures.told(reported)
-    files = [] if out else pictures.write_pictures(reported, overall, pictured) + _sweep_pictures(folder)
-    write_atomically(page, document(_title(reported), _body(reported, overall, pictured, why)))
+    files = [] if out else pictures.write_pictures(reported, [*overall, *drawn.values()], pictured)
+    if not out and _has_sweeps(folder):
+        files += write_sweep_pictures(folder)
+    body = _body(reported, overall, pictured, why, ratio_section(ratios, drawn))
+    write_atomically(page, document(_title(reported), body))
     return [page, *files]
 
 
@@ -56,15 +69,11 @@ def _has_sweeps(folder: Path) -> bool:
     return (folder / "sweeps.csv").is_file()
 
 
-def _sweep_pictures(folder: Path) -> list[Path]:
-    return write_sweep_pictures(folder) if _has_sweeps(folder) else []
-
-
-def _sweeps_alone(folder: Path) -> tuple[str, list[str]]:
+def _sweeps_alone(folder: Path, ratios: Sequence[str]) -> tuple[str, list[str]]:
     """Title and elements of a page without a comparison."""
     record = read_record(folder)
     title = f"Sweeps: {folder.resolve().name}"
-    return title, [tag("h1", title), *sweep_section(folder), tag("h2", MADE), *again(folder, record), *recorded(record)]
+    return title, [tag("h1", title), *ratios, *sweep_section(folder), tag("h2", MADE), *again(folder, record), *recorded(record)]
 
 
 def _title(reported: Reported) -> str:
@@ -75,7 +84,9 @@ def _title(reported: Reported) -> str:
     return f"{optimizers} optimizers on {several(problems, 'problem')}: {name}"
 
 
-def _body(reported: Reported, overall: Sequence[pictures.Picture], pictured: Sequence[str], why: str) -> Iterator[str]:
+def _body(
+    reported: Reported, overall: Sequence[pictures.Picture], pictured: Sequence[str], why: str, ratios: Iterable[str]
+) -> Iterator[str]:
     yield tag("h1", _title(reported))
     yield from _answer(reported.scoring)
     yield from _key_numbers(reported)
@@ -85,6 +96,7 @@ def _body(reported: Reported, overall: Sequence[pictures.Picture], pictured: Seq
     if overall:
         yield _legend(reported)
         yield grid(picture.on_page() for picture in overall)
+    yield from ratios
     yield from _losses(reported, pictured, why)
     yield from tables.cautions(reported)
     if _has_sweeps(reported.folder):

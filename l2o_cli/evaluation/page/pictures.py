@@ -28,6 +28,7 @@ PICTURED = 12  # problems with pictures of their own
 HISTOGRAMS = 6
 FEW = 4  # optimizers up to which all pairs are in one picture
 DOTS = 160  # per inch, in PNG files
+FILES = {**STYLE, "svg.fonttype": "path", "svg.hashsalt": "l2o", "savefig.dpi": DOTS}
 
 
 @dataclass(frozen=True)
@@ -138,20 +139,23 @@ def losses_on_page(problem: str, short: str, lines: Sequence[Line]) -> Iterator[
 
 def write_pictures(reported: Reported, pictures: Iterable[Picture], problems: Sequence[str]) -> list[Path]:
     """PNG and SVG files of all pictures, in `pictures` within the folder."""
-    folder = reported.folder / "pictures"
-    folder.mkdir(exist_ok=True)
-    pictures = list(pictures)
+    folder, pictures = reported.folder / "pictures", list(pictures)
+    written = write_each(folder, pictures)
     taken = {picture.name.casefold() for picture in pictures}
     sources = part(reported.record, "problems")
-    written = []
-    with matplotlib.rc_context({**STYLE, "svg.fonttype": "path", "svg.hashsalt": "l2o", "savefig.dpi": DOTS}):
-        for picture in pictures:
-            written += picture.write(folder)
+    with matplotlib.rc_context(FILES):
         for problem in problems:
             source = str(part(sources, problem).get("source") or "")
             figure = problem_figure(problem, source, reported.lines(problem))
             written += _save(figure, folder / file_name(problem, taken))
     return written
+
+
+def write_each(folder: Path, pictures: Iterable[Picture]) -> list[Path]:
+    """PNG and SVG files of pictures in `folder`, which is made."""
+    folder.mkdir(exist_ok=True)
+    with matplotlib.rc_context(FILES):
+        return [path for picture in pictures for path in picture.write(folder)]
 
 
 def _save(figure: Figure, path: Path) -> list[Path]:

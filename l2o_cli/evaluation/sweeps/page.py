@@ -12,8 +12,8 @@ import matplotlib
 
 from l2o_cli import yaml12
 from l2o_cli.evaluation.pictures.drawing import Style, save, styles
-from l2o_cli.evaluation.sweeps.plots import axis_label, page_figure, shading, sweep_figure, value_texts
-from l2o_cli.evaluation.sweeps.tables import MEASURES, Line, SweepTable, read_tables
+from l2o_cli.evaluation.sweeps.plots import page_figure, shading, sweep_figure
+from l2o_cli.evaluation.sweeps.tables import MEASURES, Line, SweepTable, axis_label, read_tables, value_texts
 from l2o_cli.reporting.html import figure, grid, note, number, table, tag
 from l2o_cli.reporting.svg import STYLE, inline_svg
 

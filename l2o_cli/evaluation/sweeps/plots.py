@@ -18,19 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from l2o_cli.evaluation.pictures.drawing import Style, heading, literal, name_line_ends, scale_losses
-from l2o_cli.evaluation.sweeps.tables import MEASURES, Line, SweepTable
+from l2o_cli.evaluation.sweeps.tables import MEASURES, Line, SweepTable, axis_label, value_text, value_texts
 from l2o_cli.reporting.svg import HEIGHT, INK, WIDTH
 
-AXES = {
-    "learning_rate": "initial learning rate",
-    "width": "width",
-    "depth": "depth",
-    "batch_size": "batch size",
-    "input_scale": "factor of the inputs",
-    "horizon": "steps of a run",
-    "step_time": "batch size",
-    "training_problems": "problems of meta-training",
-}
 # What an optimizer was meta-trained with, around a range.
 SHADINGS = {"horizon": "on horizons of {} steps", "learning_rate": "with initial rates of {}"}
 LEGEND = 13.0  # characters of a legend in an inch
@@ -42,22 +32,6 @@ BESIDE = 0.08  # of the distance between two values that are no numbers, between
 USUAL = 0.75  # quantile of all medians, far above which the axis ends
 MARGIN = 0.03  # of the width of the axes, beside the first and the last value
 SHADE = 0.13  # opacity of the range of meta-training
-
-
-def axis_label(table: SweepTable) -> str:
-    return table.option or AXES[table.over]
-
-
-def value_text(value: object) -> str:
-    """1e-05 as 1e-5, lists without blanks."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}".replace("e-0", "e-").replace("e+0", "e")
-    return str(value).replace(" ", "")
-
-
-def value_texts(table: SweepTable) -> list[str]:
-    """The values with their unit, [V]."""
-    return [value_text(value) + ("×" if table.over == "horizon" else "") for value in table.values]
 
 
 def ends_of(known: tuple[float, float]) -> str:

@@ -22,6 +22,16 @@ MEASURES = {
     "final_validation_loss": "final validation loss",
     "step_milliseconds": "milliseconds of a step",
 }
+AXES = {
+    "learning_rate": "initial learning rate",
+    "width": "width",
+    "depth": "depth",
+    "batch_size": "batch size",
+    "input_scale": "factor of the inputs",
+    "horizon": "steps of a run",
+    "step_time": "batch size",
+    "training_problems": "problems of meta-training",
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class SweepTable:
     Attributes:
         values: of what is varied, in ascending order if they are numbers, [V].
         places: where they stand on an axis: the values themselves, of horizons the steps; None for values that are no numbers.
+        parameters: of the problem at each value, [V]; None where that is not known.
     """
 
     name: str
@@ -64,6 +75,7 @@ class SweepTable:
     values: Sequence[Any]
     places: Sequence[float] | None
     lines: Sequence[Line]
+    parameters: Sequence[int | None]
 
     @property
     def joined(self) -> bool:
@@ -104,13 +116,37 @@ def _table(fact: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> SweepT
         measured = {measure: [_numbers(own, value, measure) for value in values] for measure in MEASURES}
         known = about["meta_trained"]
         lines.append(Line(label, about["learned"], (known[0], known[1]) if known else None, measured))
-    return SweepTable(fact["name"], fact["over"], fact.get("option"), fact["problem"], len(fact["seeds"]), values, places, lines)
+    about = (fact["name"], fact["over"], fact.get("option"), fact["problem"], len(fact["seeds"]))
+    return SweepTable(*about, values, places, lines, _parameters(fact, rows, values))
+
+
+def _parameters(fact: Mapping[str, Any], rows: Sequence[Mapping[str, str]], values: Sequence[Any]) -> list[int | None]:
+    """Of the problem that the rows of each value are of."""
+    known = fact.get("parameters") or {}
+    problems = {row["value"]: row.get("problem", "") for row in rows}
+    return [known.get(problems.get(value_cell(value))) for value in values]
 
 
 def _numbers(rows: Sequence[Mapping[str, str]], value: Any, measure: str) -> list[float]:
     """What was measured at a value; what is not finite counts as diverged."""
     known = [float(row[measure]) for row in rows if row["value"] == value_cell(value) and row[measure]]
     return [math.inf if math.isnan(number) else number for number in known]
+
+
+def axis_label(table: SweepTable) -> str:
+    return table.option or AXES[table.over]
+
+
+def value_text(value: object) -> str:
+    """1e-05 as 1e-5, lists without blanks."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}".replace("e-0", "e-").replace("e+0", "e")
+    return str(value).replace(" ", "")
+
+
+def value_texts(table: SweepTable) -> list[str]:
+    """The values with their unit, [V]."""
+    return [value_text(value) + ("×" if table.over == "horizon" else "") for value in table.values]
 
 
 def value_cell(value: Any) -> str:
