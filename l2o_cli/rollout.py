@@ -299,7 +299,7 @@ def backpropagation(
     loss_slopes, slopes = tape.gradient(values, (losses, moved), unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     def back(left, gradient, slopes):
-        at = left - 1
+        at = left - 1  # the loop's own: if it read `steps`, XLA would compile a problem with a loop inside for each length
         moving = tf.nest.pack_sequence_as(begun, [array.read(at) for array in kept])
         before = _differentiable(moving)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
