@@ -104,6 +104,31 @@ def test_each_step_of_a_transformed_optimizer_is_that_of_rollout(text, train, ne
     assert ("bfloat16" in state.values()) == ("low_precision" in text)
 
 
+def test_each_step_of_a_run_of_known_length_is_that_of_rollout(train, network, data, same):
+    found = resolve("tensor_rnn:untrained+orthogonalized+fan_in(power=0.5)+schedule(kind=linear)")
+    told = LoadedOptimizer(found.label, found.optimizer.over(5), found.weights, None, "test")
+    step = reference(told, data, network())
+    model = train(LearnedOptimizer(found, steps=5, seed=SEED), 1)
+    for _ in range(6):
+        same(model, step(), 1e-5)
+        train(None, 1, model)
+    again = LearnedOptimizer.from_config(model.optimizer.get_config())
+    assert (again.get_config()["steps"], again.loaded.optimizer) == (5, found.optimizer)
+    with pytest.raises(ValueError, match="steps must be a whole number above 0, not 0"):
+        LearnedOptimizer(found, steps=0)
+
+
+def test_embeddings_are_known_by_the_names_of_their_layers():
+    model = keras.Sequential([keras.layers.Embedding(9, 3), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.build((None, 4))
+    optimizer = LearnedOptimizer("sgd+fan_in(base=1)", jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    optimizer.apply([keras.ops.ones_like(variable) for variable in model.trainable_variables])
+    moved = [(old - variable.numpy()).mean() for old, variable in zip(before, model.trainable_variables, strict=True)]
+    np.testing.assert_allclose(np.array(moved) / moved[0], [1.0, 1 / 12, 1.0], rtol=1e-4)
+
+
 KERAS_OPTIONS = [
     {},
     {"global_clipnorm": 0.1},
