@@ -48,7 +48,7 @@ def test_tables_notes_and_the_verdict(results):
     assert any(re.match(r"mnist_mlp +new \* +0\.2 ", line) for line in lines)
     assert any(re.match(r"mnist_mlp +bad +diverged +diverged +- +0 +0 +never +never", line) for line in lines)
     assert any(line.startswith("new beats adam on 1 of 1 problem by final training loss: ") for line in lines)
-    assert lines[-3].startswith("bad loses to adam ") and "at 0 of 1 problems (0 %)" in lines[-1]
+    assert lines[-3].startswith("bad loses to adam ") and "at 0 of 1 problem (0 %)" in lines[-1]
 
 
 def test_json_has_the_same_numbers(results):

@@ -29,6 +29,7 @@ NAME, NAME_SIZE = 20, 8  # characters and points of a name
 FURTHEST = 10.0**3  # beyond this multiple, or its inverse, a ratio stands at the edge
 ROOM = 1.25  # factor between the outermost ratios and the edge, at least
 GAPS = (7, 14, 24, 38)  # points between a point and its name, tried in turn
+LINE, POINT, WORD = 1, 3, 10  # what it costs a name to stand on one
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))  # of the point on which its name may stand
 
 
@@ -135,11 +136,15 @@ def _name(axes: Axes, series: Sequence[Series]) -> None:
         )
         for one in series
     }
-    taken = [Bbox.from_bounds(x - 5 * scale, y - 5 * scale, 10 * scale, 10 * scale) for part in points.values() for x, y in part]
+    taken = [
+        (Bbox.from_bounds(x - 5 * scale, y - 5 * scale, 10 * scale, 10 * scale), POINT)
+        for part in points.values()
+        for x, y in part
+    ]
     for one in series:
-        taken += _along(points[one.name], scale) if one.joined else []
+        taken += [(box, LINE) for box in _along(points[one.name], scale)] if one.joined else []
     one_line = axes.transData.transform((axes.get_xlim()[0], 1.0))[1]
-    taken.append(Bbox.from_extents(inside.x0, one_line - scale, inside.x1, one_line + scale))
+    taken.append((Bbox.from_extents(inside.x0, one_line - scale, inside.x1, one_line + scale), LINE))
     names = _names(series)
     for one in series:
         best, least = None, math.inf
@@ -154,7 +159,7 @@ def _name(axes: Axes, series: Sequence[Series]) -> None:
             if least == 0:
                 break
         assert best is not None
-        taken.append(best.get_window_extent())
+        taken.append((best.get_window_extent(), WORD))
 
 
 def _names(series: Sequence[Series]) -> dict[str, str]:
@@ -191,9 +196,9 @@ def _candidates(axes: Axes, one: Series, corners: np.ndarray, name: str) -> Iter
         yield text
 
 
-def _cost(text: Annotation, inside: Bbox, taken: Sequence[Bbox]) -> float:
+def _cost(text: Annotation, inside: Bbox, taken: Sequence[tuple[Bbox, float]]) -> float:
     """What a name covers, what lies outside the axes counting most."""
     own = text.get_window_extent()
     within = Bbox.intersection(own, inside)
     outside = 1.0 if within is None else 1 - within.width * within.height / (own.width * own.height)
-    return 100 * (outside > 0.01) + sum(own.overlaps(other) for other in taken)
+    return 100 * (outside > 0.01) + sum(cost for other, cost in taken if own.overlaps(other))

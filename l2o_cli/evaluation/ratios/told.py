@@ -30,6 +30,7 @@ def ratio_lines(ratios: Sequence[LossRatios]) -> list[str]:
 def _summary(one: LossRatios) -> str:
     kinds = {point.sweep is None for point in one.points}
     what = {1: "problems" if True in kinds else "values of sweeps", 2: "problems and values of sweeps"}[len(kinds)]
+    what = what.removesuffix("s") if what == "problems" and len(one.points) == 1 else what
     said = f"{one.optimizer}: lower final training loss than {one.reference} at {one.lower} of {len(one.points)} {what}"
     said += f" ({100 * one.share:.0f} %)"
     if one.largest is not None:
