@@ -20,7 +20,7 @@ from problems.base import Batch, Params, Problem
 from problems.networks import affine, cross_entropy, initial_network
 from problems.options import require_choice, require_whole
 
-# Windows up to so many symbols are unrolled. A loop takes a seventh of the time to compile (11 s against 76 s for 32 symbols, in a
+# Windows up to so many symbols are unrolled. A loop compiles in a seventh of the time (11 s against 76 s for 32 symbols, in a
 # meta-gradient) and is as fast, but a meta-gradient through it is compiled anew for each task.
 UNROLLED = 12
 
