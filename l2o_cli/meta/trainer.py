@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.export.artifact import save_artifact
+from l2o_cli.export.resolve import resolve
 from l2o_cli.meta.checkpoints import mismatch
 from l2o_cli.meta.families import Estimated, Families, within
 from l2o_cli.meta.meta_optimizer import FINITE, WeightsInTraining, learning_rate, make
@@ -59,11 +60,14 @@ class Trainer:
     """One meta-training run. Its state is (weights, average, meta-optimizer, populations, best, step); seeds derive from the
     run's seed and the step, so that a resumed run goes on bit for bit."""
 
-    def __init__(self, spec: MetaTraining, directory: RunDirectory, xla: bool = True):
+    def __init__(self, spec: MetaTraining, directory: RunDirectory, xla: bool = True, begun: Weights | None = None):
+        """Args:
+        begun: the weights it begins with; None: drawn.
+        """
         self.spec, self.directory = spec, directory
         self.optimizer = spec.optimizer.make()
         seed = spec.seed
-        initial = self.optimizer.init_weights(derive_seed(seed, _WEIGHTS))
+        initial = begun or self.optimizer.init_weights(derive_seed(seed, _WEIGHTS))
         self.weights = WeightsInTraining(spec.meta_optimizer, spec.ema, initial, spec.objective.weight_decay)
         self.families = Families(spec, self.optimizer, derive_seed(seed, _POPULATION), derive_seed(seed, _PERTURBATIONS), xla)
         self._validator = Validator(spec.validation, spec.objective, self.optimizer, derive_seed(seed, _VALIDATION), xla)
@@ -92,13 +96,15 @@ class Trainer:
         if not resume:
             assert spec is not None
             make(spec.meta_optimizer)  # a checkpoint it names may be missing: said before a directory is made
+            begun = _weights_of(spec)
             spec = with_record(spec, config)
-            return cls(spec, RunDirectory.create(out, spec), xla)
+            return cls(spec, RunDirectory.create(out, spec), xla, begun)
         directory, spec = RunDirectory.reopen(out, spec)
         trainer = cls(spec, directory, xla)
         leaves = directory.restore(trainer._fault)
-        if leaves is not None:
-            trainer._restore(leaves)
+        if leaves is None:
+            return cls(spec, directory, xla, _weights_of(spec))
+        trainer._restore(leaves)
         return trainer
 
     @property
@@ -324,6 +330,22 @@ class Trainer:
         if self.best_score < math.inf:
             rows["best_validation_objective"] = round(self.best_score, 4)
         return rows
+
+
+def _weights_of(spec: MetaTraining) -> Weights | None:
+    """The weights that the run is to begin with; None if they are to be drawn.
+
+    Raises:
+        BadInput: there are none, or they are those of another optimizer.
+    """
+    if spec.begin_from is None:
+        return None
+    found, wanted = resolve(spec.begin_from).weights, spec.optimizer.make().init_weights(0)
+    for name in sorted({*found, *wanted}):
+        shapes = [list(np.shape(weights[name])) if name in weights else "missing" for weights in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            raise BadInput(f"begin_from: {spec.begin_from!r} is another optimizer: {name} is {shapes[0]}, not {shapes[1]}")
+    return dict(found)
 
 
 def _row(part: Estimated) -> dict[str, Any]:

@@ -61,6 +61,9 @@ class MetaTraining(Model):
     seed: NonNegativeInt = 0
     meta_steps: PositiveInt = Field(1000, description="updates of the weights")
     optimizer: OptimizerSpec
+    begin_from: str | None = Field(
+        None, description="a checkpoint, or the folder of a run, whose weights it begins with; null: drawn with the seed"
+    )
     problems: Families = Field(min_length=1, description="the ensemble: problems, draws from distributions, named ensembles")
     families_per_step: PositiveInt = Field(2, description="problem families drawn for each meta-step")
     instances: PositiveInt = Field(16, description="instances of each family that run together")

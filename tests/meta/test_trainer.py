@@ -59,6 +59,25 @@ def _whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", name="light_whole")
+def test_a_run_may_begin_with_the_weights_of_another(tmp_path):
+    first = train(tmp_path / "first", spec=light())
+    weights = {name: np.array(value) for name, value in load_artifact(first.directory.artifact).weights.items()}
+    further = Trainer.open(light(begin_from=str(tmp_path / "first")), tmp_path / "further", xla=False)
+    tf.nest.map_structure(np.testing.assert_array_equal, dict(further.weights.current), weights)
+    whole = train(tmp_path / "whole", spec=light(begin_from=str(tmp_path / "first")))
+    with pytest.raises(Interrupted):
+        train(tmp_path / "parts", stop_after=4, spec=light(begin_from=str(tmp_path / "first")))
+    (tmp_path / "first").rename(tmp_path / "gone")
+    parts = train(tmp_path / "parts", spec=None, resume=True)  # it needs them no more
+    tf.nest.map_structure(np.testing.assert_array_equal, dict(parts.weights.current), dict(whole.weights.current))
+
+
+def test_weights_of_another_optimizer_are_no_beginning(tmp_path):
+    with pytest.raises(BadInput, match=r"^begin_from: 'hrnn' is another optimizer: decay_bias is \[2, 1, 1\], not missing"):
+        Trainer.open(light(begin_from="hrnn"), tmp_path / "run", xla=False)
+    assert not (tmp_path / "run").exists()
+
+
 def _light_whole(tmp_path_factory):
     return train(tmp_path_factory.mktemp("light") / "run", spec=light())
 
