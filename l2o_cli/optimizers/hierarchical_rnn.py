@@ -11,14 +11,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers import features, horizon, surroundings
+from l2o_cli.optimizers import features, horizon, levels, surroundings
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
 from l2o_cli.optimizers.horizon import HORIZON
 from l2o_cli.optimizers.options import Count, Few, Positive, Units
 from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
-from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
+from l2o_cli.optimizers.recurrent import init_gru, matmul, normal_matrix
 
-LEVELS = ("parameter", "tensor", "global")
 MOMENTUM_DECAY_BIAS = 2.2  # sigmoid: 0.9
 SQUARE_DECAY_BIAS = 3.2  # sigmoid: 0.96
 RATE_MOMENTUM_LOGIT = 3.2
@@ -90,7 +89,7 @@ class HierarchicalRNN(Optimizer):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 1 <= len(self.hidden) <= len(LEVELS):
+        if not 1 <= len(self.hidden) <= len(levels.LEVELS):
             raise ValueError(f"hidden must be one to three sizes, not {len(self.hidden)}")
         low, high = self.initial_rate
         if low > high:
@@ -153,18 +152,7 @@ class HierarchicalRNN(Optimizer):
             self.tensor_features * surroundings.TENSOR_FEATURES + self._rate_features * (self.rate_level == "tensor"),
             self.run_features * surroundings.RUN_FEATURES,
         )
-        for level, units, more in zip(LEVELS[1:], self.hidden[1:], extra, strict=False):
-            weights |= init_gru(rng, level, below + more, units)
-            below = units
-        for level in range(len(self.hidden) - 1):
-            upper = self.hidden[level + 1 :]
-            weights[f"{LEVELS[level]}/from_above"] = np.concatenate(
-                [normal_matrix(rng, 3 * self.hidden[level], units) for units in upper], axis=1
-            )
-        if self.learned_initial_state:
-            for level, units in zip(LEVELS, self.hidden, strict=False):
-                weights[f"{level}/initial"] = rng.uniform(-1, 1, (units, 1, 1)).astype(np.float32)
-        return weights
+        return weights | levels.init_weights(rng, self.hidden, below, extra, self.learned_initial_state)
 
     def init_state(self, weights, layout, instances, seed):
         rng = np.random.default_rng(seed)
@@ -182,15 +170,14 @@ class HierarchicalRNN(Optimizer):
             "squares": np.zeros((squares, instances, count), np.float32),
             "log_rate": log_rate.astype(np.float32),
         }
-        for level, units, axis in zip(LEVELS, self.hidden, (count, tensors, 1), strict=False):
-            state[level] = np.zeros((units, instances, axis), np.float32)
+        state |= levels.init_state(self.hidden, instances, layout)
         if self.attention:
             state["offset"] = np.zeros((1, instances, count), np.float32)
         if self.tensor_features:
             state |= surroundings.initial_of_tensors(layout, instances)
         if self.run_features:
             state |= surroundings.initial_of_run(instances)
-            state[HORIZON] = horizon.shaped(np.full(instances, self.steps)) if self.steps else horizon.unknown(instances)
+            state[HORIZON] = np.full((1, instances, 1), self.steps or 0, np.float32)
         return self.refresh_state(weights, state, np.ones(instances, bool))
 
     def over(self, steps):
@@ -200,14 +187,7 @@ class HierarchicalRNN(Optimizer):
         return {**state, HORIZON: horizon.shaped(horizons)} if self.run_features and self.steps is None else state
 
     def refresh_state(self, weights, state, fresh):
-        if not self.learned_initial_state:
-            return state
-        mask = ops.reshape(fresh, (1, -1, 1))
-        learned = {
-            level: ops.where(mask, per_instance(weights[f"{level}/initial"]), state[level])
-            for level, _ in zip(LEVELS, self.hidden, strict=False)
-        }
-        return {**state, **learned}
+        return levels.refreshed(weights, state, fresh, len(self.hidden)) if self.learned_initial_state else state
 
     def evaluation_point(self, weights, state, params, layout):
         return params + state["offset"][0] if self.attention else params
@@ -227,12 +207,12 @@ class HierarchicalRNN(Optimizer):
             shown, kept_of_run = surroundings.of_run(state, loss, step, layout)
             seen[1].append(shown)
             kept |= {**kept_of_run, HORIZON: state[HORIZON]}
-        levels = self._levels(weights, state, parts, seen, layout)
+        hidden = levels.step(weights, state, len(self.hidden), parts, seen, layout)
         readout = weights["readout"]
         rows = [readout[..., :2, :], readout[..., 4:, :]] if self.attention else [readout[..., :2, :]]
-        outputs = matmul(ops.concatenate(rows, axis=-2), levels["parameter"])
+        outputs = matmul(ops.concatenate(rows, axis=-2), hidden["parameter"])
 
-        log_rate = _clip_straight_through(state["log_rate"] + self._rate_change(weights, outputs[1:2], levels, layout))
+        log_rate = _clip_straight_through(state["log_rate"] + self._rate_change(weights, outputs[1:2], hidden, layout))
         carried_rate = log_rate
         if self.rate_momentum:
             momentum = ops.sigmoid(per_instance(weights["rate_momentum"]))
@@ -243,7 +223,7 @@ class HierarchicalRNN(Optimizer):
             rate = spread(rate, layout)
         averaged = [scaled, averages["momenta"]]
         move = rate * offset * self._direction(weights, outputs[:1], averaged, 0, layout)
-        new_state = {**averages, **levels, **kept, "log_rate": carried_rate}
+        new_state = {**averages, **hidden, **kept, "log_rate": carried_rate}
         if self.attention:
             attended = rate * self._direction(weights, outputs[2:3], averaged, 1, layout)
             new_state["offset"] = move - attended
@@ -251,11 +231,11 @@ class HierarchicalRNN(Optimizer):
             new_state |= surroundings.last_move(move[0], layout)
         return params - move[0], new_state
 
-    def _rate_change(self, weights: Weights, of_parameters: Array, levels: State, layout: Layout) -> Array:
+    def _rate_change(self, weights: Weights, of_parameters: Array, hidden: State, layout: Layout) -> Array:
         """By how much the log learning rates change, [1, I, P], or [1, I, T] where the tensors have them."""
         change = per_instance(weights["rate_bias"])
         if self.rate_level != "parameter":
-            of_tensors = matmul(weights["tensor/rate"], levels["tensor"])
+            of_tensors = matmul(weights["tensor/rate"], hidden["tensor"])
             change = change + (of_tensors if self.rate_level == "tensor" else spread(of_tensors, layout))
         if self.rate_level != "tensor":
             change = of_parameters + change
@@ -303,31 +283,6 @@ class HierarchicalRNN(Optimizer):
         if self.absolute_rate:
             parts.append(log_rate - TYPICAL_LOG_RATE)
         return parts
-
-    def _levels(self, weights: Weights, state: State, parts: list[Array], more: list[list[Array]], layout: Layout) -> State:
-        """The new hidden states: parameters first, with the old states above them, then tensors, then the problem.
-
-        Args:
-            more: what the tensor and the global level are shown besides, [.., I, T] and [.., I, 1].
-        """
-        instances = state["parameter"].shape[1]
-        above = [state[level] for level in LEVELS[1 : len(self.hidden)]]
-        tall = [ops.broadcast_to(upper, (upper.shape[0], instances, layout.tensors)) for upper in above]
-
-        bias = 0.0
-        if above:
-            from_above = matmul(weights["parameter/from_above"], ops.concatenate(tall, axis=0))
-            bias = spread(from_above, layout)
-        new = {"parameter": gru(weights, "parameter", ops.concatenate(parts, axis=0), state["parameter"], bias)}
-        if len(self.hidden) > 1:
-            # Part by part: of the concatenated features XLA would make a second copy to take their means.
-            seen = ops.concatenate([tensor_mean(part, layout) for part in (new["parameter"], *parts)] + more[0], axis=0)
-            bias = matmul(weights["tensor/from_above"], above[1]) if len(self.hidden) > 2 else 0.0
-            new["tensor"] = gru(weights, "tensor", seen, state["tensor"], bias)
-        if len(self.hidden) > 2:
-            seen = ops.concatenate([ops.mean(new["tensor"], axis=-1, keepdims=True), *more[1]], axis=0)
-            new["global"] = gru(weights, "global", seen, state["global"])
-        return new
 
     def _direction(self, weights: Weights, readout: Array, averaged: list[Array], row: int, layout: Layout) -> Array:
         """A direction [1, I, P]: the readout, plus the shortcuts from the gradients, divided by its RMS over each tensor.
