@@ -17,6 +17,7 @@ from l2o_cli.optimizers.nominal import Nominal
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.recurrent import matmul
 from l2o_cli.optimizers.rnnprop import RnnProp
+from l2o_cli.optimizers.tensor_rnn import TensorRnn
 
 LAYOUT = Layout.of({"kernel": (3, 2), "bias": (4,), "scale": (1,)})
 INSTANCES, STEPS = 3, 3
@@ -25,6 +26,13 @@ VARIANTS = {
     "two levels": {"hidden": (5, 4)},
     "parameter level alone": {"hidden": (5,)},
     "attention": {"hidden": (5, 4, 3), "attention": True, "rate_change_limit": 1.0},
+    "rates of tensors": {
+        "hidden": (3, 4, 3),
+        "rate_level": "tensor",
+        "momentum_shortcut": True,
+        "tensor_features": True,
+        "run_features": True,
+    },
     "no dynamic scaling, no shortcut": {"hidden": (5, 4), "dynamic_scaling": False, "gradient_shortcut": False},
 }
 
@@ -35,6 +43,7 @@ OPTIMIZERS = {title: HierarchicalRNN(**options) for title, options in VARIANTS.i
     "mlp": Mlp(hidden=(5, 4), decays=(0.9, 0.99), step_multiplier=0.3, exponent_multiplier=0.5),
     "adafactor_mlp": AdafactorMlp(step_multiplier=0.3, exponent_multiplier=0.5),
     "adafactor_mlp, normalized": AdafactorMlp(hidden=(5,), normalize_step=True, step_multiplier=0.3, exponent_multiplier=0.5),
+    "tensor_rnn": TensorRnn(hidden=(4, 3), momentum_decays=(0.7, 0.95), initial_rate=0.1),
     "learned rate": LearnedRate(),
     "learned Adam": LearnedAdam(initial_epsilon=0.1),
     "learned schedule": LearnedSchedule(knots=3, last_step=STEPS - 1),
