@@ -123,16 +123,16 @@ def parameters_of(problem: Problem) -> int:
         return 0
 
 
-def _cost(problem: Problem, instances: int) -> Cost:
+def _cost(problem: Problem, instances: int, closely: bool = False) -> Cost:
     try:
-        return cost_of(problem, instances)
+        return cost_of(problem, instances, closely)
     except Exception:  # as above: of a problem of one's own that is not as it must be
         return Cost(0, 0.0, 0.0)
 
 
 @functools.lru_cache(maxsize=1024)
-def cost_of(problem: Problem, instances: int = 1) -> Cost:
-    """What one instance needs; so many are going to run together, which says how closely it is looked at."""
+def cost_of(problem: Problem, instances: int = 1, closely: bool = False) -> Cost:
+    """What one instance needs, or a bound where so many that run together need little of the memory, unless `closely`."""
     parameters, innermost = parameters_of(problem), problem
     while isinstance(innermost, Transform):
         innermost = innermost.inner
@@ -140,7 +140,7 @@ def cost_of(problem: Problem, instances: int = 1) -> Cost:
     sizes = list(size_factors(problem, ""))
     widths = [factor.value for factor in sizes if factor.field.rpartition(".")[2] not in EXAMPLES]
     bound = 4 * FLOAT * (parameters + parameters_of(innermost) + sum(widths)) * max([1.0, *(factor.value for factor in sizes)])
-    if bound * instances <= TRACED_FROM * machine_memory():
+    if not closely and bound * instances <= TRACED_FROM * machine_memory():
         return Cost(parameters, bound, bound)
     if bound <= LARGEST_TRACED and len(innermost.param_shapes) <= MOST_TRACED:
         try:
@@ -239,8 +239,12 @@ def check_meta_training(
         at_once: families whose truncations run at once.
         factors: fields that the number of copies depends on.
     """
-    kept, passed = 0.0, []
-    for family in families:
+    counts = [Factor("problems", len(families), 100), *factors]
+    counts += [Factor(one.instances_field, one.instances, 16) for one in families]
+    counts += [Factor(one.length_field, one.length, 150) for one in families]
+
+    def needed(family: Trained, closely: bool) -> tuple[float, float]:
+        """Bytes that are kept of a family, and those on the way through a truncation; BadInput if it alone has no room."""
         carry = FLOAT * parameters_of(family.problem) * (1 + state)
         own = family.instances * (carry + 3 * FLOAT * weights) * copies
         way = family.instances * ((3 + family.length) * carry + 2 * FLOAT * family.losses)
@@ -251,14 +255,19 @@ def check_meta_training(
             *factors,
         ]
         require_room(own + way, named)
-        cost = _cost(family.problem, family.instances)
+        cost = _cost(family.problem, family.instances, closely)
         own += family.instances * cost.task * copies
         way += family.instances * 2 * cost.step
         require_room(own + way, named)
-        kept += own
-        passed.append(way)
-    most = sum(sorted(passed)[-at_once:])
-    counts = [Factor("problems", len(families), 100), *factors]
-    counts += [Factor(one.instances_field, one.instances, 16) for one in families]
-    counts += [Factor(one.length_field, one.length, 150) for one in families]
-    require_room(kept + most, counts)
+        return own, way
+
+    def together() -> float:
+        return sum(own for own, _ in needs) + sum(sorted(way for _, way in needs)[-at_once:])
+
+    needs = [needed(family, closely=False) for family in families]
+    # Bounds of many families add up: the largest are looked at closely, until there is room.
+    for index in sorted(range(len(families)), key=lambda index: -sum(needs[index])):
+        if together() <= machine_memory():
+            break
+        needs[index] = needed(families[index], closely=True)
+    require_room(together(), counts)
