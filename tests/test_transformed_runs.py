@@ -15,11 +15,12 @@ from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.export.resolve import resolve
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
+from l2o_cli.meta.trainer import Trainer
 from l2o_cli.meta.validation import Validator
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.transforms import LowPrecision, Schedule
 from l2o_cli.rollout import Rollout, concatenate, repeat, select
-from l2o_cli.spec import Estimator, Objective, OptimizerSpec, Validation, read_meta_training, to_yaml
+from l2o_cli.spec import Estimator, MetaTraining, Objective, OptimizerSpec, Validation, read_meta_training, to_yaml
 from problems.quadratics import Quadratic
 from problems.test_functions import Rosenbrock
 
@@ -108,6 +109,25 @@ def test_the_listing_of_transformations():
     assert "schedule" in text and "warmup=0" in text and "keep=" in text and "inner=" not in text
 
 
+def test_meta_training_under_a_schedule_tells_each_instance_its_horizon(tmp_path):
+    spec = {
+        "meta_steps": 3,
+        "optimizer": "learned_rate+schedule(kind=linear)",
+        "problems": [{"name": "quadratic", "options": {"dimension": 3}}],
+        "horizon": {"distribution": "log_uniform", "minimum": 5, "maximum": 40},
+        "phase": "aligned",
+        "instances": 6,
+        "horizon_told": 0.5,
+    }
+    trainer = Trainer.open(MetaTraining.model_validate(spec), tmp_path / "run", xla=False)
+    trainer.run(lambda progress: None)
+    (people,) = trainer.families.populations
+    (carry,) = people.particles(trainer.weights.current, 3).carries
+    told = carry.state["schedule/horizon"].numpy()[0, :, 0]
+    assert 0 < np.count_nonzero(told) < 6
+    np.testing.assert_array_equal(told[told > 0], people.horizon[told > 0])
+
+
 def test_a_spec_of_a_transformed_optimizer(tmp_path):
     problems = "problems: [{name: quadratic, options: {dimension: 3}}]"
     transforms = "[{name: clipping, options: {norm: 1.0}}, {name: low_precision}]"
@@ -126,8 +146,8 @@ def test_a_spec_of_a_transformed_optimizer(tmp_path):
     assert read_meta_training(path) == specs[0]
 
     for text, message in (
-        ("optimizer: hrnn+schedule", r"optimizer\.transforms\.0\.options\.steps: 'schedule' goes by the length of a run"),
-        ("optimizer: hrnn+averaging+schedule", r"optimizer\.transforms\.1\.options\.steps"),
+        ("optimizer: hrnn+schedule(steps=0)", "steps"),
+        ("optimizer: hrnn+averaging+schedule(constant=0.5,warmup=0.6)", "more than all of it"),
         ("optimizer: adam+clipping(norm=1)", r"optimizer\.name: 'adam' has nothing to meta-train"),
         ("optimizer: hrnn+cliping", "unknown transformation 'cliping'; did you mean 'clipping'"),
         ("optimizer: {name: hrnn, transforms: [{nam: x}]}", r"optimizer\.transforms\.0\.name"),
