@@ -36,8 +36,8 @@ class TensorRnn(Optimizer):
 
     It sees how the momenta agree with the gradient and with each other, their size in units of sqrt(v) (signal against noise),
     the tensor's shape and sizes, the loss and how far the run is (`surroundings`), and the state of the GRU of the whole problem,
-    which sees the mean of the tensors' states. All of it is the same when the loss is multiplied by a number. What is computed
-    for each parameter is little more than in Adam. Stands well within `orthogonalized` and `fan_in(power=0.5)`.
+    which sees the mean of the tensors' states. All of it is the same when the loss is multiplied by a number. For each parameter
+    there are S momenta and a second moment, and no network. Made to stand within `orthogonalized` and `fan_in(power=0.5)`.
 
     Attributes:
         hidden: units of the tensor and of the global level.
@@ -49,7 +49,7 @@ class TensorRnn(Optimizer):
     """
 
     name: ClassVar[str] = "tensor_rnn"
-    summary: ClassVar[str] = "a GRU per tensor that mixes momenta and sets the rate; as cheap per parameter as Adam"
+    summary: ClassVar[str] = "a GRU per tensor that sets the learning rate and mixes momenta"
     learned: ClassVar[bool] = True
 
     hidden: tuple[Units, Units] = (16, 16)
