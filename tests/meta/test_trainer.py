@@ -59,6 +59,20 @@ def _whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", name="light_whole")
+def _light_whole(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("light") / "run", spec=light())
+
+
+def final_state(trainer):
+    return {name: np.asarray(leaf) for name, leaf in trainer._snapshot().items() if name != "progress"}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
 def test_a_run_may_begin_with_the_weights_of_another(tmp_path):
     first = train(tmp_path / "first", spec=light())
     weights = {name: np.array(value) for name, value in load_artifact(first.directory.artifact).weights.items()}
@@ -76,20 +90,6 @@ def test_weights_of_another_optimizer_are_no_beginning(tmp_path):
     with pytest.raises(BadInput, match=r"^begin_from: 'hrnn' is another optimizer: decay_bias is \[2, 1, 1\], not missing"):
         Trainer.open(light(begin_from="hrnn"), tmp_path / "run", xla=False)
     assert not (tmp_path / "run").exists()
-
-
-def _light_whole(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("light") / "run", spec=light())
-
-
-def final_state(trainer):
-    return {name: np.asarray(leaf) for name, leaf in trainer._snapshot().items() if name != "progress"}
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
 def read(path):
