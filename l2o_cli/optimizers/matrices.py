@@ -20,6 +20,11 @@ def is_embedding(name: str) -> bool:
     return "embedding" in name.lower()
 
 
+def is_matrix(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether it is a matrix by its shape, and no embedding, whose rows are vectors."""
+    return len(shape) > 1 and not is_embedding(name)
+
+
 def rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int]:
     """N and M of a tensor of two axes or more as one matrix: the last axis are the columns, all others the rows.
 

@@ -12,7 +12,7 @@ from keras import ops
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.optimizers.base import State, Weights
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
-from l2o_cli.optimizers.matrices import is_embedding, newton_schulz, rows_and_columns
+from l2o_cli.optimizers.matrices import is_matrix, newton_schulz, rows_and_columns
 from l2o_cli.optimizers.options import Decay, Few, NonNegative
 from l2o_cli.optimizers.packing import Array, InTurn, Layout, joined
 
@@ -106,4 +106,4 @@ class Muon(HandDesigned):
         return runs
 
     def _is_matrix(self, name: str, shape: tuple[int, ...]) -> bool:
-        return len(shape) > 1 and not (self.exclude_embeddings and is_embedding(name))
+        return is_matrix(name if self.exclude_embeddings else "", shape)

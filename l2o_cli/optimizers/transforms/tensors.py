@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.features import ROOT_EPSILON, mean_square
-from l2o_cli.optimizers.matrices import is_embedding, newton_schulz, rows_and_columns
+from l2o_cli.optimizers.matrices import is_matrix, newton_schulz, rows_and_columns
 from l2o_cli.optimizers.options import Count, Few, NonNegative, Positive
 from l2o_cli.optimizers.packing import Array, Group, Layout, joined, spread
 from l2o_cli.optimizers.transforms.base import Transform
@@ -50,7 +50,7 @@ class FanIn(Transform):
     def _log_ratios(self, layout: Layout) -> np.ndarray:
         """log(base / fan-in) of the matrices, 0 of the others, [1, T]."""
         fan_in = [
-            rows_and_columns(shape)[0] if _is_matrix(name, shape) else self.base
+            rows_and_columns(shape)[0] if is_matrix(name, shape) else self.base
             for name, shape in zip(layout.names, layout.shapes, strict=True)
         ]
         return np.log(self.base / np.array([fan_in], np.float32))
@@ -109,7 +109,7 @@ class Orthogonalized(Transform):
 
     def _of_group(self, move: Array, group: Group, layout: Layout) -> Array:
         """The steps [I, N] of tensors of one shape that lie side by side."""
-        matrices = [_is_matrix(name, group.shape) for name in layout.names[group.tensors]]
+        matrices = [is_matrix(name, group.shape) for name in layout.names[group.tensors]]
         if not any(matrices) or min(rows_and_columns(group.shape)) == 1:
             return move
         rows, columns = rows_and_columns(group.shape)
@@ -121,7 +121,3 @@ class Orthogonalized(Transform):
             shape = (-1, group.members, rows * columns)
             return ops.reshape(ops.where(mask > 0, ops.reshape(made, shape), ops.reshape(move, shape)), (-1, move.shape[1]))
         return ops.reshape(made, (-1, move.shape[1]))
-
-
-def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
-    return len(shape) > 1 and not is_embedding(name)
