@@ -45,6 +45,7 @@ class TensorRnn(Optimizer):
         square_decay: of the second moment, likewise.
         initial_rate: the learning rate before meta-training, and the middle of its range ever after.
         rate_limit: the range: how far the log learning rate may go from there.
+        unevenness: also show how uneven the second moments within a tensor are, as with inputs of different sizes or rare rows.
         steps: of the run, where it is known beforehand.
     """
 
@@ -57,6 +58,7 @@ class TensorRnn(Optimizer):
     square_decay: Between = 0.99
     initial_rate: Positive = 0.005
     rate_limit: Positive = 4.0
+    unevenness: bool = False
     steps: Count | None = None
 
     def __post_init__(self):
@@ -68,7 +70,7 @@ class TensorRnn(Optimizer):
     @property
     def features(self) -> int:
         """F, how many the tensor level is shown, the state of the global level aside."""
-        own = 3 * len(self.momentum_decays) - 1 + 2  # agreement and size of the momenta; two of the rate
+        own = 3 * len(self.momentum_decays) - 1 + 2 + self.unevenness  # agreement and size of the momenta; two of the rate
         return own + surroundings.TENSOR_FEATURES + surroundings.RUN_FEATURES
 
     def init_weights(self, seed):
@@ -127,6 +129,9 @@ class TensorRnn(Optimizer):
             _for_tensors(run, layout),
             _for_tensors(state["global"], layout),
         ]
+        if self.unevenness:
+            roots = features.fused_mean(ops.sqrt(squares + TINY), layout)
+            parts.append(_small(ops.log((ops.square(roots) + TINY) / (size + TINY))))
         tensor = gru(weights, "tensor", ops.concatenate(parts, axis=0), state["tensor"])
         above = ops.concatenate([ops.mean(tensor, axis=-1, keepdims=True), run], axis=0)
         outputs = matmul(weights["readout"], tensor) + per_instance(weights["readout_bias"])

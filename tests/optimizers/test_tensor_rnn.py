@@ -70,6 +70,8 @@ class NumpyReference:
                     self.above,
                 ]
             )
+            if o.unevenness:
+                x = np.append(x, np.clip(0.25 * np.log(np.sqrt(v).mean() ** 2 / v.mean()), -4, 4))
             new[index] = numpy_gru(w, "tensor", x, self.h[index], 0.0)
             out = w["readout"] @ new[index] + w["readout_bias"][:, 0, 0]
             rates.append(o.rate_limit * np.tanh(out[0] / o.rate_limit))
@@ -83,18 +85,19 @@ class NumpyReference:
         return theta - np.concatenate(moves)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_update_equals_numpy(told):
-    weights, horizons = perturbed(SMALL), np.array([5, 9]) * told
-    references = [NumpyReference(SMALL, weights, horizon) for horizon in horizons]
+@pytest.mark.parametrize(("told", "uneven"), [(True, False), (False, False), (True, True)])
+def test_update_equals_numpy(told, uneven):
+    optimizer = replace(SMALL, unevenness=uneven)
+    weights, horizons = perturbed(optimizer), np.array([5, 9]) * told
+    references = [NumpyReference(optimizer, weights, horizon) for horizon in horizons]
     rng = np.random.default_rng(1)
     params = rng.standard_normal((INSTANCES, LAYOUT.parameters)).astype(np.float32)
     expected = params.astype(np.float64)
-    state = SMALL.with_horizons(SMALL.init_state(weights, LAYOUT, INSTANCES, 0), horizons)
+    state = optimizer.with_horizons(optimizer.init_state(weights, LAYOUT, INSTANCES, 0), horizons)
     for step in range(7):
         gradients = (10.0 ** (step - 3) * rng.standard_normal(params.shape)).astype(np.float32)
         loss = np.array([2.0 - 0.2 * step, 1.0 + step], np.float32)
-        params, state = SMALL.update(weights, state, params, gradients, loss, np.full(INSTANCES, step), LAYOUT)
+        params, state = optimizer.update(weights, state, params, gradients, loss, np.full(INSTANCES, step), LAYOUT)
         expected = np.stack([r.update(*of) for r, *of in zip(references, expected, gradients, loss, strict=True)])
         np.testing.assert_allclose(params, expected, rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(np.asarray(state["log_rate"])[0], [r.rate for r in references], rtol=1e-3, atol=1e-4)
@@ -116,11 +119,11 @@ def test_steps_do_not_change_with_the_scale_of_the_loss():
 
 @pytest.mark.parametrize("size", [0.0, 1e-25, 1e-8, 1e12, 1e30])
 def test_extreme_gradients_leave_everything_finite(size):
-    check_finite(SMALL, size)
+    check_finite(replace(SMALL, unevenness=True), size)
 
 
 def test_meta_gradient_equals_finite_differences():
-    check_meta_gradient(replace(SMALL, initial_rate=0.3), steps=6)
+    check_meta_gradient(replace(SMALL, initial_rate=0.3, unevenness=True), steps=6)
 
 
 def test_a_known_length_is_told():
