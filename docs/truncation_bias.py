@@ -5,12 +5,12 @@ import pathlib
 import matplotlib
 import numpy as np
 import tensorflow as tf
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.optimizers import Sgd
 from l2o_cli.spec import Estimator, Objective
-from problems.quadratics import Quadratic
 
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "truncation bias"

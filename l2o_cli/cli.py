@@ -88,7 +88,7 @@ def _exit_code(error: Exception) -> int | None:
     code = getattr(error, "exit_code", None)
     if isinstance(code, int):
         return code
-    data_missing = getattr(sys.modules.get("problems.data"), "DataMissing", ())
+    data_missing = getattr(sys.modules.get("l2o_problems.data"), "DataMissing", ())
     return FAILED if isinstance(error, (OSError, data_missing)) else None
 
 

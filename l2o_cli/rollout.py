@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from l2o_problems.base import Memory, Problem, Split, Task
+from l2o_problems.held_out import validation_minibatch
+from l2o_problems.random import as_seed, fold
 
 from l2o_cli.graph import Graph
 from l2o_cli.optimizers.base import Optimizer, State, Weights
 from l2o_cli.optimizers.packing import Layout, pack, unpack
-from problems.base import Memory, Problem, Split, Task
-from problems.held_out import validation_minibatch
-from problems.random import as_seed, fold
 
 RUNNING = -1  # the value of `Carry.diverged` while an instance runs
 

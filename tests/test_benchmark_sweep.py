@@ -7,15 +7,15 @@ import time
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from l2o_problems.convolutions import ImageConv
+from l2o_problems.images import ImageMlp
+from l2o_problems.random import as_seed
 
 from l2o_cli import runtime
 from l2o_cli.benchmark import sweep
 from l2o_cli.benchmark.keras_fit import FitOptions, KerasFit, minibatches
 from l2o_cli.commands.bench import bench
 from l2o_cli.errors import BadInput
-from problems.convolutions import ImageConv
-from problems.images import ImageMlp
-from problems.random import as_seed
 
 PLAIN = FitOptions(jit_compile=False, steps_per_execution=2, gathered=True)
 DEFAULT = PLAIN._replace(steps_per_execution=1)

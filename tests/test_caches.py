@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from l2o_problems.data.prepared import Prepared
 
 from l2o_cli import runtime
 from l2o_cli.caches import compiled as compiled_module
@@ -18,7 +19,6 @@ from l2o_cli.caches import places, upkeep
 from l2o_cli.caches.compiled import INDEX, CompiledCode
 from l2o_cli.errors import BadInput, warn_once
 from l2o_cli.evaluation.runs.store import user_store
-from problems.data.prepared import Prepared
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [f"xla_compile_cache__{number}__7__XLA_CPU_JIT.pb" for number in range(5)]

@@ -9,6 +9,10 @@ import math
 import click.testing
 import numpy as np
 import pytest
+from l2o_problems import adam_table
+from l2o_problems.adam_table import COLUMNS, AdamRow, read_table
+from l2o_problems.ensembles import ENSEMBLES
+from l2o_problems.registry import PROBLEMS
 
 from l2o_cli.commands.calibrate import calibrate as command
 from l2o_cli.errors import BadInput
@@ -17,10 +21,6 @@ from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.runs.records import Run
 from l2o_cli.export.resolve import resolve
 from l2o_cli.spec import parse_problems
-from problems import adam_table
-from problems.adam_table import COLUMNS, AdamRow, read_table
-from problems.ensembles import ENSEMBLES
-from problems.registry import PROBLEMS
 
 STEPS = 40
 
@@ -91,7 +91,7 @@ def test_nothing_is_overwritten_or_mixed_unasked(tmp_path):
 
 def test_what_has_no_data_is_left_out_unless_asked_for(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
-    monkeypatch.setattr("problems.data._loaded", {})
+    monkeypatch.setattr("l2o_problems.data._loaded", {})
     chosen = {name: PROBLEMS[name]() for name in ("cifar10_mlp", "valley")}
     monkeypatch.setattr("l2o_cli.evaluation.calibrate.every_problem", lambda: chosen)
     [row] = run(tmp_path / "adam.csv", trials=1)

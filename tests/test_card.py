@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from l2o_problems.text import CharRnn
 
 from l2o_cli.catalog.card import describe_card, print_card
 from l2o_cli.cli import cli
@@ -14,7 +15,6 @@ from l2o_cli.export.artifact import LoadedOptimizer, add_to_card, load_artifact,
 from l2o_cli.meta.record import account, with_record
 from l2o_cli.optimizers import LearnedRate
 from l2o_cli.spec import MetaTraining
-from problems.text import CharRnn
 
 PROBLEMS = [
     "cluster_mlp(hidden=[4,16,8],inputs=5,classes=3,batch_size=20)+rescale(low=0.5,high=2)+smaller_batches(batch_size=6)",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from l2o_problems.registry import PROBLEMS, TRANSFORMS
 
 from l2o_cli import cli, yaml12
 from l2o_cli.assets import configs
@@ -21,7 +22,6 @@ from l2o_cli.spec import ComparisonSpec, EvaluationSpec, MetaTraining, make_prob
 from l2o_cli.spec.estimators import Estimator
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.meta_optimizers import MetaOptimizer
-from problems.registry import PROBLEMS, TRANSFORMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}

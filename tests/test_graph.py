@@ -23,7 +23,7 @@ from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.optimizers import Sgd
 from l2o_cli.spec import Estimator, Objective
-from problems.quadratics import Quadratic
+from l2o_problems.quadratics import Quadratic
 weights = {"learning_rate": tf.constant(0.1)}
 for dimension in map(int, sys.argv[1:]):
     problem = Quadratic(dimension)

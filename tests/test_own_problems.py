@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from l2o_problems.from_file import problem_in_file
+from l2o_problems.random import as_seed
 
 from l2o_cli.spec import read_meta_training
-from problems.from_file import problem_in_file
-from problems.random import as_seed
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = (DOCS / "own_problems.md").read_text()

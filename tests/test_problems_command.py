@@ -8,6 +8,10 @@ import click.testing
 import matplotlib.image
 import numpy as np
 import pytest
+from l2o_problems import adam_table
+from l2o_problems.data import DATA_SETS, DataMissing
+from l2o_problems.data.prepared import Prepared
+from l2o_problems.registry import PROBLEMS, TRANSFORMS
 from matplotlib.figure import Figure
 
 from l2o_cli.commands.problems import problems
@@ -15,10 +19,6 @@ from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.pictures.drawing import save
 from l2o_cli.evaluation.pictures.portrait import check_file
 from l2o_cli.spec import parse_problems
-from problems import adam_table
-from problems.data import DATA_SETS, DataMissing
-from problems.data.prepared import Prepared
-from problems.registry import PROBLEMS, TRANSFORMS
 
 
 def invoke(*arguments):
@@ -36,7 +36,7 @@ def listed(*arguments):
 def no_cifar10(monkeypatch, tmp_path):
     assert all(isinstance(source, Prepared) for source in DATA_SETS["cifar10"].sources)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
-    monkeypatch.setattr("problems.data._loaded", {})
+    monkeypatch.setattr("l2o_problems.data._loaded", {})
 
 
 def test_lists_all_problems_and_says_which_data_are_missing(no_cifar10):
@@ -90,7 +90,7 @@ def test_describes_what_has_no_data_here_but_does_not_draw_it(no_cifar10, tmp_pa
 
 def test_describes_a_problem_in_a_file(tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text("from problems.quadratics import Quadratic\n\ndef small():\n    return Quadratic(4)\n")
+    file.write_text("from l2o_problems.quadratics import Quadratic\n\ndef small():\n    return Quadratic(4)\n")
     found = listed(f"{file}:small")
     assert found["parameters"] == 4 and found["defaults"] == {} and found["options"]["dimension"] == 4
 

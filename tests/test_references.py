@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from l2o_problems.adam_table import TABLE, adam_of, adam_row, find_adam, read_table
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.evaluation.calibrate import every_problem
 from l2o_cli.evaluation.cells import notes
@@ -12,8 +14,6 @@ from l2o_cli.evaluation.evaluate import described
 from l2o_cli.evaluation.results import write_yaml
 from l2o_cli.evaluation.scoring.results_folder import score_folder
 from l2o_cli.spec import ProblemSpec, make_problem, parse_problems
-from problems.adam_table import TABLE, adam_of, adam_row, find_adam, read_table
-from problems.quadratics import Quadratic
 from tests.evaluation.made_curves import made, write
 
 EMBEDDED = "MNIST, 5,000 embedded digits (4000/500/500)"

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.classifiers import LogisticRegression
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.optimizers import Adam, HierarchicalRNN, Sgd
 from l2o_cli.rollout import RUNNING, Rollout, concatenate, repeat, select
-from problems.classifiers import LogisticRegression
-from problems.quadratics import Quadratic
 
 
 def weights_of(optimizer):

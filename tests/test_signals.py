@@ -201,13 +201,13 @@ def _traps(tmp_path):
 def test_children_import_nothing_of_the_current_folder(traps):
     code = (
         "import sys; from l2o_cli import children; import subprocess\n"
-        "child = children.begin('import types, pickle, random, click, problems, l2o_cli.cli; print(problems.__file__)',\n"
+        "child = children.begin('import types, pickle, random, click, l2o_problems, l2o_cli.cli; print(l2o_problems.__file__)',\n"
         "    stdout=subprocess.PIPE)\n"
         "print(child.communicate()[0].decode())"
     )
     options = {"cwd": traps, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True}
     done = subprocess.run([sys.executable, "-P", "-c", code], **options)
-    assert done.stdout.strip() == str(ROOT / "problems" / "__init__.py"), done.stderr
+    assert done.stdout.strip() == str(ROOT / "problems" / "l2o_problems" / "__init__.py"), done.stderr
 
 
 def test_the_commands_import_nothing_of_the_current_folder(traps):

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.transforms import GradientNoise, Rescale
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.request import make_problems
 from l2o_cli.spec import parse_problems, read_meta_training, split_outside, to_yaml
-from problems.quadratics import Quadratic
-from problems.transforms import GradientNoise, Rescale
 
 
 @pytest.fixture

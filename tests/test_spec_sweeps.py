@@ -39,7 +39,7 @@ def test_a_spec_that_was_written_reads_back_the_same(read, tmp_path):
 
 
 def test_a_problem_in_a_file_lies_beside_the_spec(read, tmp_path):
-    (tmp_path / "own.py").write_text("from problems.quadratics import Quadratic\n")
+    (tmp_path / "own.py").write_text("from l2o_problems.quadratics import Quadratic\n")
     text = read("{over: option, option: dimension, values: [3], problem: 'own.py:Quadratic'}")
     mapping = read("{over: option, option: dimension, values: [3], problem: {name: 'own.py:Quadratic'}}")
     for sweep in (text, mapping):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.test_functions import Rosenbrock
 
 from l2o_cli.commands.compare import compare
 from l2o_cli.commands.optimizers import optimizers
@@ -21,8 +23,6 @@ from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.transforms import LowPrecision, Schedule
 from l2o_cli.rollout import Rollout, concatenate, repeat, select
 from l2o_cli.spec import Estimator, MetaTraining, Objective, OptimizerSpec, Validation, read_meta_training, to_yaml
-from problems.quadratics import Quadratic
-from problems.test_functions import Rosenbrock
 
 HRNN = HierarchicalRNN(hidden=(2,), time_scales=2)
 STEPS = 6

@@ -7,6 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
+from l2o_problems.classifiers import LogisticRegression
+from l2o_problems.convolutions import ImageConv
+from l2o_problems.held_out import validation_minibatch
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.random import as_seed
+from l2o_problems.text import CharRnn
+from l2o_problems.transforms.sum import SumOfProblems
 
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -16,13 +23,6 @@ from l2o_cli.optimizers.imitation import Imitating
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import Rollout, Stepping, backpropagation, layout_of, rollout, start
 from l2o_cli.spec import Estimator, Objective
-from problems.classifiers import LogisticRegression
-from problems.convolutions import ImageConv
-from problems.held_out import validation_minibatch
-from problems.quadratics import Quadratic
-from problems.random import as_seed
-from problems.text import CharRnn
-from problems.transforms.sum import SumOfProblems
 
 STEPS = 3
 

@@ -57,9 +57,9 @@ def test_assets_are_found_inside(installed, folder):
 
 
 def test_data_are_found_inside(installed):
-    shipped = {path.name for path in (installed / "problems" / "data").iterdir()}
-    assert {path.name for path in (ROOT / "problems" / "data").glob("*.npz")} | {"NOTICE.md"} <= shipped
-    result = run(installed, "-c", "import problems.data as d; print(d.__file__); d.load('mnist'); d.load('digits')")
+    shipped = {path.name for path in (installed / "l2o_problems" / "data").iterdir()}
+    assert {path.name for path in (ROOT / "problems" / "l2o_problems" / "data").glob("*.npz")} | {"NOTICE.md"} <= shipped
+    result = run(installed, "-c", "import l2o_problems.data as d; print(d.__file__); d.load('mnist'); d.load('digits')")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(str(installed))
 

@@ -5,8 +5,7 @@ import functools
 import keras
 import numpy as np
 from keras import layers
-
-from problems.keras_model import KerasProblem
+from l2o_problems.keras_model import KerasProblem
 
 
 def network():

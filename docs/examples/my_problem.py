@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import tensorflow as tf
-
-from problems.base import SAMPLED, Problem
-from problems.random import fold, instance_keys, instance_uniform, normal
+from l2o_problems.base import SAMPLED, Problem
+from l2o_problems.random import fold, instance_keys, instance_uniform, normal
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem
+from l2o_problems.images import ImageMlp
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.meta.estimators import ESTIMATORS, TruncatedBackpropagation
 from l2o_cli.meta.meta_gradient import MetaGradient
@@ -20,9 +23,6 @@ from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.rollout import Rollout
 from l2o_cli.spec import Estimator, Objective
-from problems.base import Problem
-from problems.images import ImageMlp
-from problems.quadratics import Quadratic
 
 DIMENSION, INSTANCES, STEPS = 20, 16, 50
 UPDATE_SIZES = (10_000, 100_000, 1_000_000)

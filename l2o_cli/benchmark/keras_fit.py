@@ -11,10 +11,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-
-from problems.convolutions import ImageConv
-from problems.images import ImageMlp, read_images
-from problems.networks import ACTIVATIONS, he_deviation
+from l2o_problems.convolutions import ImageConv
+from l2o_problems.images import ImageMlp, read_images
+from l2o_problems.networks import ACTIVATIONS, he_deviation
 
 CONV_DEVIATION = 0.01  # of the initial kernels of `ImageConv`
 

@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import product
 
+from l2o_problems.convolutions import ImageConv
+from l2o_problems.images import ImageMlp
+from l2o_problems.registry import PROBLEMS
+
 from l2o_cli.benchmark.keras_fit import FitOptions, KerasFit
 from l2o_cli.evaluation.runs.records import Run
 from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.evaluation.scoring.scores import median, score
 from l2o_cli.evaluation.tuning.learning_rates import grid
 from l2o_cli.export.resolve import resolve
-from problems.convolutions import ImageConv
-from problems.images import ImageMlp
-from problems.registry import PROBLEMS
 
 SWEEP_PROBLEMS = ("digits_mlp", "mnist_conv")
 STEPS, RATES, SEEDS = 1000, 15, 5

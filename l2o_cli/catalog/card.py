@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pydantic
+from l2o_problems.base import Problem
+from l2o_problems.from_file import is_file_name
+from l2o_problems.transforms import Rescale, SumOfProblems, Transform
 
 from l2o_cli.catalog.text import Row, plain
 from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.spec import Lengths, ProblemSpec
 from l2o_cli.terminal import print_facts, print_list, print_table, print_text
-from problems.base import Problem
-from problems.from_file import is_file_name
-from problems.transforms import Rescale, SumOfProblems, Transform
 
 # {split: the column of a score that is compared with Adam's}
 _LOSSES = {"training": "final_train_loss", "test": "final_test_loss"}

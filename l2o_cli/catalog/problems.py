@@ -8,16 +8,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from l2o_problems.adam_table import adam_row
+from l2o_problems.base import Problem
+from l2o_problems.data import DataMissing
+from l2o_problems.ensembles import ENSEMBLES
+from l2o_problems.registry import PROBLEMS, summary_of
+from l2o_problems.transforms import Transform
+
 from l2o_cli.catalog.text import Row, block, defaults, json_value, plain
 from l2o_cli.errors import BadInput, shown
 from l2o_cli.spec import ProblemSpec, parse_problems
 from l2o_cli.spec.resources import Runs, check_runs
-from problems.adam_table import adam_row
-from problems.base import Problem
-from problems.data import DataMissing
-from problems.ensembles import ENSEMBLES
-from problems.registry import PROBLEMS, summary_of
-from problems.transforms import Transform
 
 
 def _parameters(problem: Problem) -> int:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from l2o_problems.adam_table import COLUMNS, AdamRow, read_table
+from l2o_problems.base import Problem
+from l2o_problems.data import DataMissing
+from l2o_problems.ensembles import ENSEMBLES
+from l2o_problems.registry import PROBLEMS
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.comparison import Comparison
@@ -23,11 +28,6 @@ from l2o_cli.evaluation.tuning.learning_rates import Tuning
 from l2o_cli.evaluation.tuning.tiers import Tier
 from l2o_cli.rollout import layout_of
 from l2o_cli.spec import parse_problems
-from problems.adam_table import COLUMNS, AdamRow, read_table
-from problems.base import Problem
-from problems.data import DataMissing
-from problems.ensembles import ENSEMBLES
-from problems.registry import PROBLEMS
 
 WINDOWS = 20  # compiled calls of a run: few, so that the time between them does not count
 
@@ -79,7 +79,7 @@ def calibrate(calibration: Calibration, stages: Stages) -> list[AdamRow]:
 
     Raises:
         BadInput: an unknown problem, or a file that is in the way or is not the table to go on with.
-        problems.data.DataMissing: the data of a problem that was asked for.
+        l2o_problems.data.DataMissing: the data of a problem that was asked for.
     """
     problems = make_problems(calibration.problems) if calibration.problems else every_problem()
     rows = _rows_there(calibration)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from l2o_problems.base import Problem
+
 from l2o_cli.evaluation.comparison import Comparison, all_labels, check, plan, plan_lines
 from l2o_cli.evaluation.entries import enter, enter_tuned, shared_choices
 from l2o_cli.evaluation.estimate import ahead, estimate
@@ -25,7 +27,6 @@ from l2o_cli.evaluation.tuning.tiers import Baseline, Choice
 from l2o_cli.evaluation.workers import make_runs
 from l2o_cli.reporting.html import duration
 from l2o_cli.spec.sweeps import SweepSpec
-from problems.base import Problem
 
 
 def _record(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from l2o_problems.base import Problem
+
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.cells import several
 from l2o_cli.evaluation.request import Request, check_memory, labels, request_of
@@ -18,7 +20,6 @@ from l2o_cli.evaluation.tuning.learning_rates import grid
 from l2o_cli.evaluation.tuning.tiers import DEFAULTS, SWEEP, Baseline, Tier, parse_baselines
 from l2o_cli.optimizers.search_spaces import Setting
 from l2o_cli.spec import ComparisonSpec
-from problems.base import Problem
 
 TUNING_SEEDS_FROM = 1_000_000  # beyond every reporting seed, so that nothing is chosen on what it is reported on
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from l2o_problems.base import Problem
+
 from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.request import Request
@@ -13,7 +15,6 @@ from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.evaluation.scoring.scores import summarize
 from l2o_cli.evaluation.tuning.choice import any_started, choose
 from l2o_cli.evaluation.tuning.tiers import DEFAULTS, Baseline, Choice
-from problems.base import Problem
 
 
 def enter(request: Request, name: str, problem: Problem, contender: Contender, label: str, stages: Stages) -> Entry:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from l2o_problems.base import Problem
+
 from l2o_cli.evaluation.comparison import Comparison
 from l2o_cli.evaluation.progress import Stages
 from l2o_cli.evaluation.runs.batches import Batches, Pace
 from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.evaluation.tuning.tiers import DEFAULTS, Baseline
-from problems.base import Problem
 
 PROBED = 6  # problems on which the pace is measured; the others are taken to be like them
 

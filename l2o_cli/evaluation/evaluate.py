@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from l2o_problems.base import Problem
+
 from l2o_cli.environment import environment
 from l2o_cli.evaluation.entries import enter
 from l2o_cli.evaluation.page.page import write_comparison_report
@@ -28,7 +30,6 @@ from l2o_cli.evaluation.workers import make_runs
 from l2o_cli.files import write_atomically
 from l2o_cli.rollout import layout_of
 from l2o_cli.spec import to_yaml
-from problems.base import Problem
 
 SPEC = "spec.yaml"
 TABLES = ("curves.csv", "scores.csv", "tuning.csv", "sweeps.csv", "sweeps.yaml", "evaluation.yaml", "compare.yaml", SPEC)

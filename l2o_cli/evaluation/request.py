@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from l2o_problems.base import Problem
+
 from l2o_cli.errors import BadInput, shown
 from l2o_cli.evaluation.runs.batches import AT_ONCE, Batches, check_setting, hyperparameters
 from l2o_cli.evaluation.runs.lbfgs import contender, trials_of
@@ -15,7 +17,6 @@ from l2o_cli.evaluation.runs.store import RunStore
 from l2o_cli.evaluation.runs.trials import together
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, ProblemSpec, parse_problems
 from l2o_cli.spec.resources import Factor, Runs, check_runs, state_size
-from problems.base import Problem
 
 
 @dataclass(frozen=True)

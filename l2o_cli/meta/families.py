@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.adam_table import adam_of
+from l2o_problems.base import Problem
+from l2o_problems.transforms import alike
 
 from l2o_cli.meta import horizons
 from l2o_cli.meta.estimators import ESTIMATORS
@@ -19,9 +22,6 @@ from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.imitation import Imitating
 from l2o_cli.runtime import give_memory_back
 from l2o_cli.spec import Lengths, MetaTraining, ProblemSpec
-from problems.adam_table import adam_of
-from problems.base import Problem
-from problems.transforms import alike
 
 
 class Estimated(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem
 
 from l2o_cli.graph import Graph
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -21,7 +22,6 @@ from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.rollout import RUNNING, Carry, layout_of, start
 from l2o_cli.spec import Estimator
-from problems.base import Problem
 
 
 class Particles(NamedTuple):

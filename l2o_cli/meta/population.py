@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem, Task
 
 from l2o_cli.meta import horizons
 from l2o_cli.meta.checkpoints import mismatch
@@ -13,7 +14,6 @@ from l2o_cli.meta.meta_gradient import MetaGradient, Particles
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.rollout import RUNNING, Carry, draw, draw_task, layout_of, select
 from l2o_cli.spec import Lengths
-from problems.base import Problem, Task
 
 
 def derive_seed(seed: int, *path: int) -> int:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from l2o_problems.adam_table import AdamRow, Reference, find_adam
+from l2o_problems.from_file import is_file_name
+
 from l2o_cli.errors import BadInput
 from l2o_cli.meta import report_plots as plots
 from l2o_cli.meta.run_tables import Row, Run, best_validation, by_meta_step, column, mean
 from l2o_cli.reporting.html import abbreviated, figure, grid, note, number, short_titles, table, tag
 from l2o_cli.spec import ProblemSpec
-from problems.adam_table import AdamRow, Reference, find_adam
-from problems.from_file import is_file_name
 
 UNITS = {
     "log": "log(loss / initial loss)",

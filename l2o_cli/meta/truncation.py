@@ -6,6 +6,7 @@ Shape letters: I instances, W all weights packed, K the constant bound on the st
 from __future__ import annotations
 
 import tensorflow as tf
+from l2o_problems.base import Problem
 
 from l2o_cli.graph import Graph
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -13,7 +14,6 @@ from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout, pack, unpack
 from l2o_cli.rollout import Carry, Stepping, backpropagation, compiled_update, rollout
 from l2o_cli.spec import Estimator
-from problems.base import Problem
 
 
 def weights_layout(weights: Weights) -> Layout:

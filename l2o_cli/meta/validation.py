@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.adam_table import adam_of
 
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.population import derive_seed
@@ -14,7 +15,6 @@ from l2o_cli.meta.truncation import Truncation, packed, weights_layout
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.rollout import RUNNING, Carry, start
 from l2o_cli.spec import Estimator, Objective, Validation
-from problems.adam_table import adam_of
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
+from l2o_problems.base import Problem
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from l2o_cli.errors import BadInput
@@ -23,7 +24,6 @@ from l2o_cli.spec.optimizers import OptimizerSpec
 from l2o_cli.spec.problems import Families, ProblemSpec
 from l2o_cli.spec.resources import Factor, Trained, check_meta_training, state_size
 from l2o_cli.spec.text import read_yaml, seed_in
-from problems.base import Problem
 
 
 class Rollback(Model):

@@ -11,17 +11,17 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pydantic
+from l2o_problems.base import Problem
+from l2o_problems.contract import Broken, check
+from l2o_problems.from_file import is_file_name, place, problem_in_file, said
+from l2o_problems.registry import PROBLEMS, TRANSFORMS
+from l2o_problems.transforms import SumOfProblems
 
 from l2o_cli.errors import LONGEST_VALUE, BadInput, shown
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers import TRANSFORMS as OPTIMIZER_TRANSFORMS
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.spec.strict import Misplaced, check_kinds
-from problems.base import Problem
-from problems.contract import Broken, check
-from problems.from_file import is_file_name, place, problem_in_file, said
-from problems.registry import PROBLEMS, TRANSFORMS
-from problems.transforms import SumOfProblems
 
 LONGEST_LIST = 150  # characters of names that a message lists
 

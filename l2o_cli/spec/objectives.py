@@ -22,7 +22,7 @@ class Term(Model):
     scale: Literal["log", "ratio", "adam", "loss"] = Field(
         "log",
         description="log: log((loss + epsilon) / (initial loss + epsilon)); ratio: that quotient; adam: 0 at the best loss of"
-        " tuned Adam, 1 at its initial loss, between -2 and 2 (problems/adam.csv); loss: the loss itself",
+        " tuned Adam, 1 at its initial loss, between -2 and 2 (problems/l2o_problems/adam.csv); loss: the loss itself",
     )
     on: Literal["training", "fresh", "validation"] = Field(
         "training", description="the minibatches of the inner steps; other training minibatches; validation data"

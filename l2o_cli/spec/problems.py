@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import pydantic
+from l2o_problems.base import Problem
+from l2o_problems.ensembles import ENSEMBLES
+from l2o_problems.from_file import is_file_name, located
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from l2o_cli.errors import BadInput, shown
@@ -18,9 +21,6 @@ from l2o_cli.spec.model import Model, TransformSpec
 from l2o_cli.spec.names import first_problem, make_problem, unknown
 from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import parse_parts, part_text
-from problems.base import Problem
-from problems.ensembles import ENSEMBLES
-from problems.from_file import is_file_name, located
 
 LARGEST = 10**15  # of whole numbers that are drawn
 MOST_FAMILIES = 10_000  # of an ensemble; each is a problem that is checked before the first run begins

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem
+from l2o_problems.transforms import SumOfProblems, Transform
 
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.packing import Layout
-from problems.base import Problem
-from problems.transforms import SumOfProblems, Transform
 
 FLOAT = 4  # bytes
 USUAL_STATE = 2.0  # numbers for each parameter, as Adam has

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
+from l2o_problems.from_file import is_file_name, located
 from pydantic import BeforeValidator, Field, PositiveInt
 
 from l2o_cli.errors import BadInput, shown
@@ -15,7 +16,6 @@ from l2o_cli.spec.model import Model, TransformSpec
 from l2o_cli.spec.problems import ProblemSpec, parse_problems
 from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import part_text
-from problems.from_file import is_file_name, located
 
 Over = Literal[
     "learning_rate",

@@ -217,7 +217,7 @@ def test_what_pictures_say_of_a_choice(compared):
 
 
 LOST = """
-from problems.quadratics import Quadratic
+from l2o_problems.quadratics import Quadratic
 
 class Lost(Quadratic):
     def loss(self, params, task, batch):

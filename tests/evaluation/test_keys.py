@@ -10,11 +10,16 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import l2o_problems
 import numpy as np
 import pytest
+from l2o_problems import data as data_module
+from l2o_problems.images import ImageMlp
+from l2o_problems.keras_model import KerasProblem
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.transforms import GradientNoise
 
 import l2o_cli
-import problems
 from l2o_cli.evaluation.runs import keys as keys_module
 from l2o_cli.evaluation.runs.batches import Job
 from l2o_cli.evaluation.runs.keys import base_key, digest, identity
@@ -23,11 +28,6 @@ from l2o_cli.evaluation.runs.store import RunStore
 from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.export.resolve import resolve
 from l2o_cli.spec import make_problem
-from problems import data as data_module
-from problems.images import ImageMlp
-from problems.keras_model import KerasProblem
-from problems.quadratics import Quadratic
-from problems.transforms import GradientNoise
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,7 +124,7 @@ def test_a_data_set_is_known_by_its_files(tmp_path, monkeypatch):
 OWN_CODE = """
 import importlib.util, json, sys
 from pathlib import Path
-from problems import opened
+from l2o_problems import opened
 from l2o_cli.evaluation.runs.own_code import Unknowable, own_code
 file = Path(sys.argv[1])
 opened.watch(file.parent)
@@ -238,7 +238,7 @@ def test_a_folder_of_many_files_is_not_looked_through(mine):
 def test_runs_on_a_problem_of_ones_own_are_kept_if_it_is_known(tmp_path, monkeypatch, capsys):
     file = tmp_path / "mine.py"
     file.write_text(
-        "from dataclasses import dataclass\nfrom problems.quadratics import Quadratic\n\n"
+        "from dataclasses import dataclass\nfrom l2o_problems.quadratics import Quadratic\n\n"
         "@dataclass(frozen=True)\nclass Mine(Quadratic):\n    name = 'mine'\n"
     )
     problem, store = make_problem(f"{file}:Mine"), RunStore(tmp_path / "kept")
@@ -268,7 +268,7 @@ def test_what_has_no_plain_values_is_not_kept(tmp_path):
 
 
 def test_the_fingerprint_is_of_the_code_and_the_data():
-    package, others = Path(l2o_cli.__file__).parent, Path(problems.__file__).parent
+    package, others = Path(l2o_cli.__file__).parent, Path(l2o_problems.__file__).parent
     files = [file for part in keys_module._COMPUTING for file in keys_module._files(package / part)]
     assert {"rollout.py", "trials.py", "adam.py", "lbfgs.py"} <= {file.name for file in files} and all(map(Path.is_file, files))
     assert {"quadratics.py", "digits.npz"} <= {file.name for file in keys_module._files(others)}

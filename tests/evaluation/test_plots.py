@@ -5,6 +5,7 @@ import itertools
 import matplotlib
 import numpy as np
 import pytest
+from l2o_problems.adam_table import AdamRow, Reference
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
@@ -24,7 +25,6 @@ from l2o_cli.evaluation.scoring.curves import curve_of
 from l2o_cli.evaluation.scoring.improvements import find_improvements, log_ratio
 from l2o_cli.evaluation.scoring.score_curves import score_curves
 from l2o_cli.reporting.svg import STYLE
-from problems.adam_table import AdamRow, Reference
 from tests.evaluation.made_curves import made
 
 TITLE = "quadratic(condition=1e3,dimension=20)+rescale(minimum=0.001,maximum=1000.0)+gradient_noise(deviation=0.1)+delay(steps=3)"

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from l2o_problems.adam_table import AdamRow, Reference, adam_row
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.cells import describe_left_out
@@ -17,7 +18,6 @@ from l2o_cli.evaluation.scoring.score_curves import score_curves
 from l2o_cli.evaluation.scoring.scored import Scoring
 from l2o_cli.evaluation.scoring.verdict import label, ranking, sentence, verdict, verdicts
 from l2o_cli.spec import make_problem
-from problems.adam_table import AdamRow, Reference, adam_row
 from tests.evaluation.made_curves import made, write
 
 NAN = math.nan

@@ -15,6 +15,7 @@ import click.testing
 import numpy as np
 import pytest
 import yaml
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.commands.compare import compare
 from l2o_cli.errors import Failure, warn_once
@@ -26,7 +27,6 @@ from l2o_cli.evaluation.runs.store import RunStore, user_store
 from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.export.resolve import resolve
 from l2o_cli.spec import make_problem
-from problems.quadratics import Quadratic
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = [{"learning_rate": 0.01}, {"learning_rate": 0.1}, {"learning_rate": 1e38}]

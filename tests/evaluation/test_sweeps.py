@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.registry import PROBLEMS
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.comparison import Comparison
@@ -28,8 +30,6 @@ from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.learned_rate import LearnedRate
 from l2o_cli.rollout import Rollout
 from l2o_cli.spec.sweeps import SweepSpec
-from problems.quadratics import Quadratic
-from problems.registry import PROBLEMS
 
 TINY = "logistic_regression(features=3,batch_size=4,samples=16)"
 

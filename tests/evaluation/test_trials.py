@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.transforms import DelayedGradients, GradientNoise, ParameterNoise, SparseGradients
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.rollout import layout_of
 from l2o_cli.spec import make_optimizer, make_problem
-from problems.quadratics import Quadratic
-from problems.transforms import DelayedGradients, GradientNoise, ParameterNoise, SparseGradients
 
 
 def contender(name: str, **options):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.base import Problem
 
 from l2o_cli import LearnedOptimizer
 from l2o_cli.export import keras_optimizer
@@ -17,7 +18,6 @@ from l2o_cli.optimizers.adam import Adam
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.packing import pack, unpack
 from l2o_cli.rollout import Stepping, layout_of, rollout, start
-from problems.base import Problem
 
 SEED = 5
 

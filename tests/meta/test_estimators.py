@@ -4,6 +4,8 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.test_functions import Rosenbrock
 
 from l2o_cli.meta.estimators import ESTIMATORS, inverse_variance_mean
 from l2o_cli.meta.meta_gradient import global_norm
@@ -14,8 +16,6 @@ from l2o_cli.optimizers.base import per_instance
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.rollout import Rollout, start
 from l2o_cli.spec import Estimator, Objective
-from problems.quadratics import Quadratic
-from problems.test_functions import Rosenbrock
 
 STEPS = 6
 

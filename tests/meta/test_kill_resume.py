@@ -66,7 +66,7 @@ def test_processes_import_nothing_of_the_current_folder_but_what_a_problem_of_it
     for name in TRAPS:
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('the {name} of the user')")
     (tmp_path / "mine.py").write_text(
-        "from problems.quadratics import Quadratic\nfrom sizes import SIZE\nprint('loud')\n"
+        "from l2o_problems.quadratics import Quadratic\nfrom sizes import SIZE\nprint('loud')\n"
         "def made():\n    return Quadratic(SIZE)\n"
     )
     (tmp_path / "sizes.py").write_text("SIZE = 2")

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.transforms import GradientNoise
 
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.population import Population, derive_seed
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.spec import Estimator, Lengths, Objective
-from problems.quadratics import Quadratic
-from problems.transforms import GradientNoise
 
 LENGTHS = Lengths(distribution="log_uniform", minimum=10, maximum=1000)
 

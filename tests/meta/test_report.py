@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from l2o_problems.adam_table import adam_row
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from l2o_cli.errors import BadInput, Failure
@@ -24,7 +25,6 @@ from l2o_cli.meta.run_tables import read_run, read_table, summary
 from l2o_cli.reporting.html import TITLE, check_place, duration, number, short_titles
 from l2o_cli.reporting.svg import FIRST, INK, SECOND
 from l2o_cli.spec import MetaTraining, make_problem
-from problems.adam_table import adam_row
 
 HEALTHY = Path(__file__).with_name("healthy_run.csv")  # of `l2o meta-train quick`, titles shortened
 SPEC = {

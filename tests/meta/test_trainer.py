@@ -360,7 +360,7 @@ def test_a_run_whose_meta_steps_are_all_skipped_ends_without_an_artifact(tmp_pat
 
 LOST = """
 from dataclasses import dataclass
-from problems.quadratics import Quadratic
+from l2o_problems.quadratics import Quadratic
 
 @dataclass(frozen=True)
 class Lost(Quadratic):

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.meta.trainer import Trainer
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.rollout import Rollout
 from l2o_cli.spec import MetaTraining
-from problems.quadratics import Quadratic
 
 EVALUATION_SEED, EVALUATION_INSTANCES = 1234, 64
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.adagrad import Adagrad
@@ -18,7 +19,6 @@ from l2o_cli.optimizers.nesterov import Nesterov
 from l2o_cli.optimizers.rmsprop import RmsProp
 from l2o_cli.optimizers.sgd import Sgd
 from l2o_cli.rollout import Rollout, compiled_update, layout_of
-from problems.quadratics import Quadratic
 
 
 class NumpyNAdamW:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -8,7 +9,6 @@ from l2o_cli.optimizers import Adam, Sgd
 from l2o_cli.optimizers.imitation import DISTANCE, Imitating
 from l2o_cli.rollout import Rollout
 from l2o_cli.spec import Estimator, Objective
-from problems.quadratics import Quadratic
 
 STEPS = 5
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.quadratics import Bowl
 
 from l2o_cli.meta.trainer import Trainer
 from l2o_cli.optimizers.adam import Adam
@@ -16,7 +17,6 @@ from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.sgd import Sgd
 from l2o_cli.rollout import Rollout, compiled_update
 from l2o_cli.spec import MetaTraining
-from problems.quadratics import Bowl
 from tests.optimizers.convergence import meta_trained
 
 LAYOUT = Layout.of({"kernel": (3, 2), "bias": ()})

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.classifiers import LogisticRegression
 
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -12,7 +13,6 @@ from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.rnnprop import RnnProp
 from l2o_cli.rollout import Stepping, backpropagation, rollout, start
 from l2o_cli.spec import Estimator, Objective
-from problems.classifiers import LogisticRegression
 
 LAYOUT = Layout.of({"kernel": (4, 3), "bias": (3,), "scalar": ()})
 OPTIMIZERS = {

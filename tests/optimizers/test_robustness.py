@@ -5,12 +5,12 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.benchmark.inner_loop import tensors
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.rollout import RUNNING, Rollout
-from problems.quadratics import Quadratic
 
 LAYOUT = Layout.of({"kernel": (2, 3), "bias": (3,), "scale": ()})
 

@@ -6,10 +6,10 @@ A definition is `reference(problem, params, task, batch) -> float` of one instan
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.random import as_seed
 
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.rollout import Stepping, backpropagation, start
-from problems.random import as_seed
 
 INSTANCES = 3
 

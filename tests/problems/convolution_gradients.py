@@ -20,16 +20,16 @@ runtime.set_environment()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from l2o_problems.base import Batch, Problem, Task  # noqa: E402
+from l2o_problems.convolutions import ImageConv, ImageResnet  # noqa: E402
+from l2o_problems.data import DataMissing  # noqa: E402
+from l2o_problems.ensembles import ENSEMBLES  # noqa: E402
+from l2o_problems.random import as_seed  # noqa: E402
+from l2o_problems.registry import PROBLEMS  # noqa: E402
 from tensorflow.python.ops import gen_nn_ops  # noqa: E402
 
 from l2o_cli.graph import Graph  # noqa: E402
 from l2o_cli.spec import ProblemSpec  # noqa: E402
-from problems.base import Batch, Problem, Task  # noqa: E402
-from problems.convolutions import ImageConv, ImageResnet  # noqa: E402
-from problems.data import DataMissing  # noqa: E402
-from problems.ensembles import ENSEMBLES  # noqa: E402
-from problems.random import as_seed  # noqa: E402
-from problems.registry import PROBLEMS  # noqa: E402
 
 CONVOLUTIONS = [n for n in dir(gen_nn_ops) if n.startswith(("conv", "depthwise_conv")) and not n.endswith("_eager_fallback")]
 SUM = 1e-5  # of the absolute values of all terms of a sum: more than what its rounding errors come to in any order

@@ -5,14 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from problems.chains import DependencyChain, MinMaxWell, OutwardSnake
-from problems.matmul import MatrixMultiplication, products_of_units
-from problems.norms import Norm
-from problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
-from problems.random import as_seed
-from problems.sparse_softmax import SparseSoftmax
-from problems.test_functions import Ackley, LogSumExp, Michalewicz
+from l2o_problems.chains import DependencyChain, MinMaxWell, OutwardSnake
+from l2o_problems.matmul import MatrixMultiplication, products_of_units
+from l2o_problems.norms import Norm
+from l2o_problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
+from l2o_problems.random import as_seed
+from l2o_problems.sparse_softmax import SparseSoftmax
+from l2o_problems.test_functions import Ackley, LogSumExp, Michalewicz
 
 
 def bowl(problem, params, task, batch):

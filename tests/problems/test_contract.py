@@ -6,11 +6,10 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from problems.base import SAMPLED, Problem
-from problems.random import as_seed, fold
-from problems.registry import PROBLEMS, TRANSFORMS
-from problems.transforms.sharing import AnyTestFunction
+from l2o_problems.base import SAMPLED, Problem
+from l2o_problems.random import as_seed, fold
+from l2o_problems.registry import PROBLEMS, TRANSFORMS
+from l2o_problems.transforms.sharing import AnyTestFunction
 
 RESCALE, NOISE = TRANSFORMS["rescale"], TRANSFORMS["gradient_noise"]
 

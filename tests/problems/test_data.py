@@ -11,10 +11,9 @@ import time
 
 import numpy as np
 import pytest
-
-from problems import data
-from problems.data import DATA_SETS, DataMissing, embedded, idx, prepared
-from problems.data.repack import stratified_order
+from l2o_problems import data
+from l2o_problems.data import DATA_SETS, DataMissing, embedded, idx, prepared
+from l2o_problems.data.repack import stratified_order
 
 SIZES = {"digits": (1437, 180, 180), "mnist": (4000, 500, 500)}
 
@@ -296,8 +295,8 @@ def test_problems_can_be_listed_without_reading_images_or_importing_tensorflow_d
     (tmp_path / "mnist" / "3.0.1" / "dataset_info.json").write_text(json.dumps({"splits": splits}))
     script = (
         "import sys\n"
-        "from problems import data\n"
-        "from problems.registry import PROBLEMS\n"
+        "from l2o_problems import data\n"
+        "from l2o_problems.registry import PROBLEMS\n"
         "print(PROBLEMS['mnist_conv']().source)\n"
         "assert not data._loaded and 'tensorflow_datasets' not in sys.modules"
     )

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.base import Problem
+from l2o_problems.classifiers import MlpClassifier
+from l2o_problems.ensembles import ENSEMBLES
+from l2o_problems.images import ImageProblem
+from l2o_problems.random import as_seed, fold
+from l2o_problems.transforms import SumOfProblems, Transform, alike
 
 from l2o_cli.spec import parse_problems
-from problems.base import Problem
-from problems.classifiers import MlpClassifier
-from problems.ensembles import ENSEMBLES
-from problems.images import ImageProblem
-from problems.random import as_seed, fold
-from problems.transforms import SumOfProblems, Transform, alike
 
 FAMILIES = {name: parse_problems(name) for name in ENSEMBLES}
 TRAINING, RELEASED = "wichrowska2017", "wichrowska2017-released"

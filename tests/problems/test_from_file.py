@@ -4,15 +4,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from l2o_problems.from_file import is_file_name, located, problem_in_file
+from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.errors import BadInput
 from l2o_cli.spec.names import make_problem
-from problems.from_file import is_file_name, located, problem_in_file
-from problems.quadratics import Quadratic
 
 FILE = """
 from dataclasses import dataclass
-from problems.quadratics import Quadratic
+from l2o_problems.quadratics import Quadratic
 
 @dataclass(frozen=True)
 class Steep(Quadratic):
@@ -133,8 +133,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
 import tensorflow as tf
-from problems.base import Problem
-from problems.random import instance_keys, normal
+from l2o_problems.base import Problem
+from l2o_problems.random import instance_keys, normal
 
 @dataclass(frozen=True)
 class Own(Problem):
@@ -188,7 +188,7 @@ FAULTS = {
     "not frozen": ("frozen=True", "frozen=False", ["frozen dataclass"]),
     "no method": ("def loss", "def lost", ["abstract", "loss"]),
     "no gradient": (f"self.scale * {W} ** 2", f"tf.stop_gradient({W})", ["loss", "no gradient"]),
-    "not its seed's": ("normal(seed, [", "tf.random.normal([", ["two draws with one seed differ", "problems.random"]),
+    "not its seed's": ("normal(seed, [", "tf.random.normal([", ["two draws with one seed differ", "l2o_problems.random"]),
     "no summary": ('    summary: ClassVar[str] = "squares"\n', "", ["summary failed", "AttributeError"]),
 }
 
@@ -220,7 +220,7 @@ def test_a_file_imports_what_lies_beside_it(tmp_path):
         write(
             tmp_path / folder,
             mine="from sizes import SIZE\nimport tools.deep\nfrom . import tools as same\n"
-            "from problems.quadratics import Quadratic\n"
+            "from l2o_problems.quadratics import Quadratic\n"
             "def made():\n    import late\n    return Quadratic(SIZE + tools.deep.MORE + late.more())\n"
             "assert same is tools and __import__('sizes').SIZE == SIZE\n",
             sizes=f"SIZE = {dimension}\nimport tools",
@@ -238,7 +238,7 @@ def test_a_file_imports_what_lies_beside_it(tmp_path):
 def test_what_is_imported_already_is_not_taken_from_beside_a_file(tmp_path):
     write(
         tmp_path,
-        mine="import numpy, types, problems, wave\nfrom problems.quadratics import Quadratic\n"
+        mine="import numpy, types, l2o_problems, wave\nfrom l2o_problems.quadratics import Quadratic\n"
         "from beside import Data\nimport pickle\nassert pickle.loads(pickle.dumps(Data(2))) == Data(2)\n"
         "def made():\n    return Quadratic(int(numpy.array(3)) * len(wave.__name__) * Data(1).one)\n",
         beside="from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Data:\n    one: int",
@@ -262,7 +262,7 @@ def test_what_a_file_says_is_not_among_the_results(tmp_path, capsys):
     write(tmp_path, beside="print('beside')\n")
     file = tmp_path / "talking.py"
     file.write_text(
-        "import sys\nfrom problems.quadratics import Quadratic\nimport beside\nprint('run', 1, sep='-')\n"
+        "import sys\nfrom l2o_problems.quadratics import Quadratic\nimport beside\nprint('run', 1, sep='-')\n"
         "class Talking(Quadratic):\n"
         "    def loss(self, params, task, batch):\n        print('asked')\n        return super().loss(params, task, batch)\n"
         "def made():\n    sys.stdout.write('made\\n')\n    return Talking(2)\n"

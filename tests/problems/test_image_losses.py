@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from problems import data, images
-from problems.autoencoders import ImageAutoencoder
-from problems.completion import ImageCompletion
-from problems.convolutions import ImageConv, ImageResnet
-from problems.data import DATA_SETS, DataInfo
-from problems.images import ImageMlp
+from l2o_problems import data, images
+from l2o_problems.autoencoders import ImageAutoencoder
+from l2o_problems.completion import ImageCompletion
+from l2o_problems.convolutions import ImageConv, ImageResnet
+from l2o_problems.data import DATA_SETS, DataInfo
+from l2o_problems.images import ImageMlp
 
 SIDE, CHANNELS, CLASSES = 6, 3, 5
 
@@ -174,7 +173,7 @@ def test_gradient_against_differences_in_float64(case, check_gradient):
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
 def test_normalization_takes_away_the_scale_of_the_kernels(normalization):
     """Also that of each unit with "batch", which layer normalization sees."""
-    from problems.random import as_seed
+    from l2o_problems.random import as_seed
 
     for problem in (
         ImageMlp(data="colours", hidden=(6, 6), normalization=normalization),

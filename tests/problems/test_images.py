@@ -6,15 +6,14 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from problems import autoencoders, convolutions, data, images
-from problems.autoencoders import ImageAutoencoder
-from problems.completion import ImageCompletion
-from problems.convolutions import ImageConv, ImageResnet
-from problems.data.shrink import shrink
-from problems.images import ImageMlp, ImageProblem
-from problems.random import as_seed
-from problems.registry import PROBLEMS, summary_of
+from l2o_problems import autoencoders, convolutions, data, images
+from l2o_problems.autoencoders import ImageAutoencoder
+from l2o_problems.completion import ImageCompletion
+from l2o_problems.convolutions import ImageConv, ImageResnet
+from l2o_problems.data.shrink import shrink
+from l2o_problems.images import ImageMlp, ImageProblem
+from l2o_problems.random import as_seed
+from l2o_problems.registry import PROBLEMS, summary_of
 
 DIGITS_MLP, MNIST_MLP, MNIST_CONV = (PROBLEMS[name] for name in ("digits_mlp", "mnist_mlp", "mnist_conv"))
 
@@ -246,7 +245,7 @@ def test_shapes_of_colour_images_are_known_without_them():
 
 @pytest.fixture
 def _nowhere(monkeypatch, tmp_path):
-    from problems.data import embedded, idx
+    from l2o_problems.data import embedded, idx
 
     monkeypatch.setattr(data, "_loaded", {})
     monkeypatch.setattr(embedded, "FOLDER", tmp_path)

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from l2o_problems.keras_model import KerasProblem
+from l2o_problems.random import as_seed, fold
+from l2o_problems.transforms import ScaledInputs
 
 from l2o_cli.meta.estimators import TruncatedBackpropagation
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -14,9 +17,6 @@ from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import _BATCH, Rollout, layout_of, start
 from l2o_cli.spec import Estimator, Objective
-from problems.keras_model import KerasProblem
-from problems.random import as_seed, fold
-from problems.transforms import ScaledInputs
 
 N, B = 40, 8
 RNG = np.random.default_rng(0)

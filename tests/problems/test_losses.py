@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from problems.registry import PROBLEMS
+from l2o_problems.registry import PROBLEMS
 
 ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),

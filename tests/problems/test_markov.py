@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems.markov import MarkovMlp, MarkovRnn, MarkovTransformer
+from l2o_problems.random import as_seed
 
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.rollout import Rollout
-from problems.markov import MarkovMlp, MarkovRnn, MarkovTransformer
-from problems.random import as_seed
 from tests.problems.sequence_references import mean_nats, rnn, transformer
 
 

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-
-from problems.classifiers import ClusterMlp, RandomMlp
-from problems.random import as_seed
+from l2o_problems.classifiers import ClusterMlp, RandomMlp
+from l2o_problems.random import as_seed
 
 ACTIVATIONS = {
     "gelu": np.vectorize(lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2)))),

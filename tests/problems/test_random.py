@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from problems import random
+from l2o_problems import random
 
 
 def draws(seed):

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from problems.random import as_seed
-from problems.regression import LowRankAutoencoder, RegressionMlp
+from l2o_problems.random import as_seed
+from l2o_problems.regression import LowRankAutoencoder, RegressionMlp
 
 
 def outputs(problem, params, inputs):

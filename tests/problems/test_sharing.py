@@ -1,12 +1,11 @@
 """Transformations that do nothing, where they save compilations."""
 
 import numpy as np
-
-from problems.quadratics import Bowl, Quadratic
-from problems.random import as_seed
-from problems.test_functions import FUNCTIONS, Ackley, Rosenbrock
-from problems.transforms import DelayedGradients, GradientNoise, LossTransform, Rescale, SparseGradients, alike
-from problems.transforms.sharing import AnyTestFunction
+from l2o_problems.quadratics import Bowl, Quadratic
+from l2o_problems.random import as_seed
+from l2o_problems.test_functions import FUNCTIONS, Ackley, Rosenbrock
+from l2o_problems.transforms import DelayedGradients, GradientNoise, LossTransform, Rescale, SparseGradients, alike
+from l2o_problems.transforms.sharing import AnyTestFunction
 
 
 def test_twins_with_and_without_noise_become_alike():

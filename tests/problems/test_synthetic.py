@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-
-from problems.classifiers import LogisticRegression, RandomMlp
-from problems.random import as_seed
-from problems.synthetic import cluster_data, labels_by_rank, linear_data, prototype_data, random_network
+from l2o_problems.classifiers import LogisticRegression, RandomMlp
+from l2o_problems.random import as_seed
+from l2o_problems.synthetic import cluster_data, labels_by_rank, linear_data, prototype_data, random_network
 
 
 def test_labels_by_rank_cut_at_the_quantiles():

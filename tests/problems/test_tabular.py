@@ -4,12 +4,11 @@ import zipfile
 
 import numpy as np
 import pytest
-
-from problems.data import DataMissing, embedded
-from problems.data.repack import TABLE, repack
-from problems.data.tables import TABLES, load_table
-from problems.random import as_seed
-from problems.tabular import TabularMlp
+from l2o_problems.data import DataMissing, embedded
+from l2o_problems.data.repack import TABLE, repack
+from l2o_problems.data.tables import TABLES, load_table
+from l2o_problems.random import as_seed
+from l2o_problems.tabular import TabularMlp
 
 
 def mlp(problem, params, task, batch):

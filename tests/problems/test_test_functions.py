@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from problems.random import as_seed
-from problems.test_functions import (
+from l2o_problems.random import as_seed
+from l2o_problems.test_functions import (
     FUNCTIONS,
     Ackley,
     Beale,
@@ -21,7 +20,7 @@ from problems.test_functions import (
     StyblinskiTang,
     Valley,
 )
-from problems.transforms.sharing import AnyTestFunction
+from l2o_problems.transforms.sharing import AnyTestFunction
 
 # The functions in float64, as they stand in the literature, on numbers and arrays alike.
 DEFINITIONS = {

@@ -7,16 +7,16 @@ import platform
 import numpy as np
 import pytest
 import tensorflow as tf
+from l2o_problems import text as text_problems
+from l2o_problems.data import DataMissing, embedded
+from l2o_problems.data.repack import paragraphs_once, repack_topics
+from l2o_problems.data.text import TEXTS, load_text
+from l2o_problems.random import as_seed
+from l2o_problems.text import CharRnn
+from l2o_problems.transformer import TransformerLm
 
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.rollout import Rollout
-from problems import text as text_problems
-from problems.data import DataMissing, embedded
-from problems.data.repack import paragraphs_once, repack_topics
-from problems.data.text import TEXTS, load_text
-from problems.random import as_seed
-from problems.text import CharRnn
-from problems.transformer import TransformerLm
 from tests.problems.sequence_references import rnn, transformer
 
 # What `repack` made of the topics of CPython 3.11.7.

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from l2o_problems.registry import PROBLEMS
 
 from l2o_cli.optimizers.adam import Adam
 from l2o_cli.rollout import Rollout
-from problems.registry import PROBLEMS
 
 # learning rate, steps, and the share of the initial loss that must be left at most
 TRAINED = {

@@ -3,17 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from l2o_cli.errors import BadInput
-from l2o_cli.optimizers.adam import Adam
-from l2o_cli.optimizers.sgd import Sgd
-from l2o_cli.rollout import Rollout, concatenate, repeat, select, start
-from l2o_cli.spec import make_problem
-from problems.classifiers import RandomMlp
-from problems.quadratics import Quadratic
-from problems.random import as_seed, fold
-from problems.test_functions import Rosenbrock
-from problems.transforms import (
+from l2o_problems.classifiers import RandomMlp
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.random import as_seed, fold
+from l2o_problems.test_functions import Rosenbrock
+from l2o_problems.transforms import (
     DelayedGradients,
     GradientNoise,
     LossTransform,
@@ -27,6 +21,12 @@ from problems.transforms import (
     SparseGradients,
     SumOfProblems,
 )
+
+from l2o_cli.errors import BadInput
+from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.sgd import Sgd
+from l2o_cli.rollout import Rollout, concatenate, repeat, select, start
+from l2o_cli.spec import make_problem
 
 MLP = RandomMlp(hidden=(5,), inputs=4, samples=40, batch_size=8)
 SIZE = 5 * 4 + 5 + 5 * 2 + 2

@@ -5,11 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from problems.data.text import TEXTS, load_text
-from problems.data.words import split_words, vocabulary, word_codes
-from problems.random import as_seed
-from problems.words import WordMlp
+from l2o_problems.data.text import TEXTS, load_text
+from l2o_problems.data.words import split_words, vocabulary, word_codes
+from l2o_problems.random import as_seed
+from l2o_problems.words import WordMlp
 
 SMALL = {"vocabulary": 50, "context": 3, "embedding": 4, "hidden": 6, "batch_size": 9}
 

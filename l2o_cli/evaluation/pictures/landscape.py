@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem, Task
+from l2o_problems.random import as_seed, fold
 
 from l2o_cli.graph import Graph
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import layout_of
-from problems.base import Problem, Task
-from problems.random import as_seed, fold
 
 AT_ONCE = 4096  # points
 MOST_NUMBERS = 4_000_000  # in the tasks of the points that are computed at once

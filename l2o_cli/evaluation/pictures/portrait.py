@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem, Task
+from l2o_problems.random import as_seed
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.comparison import Comparison
@@ -22,8 +24,6 @@ from l2o_cli.evaluation.runs.trajectories import trajectories
 from l2o_cli.evaluation.tuning.tiers import Baseline
 from l2o_cli.optimizers.packing import pack
 from l2o_cli.rollout import draw_task, layout_of
-from problems.base import Problem, Task
-from problems.random import as_seed
 
 SURFACE_STEPS, CURVE_STEPS = 200, 1000  # unless the request says otherwise
 CURVE_SEEDS = 3  # runs of each optimizer
@@ -59,7 +59,7 @@ def draw(portrait: Portrait, stages: Stages) -> Path:
 
     Raises:
         BadInput: starts for a problem that has not two parameters, or an optimizer given twice.
-        problems.data.DataMissing: the problem's data are not on this machine.
+        l2o_problems.data.DataMissing: the problem's data are not on this machine.
     """
     names = labels(portrait.contenders)
     parameters = layout_of(portrait.problem).parameters

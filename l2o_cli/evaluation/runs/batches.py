@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from l2o_problems.base import Problem
 
 from l2o_cli.errors import BadInput, warn_once
 from l2o_cli.evaluation.runs.keys import base_key, digest, identity
@@ -19,7 +20,6 @@ from l2o_cli.evaluation.runs.own_code import NoIdentity, Unknowable
 from l2o_cli.evaluation.runs.records import Contender, Run
 from l2o_cli.evaluation.runs.store import RunStore
 from l2o_cli.optimizers.transforms import check_hyperparameter
-from problems.base import Problem
 
 AT_ONCE = 2  # batches that run at once; not by the machine's cores, since the size of a batch decides how sums are rounded
 LEAST = 4  # runs in a batch, below which it is not divided

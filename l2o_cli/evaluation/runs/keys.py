@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import l2o_problems
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem
 
 import l2o_cli
-import problems
 from l2o_cli import runtime
 from l2o_cli.environment import environment
 from l2o_cli.evaluation.runs.own_code import NoIdentity, own_code
 from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.spec import OptimizerSpec
-from problems.base import Problem
 
 FORMAT = 2  # of a key and of a stored run
 
@@ -77,7 +77,7 @@ def identity(value: Any) -> Any:
         return {str(key): identity(part) for key, part in value.items()}
     if isinstance(value, Problem) and dataclasses.is_dataclass(value):
         cls = type(value)
-        own = cls.__module__.split(".")[0] != problems.__name__
+        own = cls.__module__.split(".")[0] != l2o_problems.__name__
         return {
             "class": f"{cls.__module__}.{cls.__qualname__}",
             "own code": own_code(cls) if own else None,
@@ -107,7 +107,7 @@ def numerics() -> dict[str, Any]:
 @functools.cache
 def code_fingerprint() -> str:
     """A hash of the code that makes runs, and of the data that come with it."""
-    package, others = Path(l2o_cli.__file__).parent, Path(problems.__file__).parent
+    package, others = Path(l2o_cli.__file__).parent, Path(l2o_problems.__file__).parent
     computing = (file for part in _COMPUTING for file in _files(package / part))
     return _digest_files(package, computing) + _digest_files(others, _files(others))
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem, Task
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.runs.batches import Batches, Job, Measured
@@ -27,7 +28,6 @@ from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.optimizers.sgd import Sgd
 from l2o_cli.rollout import Rollout, layout_of
-from problems.base import Problem, Task
 
 NAME = "lbfgs"
 

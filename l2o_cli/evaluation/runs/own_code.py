@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from problems import opened
+from l2o_problems import opened
 
 MOST_FILES = 3000  # below the folder of a problem; with more it would take too long to look at all
 BY_CONTENT = 16_000_000  # bytes, above which the time of the last change stands for the content

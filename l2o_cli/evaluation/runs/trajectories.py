@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem
 
 from l2o_cli.evaluation.runs.batches import hyperparameters
 from l2o_cli.evaluation.runs.records import Contender
@@ -19,7 +20,6 @@ from l2o_cli.evaluation.scoring.curves import tail_steps
 from l2o_cli.evaluation.tuning.learning_rates import WIDE, Tuning, grid, tune
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import RUNNING, Carry, Rollout, concatenate, layout_of, repeat
-from problems.base import Problem
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from l2o_problems.base import Problem, Split
+from l2o_problems.random import as_seed
 
 from l2o_cli.evaluation.runs.batches import AT_ONCE, Batches, Job, Measured, Pace, hyperparameters
 from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.rollout import RUNNING, Carry, Draw, Rollout, at_start, concatenate, draw, layout_of
-from problems.base import Problem, Split
-from problems.random import as_seed
 
 MOST_INSTANCES = 48  # beyond this little is gained and validation on a whole split takes much memory
 MOST_OUTSIDE_XLA = 32  # of convolutions, whose validation takes more

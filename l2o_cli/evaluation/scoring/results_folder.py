@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from l2o_problems.adam_table import Reference, find_adam
+
 from l2o_cli import yaml12
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.scoring.curves import read_curves
 from l2o_cli.evaluation.scoring.score_curves import score_curves
 from l2o_cli.evaluation.scoring.scored import MEASURES, Scoring
 from l2o_cli.files import read_csv
-from problems.adam_table import Reference, find_adam
 
 RECORDS = ("compare.yaml", "evaluation.yaml")
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from l2o_problems.adam_table import AdamRow, Reference
 
 from l2o_cli.evaluation.scoring.curves import Curve
 from l2o_cli.evaluation.scoring.speedup import SECONDS, STEPS, cost_to_target, envelope, speedup, target_loss
-from problems.adam_table import AdamRow, Reference
 
 WORST_NORMALIZED, BEST_NORMALIZED = 2.0, -2.0
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+from l2o_problems.adam_table import Reference, find_adam
 
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.scoring.curves import Curve, of_equal_length
@@ -27,7 +28,6 @@ from l2o_cli.evaluation.scoring.scored import (
 )
 from l2o_cli.evaluation.scoring.scores import median
 from l2o_cli.evaluation.scoring.statistics import Estimate, estimate_interquartile_mean, probability_of_improvement
-from problems.adam_table import Reference, find_adam
 
 FACTORS = np.linspace(1, LARGEST_FACTOR, 61)  # of the profiles
 

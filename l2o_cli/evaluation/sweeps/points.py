@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from l2o_problems.base import Problem
+from l2o_problems.transforms import Transform
+
 from l2o_cli.errors import BadInput
 from l2o_cli.evaluation.comparison import Comparison, check
 from l2o_cli.evaluation.request import check_memory, labels
@@ -18,8 +21,6 @@ from l2o_cli.evaluation.sweeps.meta_trained import training_problems
 from l2o_cli.evaluation.tuning.tiers import SWEEP, Baseline, parse_baselines
 from l2o_cli.spec import ProblemSpec, TransformSpec
 from l2o_cli.spec.sweeps import SweepSpec
-from problems.base import Problem
-from problems.transforms import Transform
 
 META_TRAINED = "meta-trained"  # the label of all checkpoints of a sweep over training_problems: one line of its picture
 

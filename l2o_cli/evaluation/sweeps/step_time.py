@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
+from l2o_problems.base import Problem
 
 from l2o_cli.evaluation.runs.records import Contender
 from l2o_cli.rollout import Carry, Rollout
-from problems.base import Problem
 
 ROUNDS = 7  # each times every optimizer once, one after the other, so that a change of the machine's speed touches all
 SECONDS = 0.2  # of one timing, about

@@ -1,0 +1,194 @@
+"""Classifiers on synthetic data drawn anew for each instance (Wichrowska et al. 2017, section 5.1 and the code released with it).
+
+Shape letters: I instances, N examples of all splits, D inputs, B minibatch.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import tensorflow as tf
+
+from l2o_problems.base import SAMPLED
+from l2o_problems.examples import SyntheticExamples
+from l2o_problems.mlp import MlpProblem
+from l2o_problems.networks import Activation, cross_entropy, initial_network
+from l2o_problems.normalization import Normalization
+from l2o_problems.options import require_number, require_probability, require_whole
+from l2o_problems.random import fold, instance_keys
+from l2o_problems.synthetic import (
+    Data,
+    cluster_data,
+    labels_by_rank,
+    linear_data,
+    noisy_labels,
+    prototype_data,
+    random_network,
+    require_inputs,
+    spoiled_inputs,
+)
+
+
+class SyntheticClassifier(SyntheticExamples):
+    """A classifier of inputs [I, N, D] with labels int32 [I, N]."""
+
+    @property
+    def input_leaves(self):
+        return ("inputs",)
+
+
+@dataclass(frozen=True)
+class LogisticRegression(SyntheticClassifier):
+    """Binary logistic regression: sigmoid cross-entropy + l2 * mean(w^2), the intercept exempt.
+
+    The data are two clusters for each class (`l2o_problems.synthetic.cluster_data`), or with `separable` one cloud cut by a
+    random hyperplane into linearly separable classes, 2 * separation apart (`linear_data`).
+    """
+
+    name: ClassVar[str] = "logistic_regression"
+    summary: ClassVar[str] = "binary logistic regression on random clusters, l2 penalty"
+
+    features: int = 10
+    batch_size: int = 100
+    separation: float = field(default=2.0, metadata=SAMPLED)
+    samples: int = 1000
+    l2: float = field(default=1e-3, metadata=SAMPLED)
+    separable: bool = field(default=False, metadata=SAMPLED)
+    # Probability that a label is drawn anew; none if separable.
+    label_noise: float = field(default=0.01, metadata=SAMPLED)
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_whole("features", self.features, least=2)
+        require_number("separation", self.separation, above=0.0 if self.separable else None, least=0.0)
+        require_number("l2", self.l2, least=0.0)
+        require_probability("label_noise", self.label_noise)
+
+    @property
+    def param_shapes(self):
+        return {"kernel": (self.features, 1), "bias": (1,)}
+
+    def sample(self, seed, instances):
+        shape = (instances, self.total_samples, self.features)
+        if self.separable:
+            inputs, labels = linear_data(fold(seed, 0), shape, self.separation)
+        else:
+            inputs, labels = cluster_data(fold(seed, 0), shape, self.separation, self.label_noise)
+        keys = instance_keys(fold(seed, 1), instances)
+        return {"inputs": inputs, "labels": labels, "key": keys, "l2": tf.fill([instances], float(self.l2))}
+
+    def initial_params(self, seed, task):
+        deviation = 1.2 / math.sqrt(self.features)
+        return initial_network(seed, self.param_shapes, task["key"].shape[0], lambda shape: deviation)
+
+    def loss(self, params, task, batch):
+        logits = tf.matmul(batch["inputs"], params["kernel"])[..., 0] + params["bias"]
+        against = tf.where(batch["labels"] == 1, -logits, logits)
+        penalty = task["l2"] * tf.reduce_mean(tf.square(params["kernel"]), axis=(1, 2))
+        return tf.reduce_mean(tf.nn.softplus(against), axis=-1) + penalty
+
+    @property
+    def minimum(self):
+        # An infimum: approached as the kernel grows, never reached.
+        return 0.0 if self.separable and self.l2 == 0 else None
+
+
+class MlpClassifier(MlpProblem, SyntheticClassifier):
+    """An MLP on such data; subclasses have the fields below. Without hidden layers it is softmax regression.
+
+    In all splits a share `label_noise` of the labels is drawn anew, a share `dead_inputs` of the inputs is 0 in all examples,
+    and each of the others is multiplied by 10^u, u uniform in (-input_decades, input_decades) and drawn for each instance.
+    Which label an example has does not depend on that.
+    """
+
+    inputs: int
+    classes: int
+    label_noise: float
+    dead_inputs: float
+    input_decades: float
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_whole("inputs", self.inputs)
+        require_whole("classes", self.classes, least=2)
+        require_probability("label_noise", self.label_noise)
+        require_inputs(self.dead_inputs, self.input_decades)
+
+    @property
+    def ends(self):
+        return self.inputs, self.classes
+
+    @abc.abstractmethod
+    def examples(self, seed: tf.Tensor, shape: tuple[int, int, int]) -> Data:
+        """Inputs of `shape` (I, N, D), and labels int32 [I, N]."""
+
+    def sample(self, seed, instances):
+        inputs, labels = self.examples(fold(seed, 0), (instances, self.total_samples, self.inputs))
+        return {
+            "inputs": spoiled_inputs(fold(seed, 2), inputs, self.dead_inputs, self.input_decades),
+            "labels": noisy_labels(fold(seed, 3), labels, self.classes, self.label_noise),
+            "key": instance_keys(fold(seed, 1), instances),
+        }
+
+    def loss(self, params, task, batch):
+        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])
+
+
+@dataclass(frozen=True)
+class RandomMlp(MlpClassifier):
+    """An MLP classifier of normal inputs, whose labels a random ReLU network of six layers of 20 has given.
+
+    The network's scalar output is cut at its quantiles, so that all classes have as many examples, whatever network is drawn.
+    """
+
+    name: ClassVar[str] = "random_mlp"
+    summary: ClassVar[str] = "MLP classifier on labels of a random ReLU network"
+
+    hidden: tuple[int, ...] = (32,)
+    inputs: int = 10
+    classes: int = 2
+    batch_size: int = 64
+    samples: int = 1000
+    activation: Activation = "sigmoid"
+    initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
+    normalization: Normalization = "none"
+    residual: bool = False
+    label_noise: float = field(default=0.0, metadata=SAMPLED)
+    dead_inputs: float = field(default=0.0, metadata=SAMPLED)
+    input_decades: float = field(default=0.0, metadata=SAMPLED)
+
+    def examples(self, seed, shape):
+        inputs, scores = random_network(seed, shape)
+        return inputs, labels_by_rank(scores, self.classes)
+
+
+@dataclass(frozen=True)
+class ClusterMlp(MlpClassifier):
+    """An MLP classifier of one cluster per class (`l2o_problems.synthetic.prototype_data`): like small images, and learnable."""
+
+    name: ClassVar[str] = "cluster_mlp"
+    summary: ClassVar[str] = "MLP classifier on one random cluster per class"
+
+    hidden: tuple[int, ...] = (32,)
+    inputs: int = 20
+    classes: int = 10
+    batch_size: int = 64
+    samples: int = 1000
+    activation: Activation = "relu"
+    initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
+    spread: float = field(default=1.0, metadata=SAMPLED)
+    normalization: Normalization = "none"
+    residual: bool = False
+    label_noise: float = field(default=0.0, metadata=SAMPLED)
+    dead_inputs: float = field(default=0.0, metadata=SAMPLED)
+    input_decades: float = field(default=0.0, metadata=SAMPLED)
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_number("spread", self.spread, least=0.0)
+
+    def examples(self, seed, shape):
+        return prototype_data(seed, shape, self.classes, self.spread)

@@ -1,0 +1,60 @@
+"""Regression on real data: the lower half of an image from its upper half.
+
+Shape letters: I instances, B minibatch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import tensorflow as tf
+
+from l2o_problems.images import ImageProblem, shrunk_side
+from l2o_problems.networks import ACTIVATIONS, Activation, initial_network, mlp_logits, mlp_shapes
+from l2o_problems.options import require_choice, require_sizes
+
+
+@dataclass(frozen=True)
+class ImageCompletion(ImageProblem):
+    """An MLP from the pixels of the upper half to those of the lower one; initialized as He et al. 2015, biases 0.
+
+    The loss is the mean over images and pixels of the squared error of linear outputs. Of an odd number of rows the middle one
+    belongs to the lower half. With `side` the images are averaged to side x side pixels.
+    """
+
+    name: ClassVar[str] = "image_completion"
+    summary: ClassVar[str] = "MLP regression of the lower half of images on the upper half"
+
+    data: str = "mnist"
+    hidden: tuple[int, ...] = (64,)
+    activation: Activation = "relu"
+    batch_size: int = 64
+    side: int | None = shrunk_side()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.side == 1:
+            raise ValueError("side must be at least 2, since an image of one row has no upper half")
+        require_sizes("hidden", self.hidden)
+        require_choice("activation", self.activation, ACTIVATIONS)
+
+    @property
+    def _inputs(self) -> int:
+        """Numbers in the upper half."""
+        return self.info.side // 2 * self.info.side * self.info.channels
+
+    @property
+    def param_shapes(self):
+        return mlp_shapes((self._inputs, *self.hidden, self.info.pixels - self._inputs))
+
+    def initial_params(self, seed, task):
+        return initial_network(seed, self.param_shapes, task["key"].shape[0])
+
+    def batch(self, seed, task, split):
+        pixels = super().batch(seed, task, split)["inputs"]
+        return {"inputs": pixels[..., : self._inputs], "targets": pixels[..., self._inputs :]}
+
+    def loss(self, params, task, batch):
+        outputs = mlp_logits(params, batch["inputs"], self.activation)
+        return tf.reduce_mean(tf.square(outputs - batch["targets"]), axis=(1, 2))

@@ -1,0 +1,100 @@
+"""What all transformations share: they are the inner problem in everything they do not change.
+
+Shape letter: I instances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from l2o_problems.base import Problem, Task
+from l2o_problems.random import fold
+
+
+def under(prefix: str, leaves: Task) -> Task:
+    """The leaves with names below `prefix`."""
+    return {f"{prefix}/{name}": leaf for name, leaf in leaves.items()}
+
+
+def within(prefix: str, leaves: Task) -> Task:
+    """The leaves whose names are below `prefix`, without it."""
+    return {name.removeprefix(f"{prefix}/"): leaf for name, leaf in leaves.items() if name.startswith(f"{prefix}/")}
+
+
+@dataclass(frozen=True)
+class Transform(Problem):
+    """A problem that is `inner` in everything its subclass does not change.
+
+    Its task holds the inner task below "inner/" and, beside it, what `draw` adds. A perturbation of the inner problem is
+    applied to the gradients that the optimizer gets, those with respect to the transformed params: gradient noise has the
+    deviation asked for, whether it is added inside or outside of another transformation.
+    """
+
+    inner: Problem
+
+    def __post_init__(self):
+        if not isinstance(self.inner, Problem):
+            raise TypeError(f"{type(self).name} transforms a problem, but got {self.inner!r}")
+
+    def draw(self, seed: tf.Tensor, instances: int) -> Task:
+        """What the transformation itself adds to the task, leaves [I, ...]."""
+        return {}
+
+    def inner_task(self, task: Task) -> Task:
+        return within("inner", task)
+
+    @property
+    def param_shapes(self):
+        return self.inner.param_shapes
+
+    def sample(self, seed, instances):
+        return {**under("inner", self.inner.sample(fold(seed, 0), instances)), **self.draw(fold(seed, 1), instances)}
+
+    def initial_params(self, seed, task):
+        return self.inner.initial_params(seed, self.inner_task(task))
+
+    def batch(self, seed, task, split):
+        return self.inner.batch(seed, self.inner_task(task), split)
+
+    def loss(self, params, task, batch):
+        return self.inner.loss(params, self.inner_task(task), batch)
+
+    def lower_bound(self, task):
+        return self.inner.lower_bound(self.inner_task(task))
+
+    def initial_memory(self, task, params):
+        return self.inner.initial_memory(self.inner_task(task), params)
+
+    def perturb(self, seed, task, gradients, memory):
+        return self.inner.perturb(fold(seed, 0), self.inner_task(task), gradients, memory)
+
+    def displace(self, seed, task, before, after):
+        return self.inner.displace(fold(seed, 0), self.inner_task(task), before, after)
+
+    @property
+    def deterministic(self):
+        own = type(self)
+        changed = (own.batch, own.perturb, own.displace) != (Transform.batch, Transform.perturb, Transform.displace)
+        return self.inner.deterministic and not changed
+
+    @property
+    def held_out(self):
+        return self.inner.held_out
+
+    @property
+    def input_leaves(self):
+        return self.inner.input_leaves
+
+    @property
+    def xla(self):
+        return self.inner.xla
+
+    @property
+    def minimum(self):
+        return self.inner.minimum
+
+    @property
+    def source(self):
+        return self.inner.source

@@ -1,0 +1,111 @@
+"""Several problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import tensorflow as tf
+
+from l2o_problems.base import Problem
+from l2o_problems.options import MOST_LAYERS
+from l2o_problems.quadratics import Quadratic
+from l2o_problems.random import fold
+from l2o_problems.transforms.base import under, within
+
+
+@dataclass(frozen=True)
+class SumOfProblems(Problem):
+    """The sum of the losses of several problems, over all their params side by side (Wichrowska et al. 2017, section 5.1).
+
+    Params, tasks, batches and memories of the problem with index i have names below "i/".
+    """
+
+    name: ClassVar[str] = "sum"
+    summary: ClassVar[str] = "the sum of several problems, parameters side by side"
+
+    problems: tuple[Problem, ...] = (Quadratic(11), Quadratic(3))
+
+    def __post_init__(self):
+        if not isinstance(self.problems, tuple) or not self.problems:
+            raise ValueError(f"problems must be a tuple of at least one problem, but is {self.problems!r}")
+        if len(self.problems) > MOST_LAYERS:
+            raise ValueError(f"problems must be at most {MOST_LAYERS}, but are {len(self.problems)}")
+        for index, problem in enumerate(self.problems):
+            if not isinstance(problem, Problem):
+                raise ValueError(f"problems[{index}] must be a problem, but is {problem!r}")
+
+    def _each(self, *nests: dict) -> Iterator[tuple]:
+        """(index, problem, its part of each nest) for each problem."""
+        for index, problem in enumerate(self.problems):
+            yield index, problem, *(within(str(index), nest) for nest in nests)
+
+    @property
+    def param_shapes(self):
+        return {
+            f"{index}/{name}": shape
+            for index, problem in enumerate(self.problems)
+            for name, shape in problem.param_shapes.items()
+        }
+
+    def sample(self, seed, instances):
+        parts = [under(str(index), problem.sample(fold(seed, index), instances)) for index, problem in enumerate(self.problems)]
+        return {name: leaf for part in parts for name, leaf in part.items()}
+
+    def initial_params(self, seed, task):
+        parts = [under(str(index), problem.initial_params(fold(seed, index), own)) for index, problem, own in self._each(task)]
+        return {name: values for part in parts for name, values in part.items()}
+
+    def batch(self, seed, task, split):
+        parts = [under(str(index), problem.batch(fold(seed, index), own, split)) for index, problem, own in self._each(task)]
+        return {name: leaf for part in parts for name, leaf in part.items()}
+
+    def loss(self, params, task, batch):
+        return tf.add_n([problem.loss(*own) for _, problem, *own in self._each(params, task, batch)])
+
+    def lower_bound(self, task):
+        return tf.add_n([problem.lower_bound(own) for _, problem, own in self._each(task)])
+
+    def initial_memory(self, task, params):
+        parts = [under(str(index), problem.initial_memory(*own)) for index, problem, *own in self._each(task, params)]
+        return {name: leaf for part in parts for name, leaf in part.items()}
+
+    def perturb(self, seed, task, gradients, memory):
+        parts = [
+            (index, *problem.perturb(fold(seed, index), *own)) for index, problem, *own in self._each(task, gradients, memory)
+        ]
+        perturbed = {name: leaf for index, part, _ in parts for name, leaf in under(str(index), part).items()}
+        return perturbed, {name: leaf for index, _, part in parts for name, leaf in under(str(index), part).items()}
+
+    def displace(self, seed, task, before, after):
+        parts = [
+            under(str(index), problem.displace(fold(seed, index), *own))
+            for index, problem, *own in self._each(task, before, after)
+        ]
+        return {name: leaf for part in parts for name, leaf in part.items()}
+
+    @property
+    def deterministic(self):
+        return all(problem.deterministic for problem in self.problems)
+
+    @property
+    def held_out(self):
+        return any(problem.held_out for problem in self.problems)
+
+    @property
+    def input_leaves(self):
+        return tuple(f"{index}/{name}" for index, problem in enumerate(self.problems) for name in problem.input_leaves)
+
+    @property
+    def xla(self):
+        return all(problem.xla for problem in self.problems)
+
+    @property
+    def minimum(self):
+        minima = [problem.minimum for problem in self.problems]
+        return None if None in minima else sum(minima)
+
+    @property
+    def source(self):
+        return "; ".join(dict.fromkeys(problem.source for problem in self.problems))

@@ -1,0 +1,119 @@
+"""A language model of words, most of which are rare: most rows of its embedding get a gradient at few steps only.
+
+Shape letters: I instances, B minibatch, C words of context, V words of the vocabulary, E embedding.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import tensorflow as tf
+
+from l2o_problems.base import Batch, Params, Problem
+from l2o_problems.data.text import TEXTS, TextInfo
+from l2o_problems.data.words import word_codes
+from l2o_problems.networks import ACTIVATIONS, Activation, affine, cross_entropy, initial_network
+from l2o_problems.options import require_choice, require_whole
+from l2o_problems.random import instance_integers, instance_keys
+
+
+@functools.cache
+def _constant(name: str, split: str, vocabulary: int) -> tf.Tensor:
+    """The words of a split, int32 [N]: one copy for all problems and graphs."""
+    with tf.init_scope():
+        return tf.constant(word_codes(name, split, vocabulary))
+
+
+@dataclass(frozen=True)
+class WordMlp(Problem):
+    """The next word from the embeddings of the `context` words before it, by one hidden layer (Bengio et al. 2003).
+
+    The `vocabulary` is of the most frequent words and marks of the training text, in small letters, and one entry for all
+    others. Embeddings are looked up, so that the gradient of a row is zero unless its word is in the minibatch; they start
+    N(0, 1), kernels as Glorot and Bengio 2010 (normal), biases 0. The loss is in nats for each word.
+    """
+
+    name: ClassVar[str] = "word_mlp"
+    summary: ClassVar[str] = "MLP that predicts the next word, with an embedding most of whose rows are rare"
+
+    vocabulary: int = 1500
+    context: int = 2
+    embedding: int = 16
+    hidden: int = 32
+    activation: Activation = "tanh"
+    batch_size: int = 64
+    data: str = "topics"
+
+    def __post_init__(self):
+        require_choice("data", self.data, TEXTS)
+        require_whole("vocabulary", self.vocabulary, least=2, most=self.info.words + 1)
+        for option in ("context", "embedding", "hidden", "batch_size"):
+            require_whole(option, getattr(self, option), most=1000 if option == "context" else math.inf)
+        require_choice("activation", self.activation, ACTIVATIONS)
+
+    @property
+    def info(self) -> TextInfo:
+        """What is known of the text without reading it."""
+        return TEXTS[self.data]
+
+    @property
+    def param_shapes(self):
+        return {
+            "embedding": (self.vocabulary, self.embedding),
+            "kernel": (self.context * self.embedding, self.hidden),
+            "bias": (self.hidden,),
+            "kernel_out": (self.hidden, self.vocabulary),
+            "bias_out": (self.vocabulary,),
+        }
+
+    def sample(self, seed, instances):
+        return {"key": instance_keys(seed, instances)}
+
+    def initial_params(self, seed, task):
+        params = initial_network(seed, self.param_shapes, task["key"].shape[0], lambda shape: 1.0)
+        kernels = {name: math.sqrt(2 / sum(shape)) for name, shape in self.param_shapes.items() if name.startswith("kernel")}
+        return {name: kernels.get(name, 1.0) * values for name, values in params.items()}
+
+    def batch(self, seed, task, split):
+        """inputs int32 [I, B, C] and labels int32 [I, B]; of a whole split, with I = 1, each word that has C before it once.
+
+        Raises:
+            l2o_problems.data.DataMissing: the text cannot be read.
+        """
+        words = _constant(self.data, split, self.vocabulary)
+        starts = words.shape[0] - self.context
+        train = split == "train"
+        begin = instance_integers(seed, task["key"], self.batch_size, starts) if train else tf.range(starts)[None]
+        windows = tf.gather(words, begin[:, :, None] + tf.range(self.context + 1))
+        return {"inputs": windows[:, :, :-1], "labels": windows[:, :, -1]}
+
+    def loss(self, params, task, batch):
+        if batch["inputs"].shape[0] == params["bias"].shape[0]:
+            return self._loss(params, batch)
+        # A whole split: one instance after another, since the logits of all take gigabytes.
+        return tf.map_fn(
+            lambda own: self._loss({name: values[None] for name, values in own.items()}, batch)[0],
+            params,
+            fn_output_signature=tf.TensorSpec([]),
+            parallel_iterations=1,
+        )
+
+    def _loss(self, params: Params, batch: Batch) -> tf.Tensor:
+        instances, examples, _ = batch["inputs"].shape
+        # One table for all instances: a gather with `batch_dims` has no second derivative in a loop under XLA.
+        first = self.vocabulary * tf.range(instances)[:, None, None]
+        rows = tf.gather(tf.reshape(params["embedding"], [-1, self.embedding]), first + batch["inputs"])
+        inputs = tf.reshape(rows, [instances, examples, self.context * self.embedding])
+        hidden = ACTIVATIONS[self.activation](affine(inputs, params["kernel"], params["bias"]))
+        return cross_entropy(affine(hidden, params["kernel_out"], params["bias_out"]), batch["labels"])
+
+    @property
+    def held_out(self):
+        return True
+
+    @property
+    def source(self):
+        return self.info.source
