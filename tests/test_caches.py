@@ -18,7 +18,7 @@ from l2o_cli.caches import compiled as compiled_module
 from l2o_cli.caches import places, upkeep
 from l2o_cli.caches.compiled import INDEX, CompiledCode
 from l2o_cli.errors import BadInput, warn_once
-from l2o_cli.evaluation.runs.store import user_store
+from l2o_cli.runs.store import user_store
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [f"xla_compile_cache__{number}__7__XLA_CPU_JIT.pb" for number in range(5)]

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from l2o_cli.commands.problems import problems
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.pictures.drawing import save
-from l2o_cli.evaluation.pictures.portrait import check_file
+from l2o_cli.portraits.portrait import check_file
+from l2o_cli.reports.drawing import save
 from l2o_cli.spec import parse_problems
 
 

@@ -12,8 +12,6 @@ from l2o_problems.test_functions import Rosenbrock
 from l2o_cli.commands.compare import compare
 from l2o_cli.commands.optimizers import optimizers
 from l2o_cli.errors import BadInput
-from l2o_cli.evaluation.runs.trajectories import trajectories
-from l2o_cli.evaluation.runs.trials import Trials
 from l2o_cli.export.resolve import resolve
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -21,7 +19,9 @@ from l2o_cli.meta.trainer import Trainer
 from l2o_cli.meta.validation import Validator
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.transforms import LowPrecision, Schedule
+from l2o_cli.portraits.trajectories import trajectories
 from l2o_cli.rollout import Rollout, concatenate, repeat, select
+from l2o_cli.runs.trials import Trials
 from l2o_cli.spec import Estimator, MetaTraining, Objective, OptimizerSpec, Validation, read_meta_training, to_yaml
 
 HRNN = HierarchicalRNN(hidden=(2,), time_scales=2)

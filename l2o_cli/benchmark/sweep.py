@@ -13,11 +13,11 @@ from l2o_problems.images import ImageMlp
 from l2o_problems.registry import PROBLEMS
 
 from l2o_cli.benchmark.keras_fit import FitOptions, KerasFit
-from l2o_cli.evaluation.runs.records import Run
-from l2o_cli.evaluation.runs.trials import Trials
-from l2o_cli.evaluation.scoring.scores import median, score
-from l2o_cli.evaluation.tuning.learning_rates import grid
+from l2o_cli.comparison.tuning.learning_rates import grid
 from l2o_cli.export.resolve import resolve
+from l2o_cli.runs.records import Run
+from l2o_cli.runs.trials import Trials
+from l2o_cli.scoring.scores import median, score
 
 SWEEP_PROBLEMS = ("digits_mlp", "mnist_conv")
 STEPS, RATES, SEEDS = 1000, 15, 5

@@ -45,10 +45,10 @@ def ablate(folder, minutes, out, overrides, seeds, xla, as_json):
       ablations.png, .svg         the best score of each spec, the untrained one, and the base as a line
       NAME-seed-N/                the runs, as `l2o meta-train` writes them
     """
-    from l2o_cli.meta.ablation import Interrupted, UnderWay, find_folder, members, run_all
-    from l2o_cli.meta.ablation_results import as_plain, draw, print_summaries, summaries
-    from l2o_cli.meta.report_validation import unit
+    from l2o_cli.ablation.results import as_plain, draw, print_summaries, summaries
+    from l2o_cli.ablation.run import Interrupted, UnderWay, find_folder, members, run_all
     from l2o_cli.meta.run_tables import read_run
+    from l2o_cli.reports.meta_training.validation import unit
     from l2o_cli.signals import StopOnSignal
 
     place = find_folder(folder)

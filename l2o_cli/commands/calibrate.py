@@ -54,12 +54,12 @@ def calibrate(problems, steps, seeds, out, overwrite, resume, xla, quiet):
 
     `l2o problems NAME` shows the row of the table that comes with l2o.
     """
+    from l2o_cli.comparison.calibrate import Calibration
+    from l2o_cli.comparison.calibrate import calibrate as run
     from l2o_cli.errors import BadInput
-    from l2o_cli.evaluation.calibrate import Calibration
-    from l2o_cli.evaluation.calibrate import calibrate as run
-    from l2o_cli.evaluation.progress import Stages, Stopped
     from l2o_cli.export.resolve import resolve
     from l2o_cli.signals import StopOnSignal
+    from l2o_cli.stages import Stages, Stopped
 
     if overwrite and resume:
         raise BadInput("--overwrite and --resume exclude each other")

@@ -143,14 +143,14 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
     wall-clock per step of one instance while all seeds run together, in one compiled call per window.
     """
     until = end_of(minutes)
-    from l2o_cli.evaluation.compare import compare as run
-    from l2o_cli.evaluation.comparison import comparison_of
-    from l2o_cli.evaluation.progress import Stages
-    from l2o_cli.evaluation.runs.store import user_store
-    from l2o_cli.evaluation.scoring.scores import card_section
+    from l2o_cli.comparison.compare import compare as run
+    from l2o_cli.comparison.comparison import comparison_of
     from l2o_cli.export.artifact import add_to_card, load_artifact
+    from l2o_cli.runs.store import user_store
+    from l2o_cli.scoring.scores import card_section
     from l2o_cli.signals import StopOnSignal
     from l2o_cli.spec import ComparisonSpec
+    from l2o_cli.stages import Stages
 
     if into_card:
         load_artifact(into_card)  # rather an error now than after the runs

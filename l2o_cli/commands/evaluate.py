@@ -123,7 +123,7 @@ def _meant(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def conclude(outcome: Any, as_json: bool, stop: Any) -> None:
     """Print what came out; the exit code of a command that a signal ended."""
-    from l2o_cli.evaluation.report import print_outcome
+    from l2o_cli.reports.comparison.tables_told import print_outcome
 
     print_outcome(outcome, as_json)
     if stop():
@@ -223,12 +223,12 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
       report.html      everything on one page, and in pictures/ its pictures as PNG and SVG
     """
     until = end_of(minutes)
-    from l2o_cli.evaluation.evaluate import evaluate as run
-    from l2o_cli.evaluation.progress import Stages
-    from l2o_cli.evaluation.request import request_of
-    from l2o_cli.evaluation.runs.store import user_store
+    from l2o_cli.comparison.evaluate import evaluate as run
+    from l2o_cli.comparison.request import request_of
+    from l2o_cli.runs.store import user_store
     from l2o_cli.signals import StopOnSignal
     from l2o_cli.spec import EvaluationSpec
+    from l2o_cli.stages import Stages
 
     if not (config or resume or options["problems"]):
         raise BadInput("no problem is given: --problem NAME, or a CONFIG that names some")

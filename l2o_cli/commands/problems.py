@@ -124,9 +124,9 @@ def _start(text: str) -> list[float]:
 def _draw(family, plot, optimizers, steps, seed, starts, overwrite, quiet) -> None:
     import numpy as np
 
-    from l2o_cli.evaluation.pictures.portrait import Portrait, check_file, draw
-    from l2o_cli.evaluation.progress import Stages
     from l2o_cli.export.resolve import resolve
+    from l2o_cli.portraits.portrait import Portrait, check_file, draw
+    from l2o_cli.stages import Stages
 
     check_file(plot, overwrite)
     portrait = Portrait(

@@ -33,7 +33,7 @@ def report(folder, out, as_json):
     PNG and SVG. --json prints what `l2o score --json` does.
     """
     from l2o_cli.errors import BadInput
-    from l2o_cli.evaluation.cells import file_lines
+    from l2o_cli.reports.cells import file_lines
 
     if any((folder / name).is_file() for name in RESULTS):
         write, summarize = _write_results, _scores
@@ -52,9 +52,9 @@ def report(folder, out, as_json):
 
 
 def _write_run(folder: Path, page: Path, pictures: bool) -> list[Path]:
-    from l2o_cli.meta.report import write_report
     from l2o_cli.meta.run_tables import read_run
-    from l2o_cli.reporting.html import check_place
+    from l2o_cli.reports.html import check_place
+    from l2o_cli.reports.meta_training.page import write_report
 
     run = read_run(folder)
     check_place(page)
@@ -69,16 +69,16 @@ def _summary(folder: Path) -> str:
 
 
 def _write_results(folder: Path, page: Path, pictures: bool) -> list[Path]:
-    from l2o_cli.evaluation.page.page import write_comparison_report
+    from l2o_cli.reports.comparison.page import write_comparison_report
 
     return write_comparison_report(folder, out=None if pictures else page)
 
 
 def _scores(folder: Path) -> str:
     """Of sweeps without a comparison, their rows."""
-    from l2o_cli.evaluation.ratios.loss_ratios import score_and_ratios
-    from l2o_cli.evaluation.scoring.results_folder import read_rows
-    from l2o_cli.evaluation.scoring.score_report import as_json
+    from l2o_cli.reports.comparison.score_report import as_json
+    from l2o_cli.scoring.loss_ratios import score_and_ratios
+    from l2o_cli.scoring.results_folder import read_rows
 
     sweeps = folder / "sweeps.csv"
     if sweeps.exists() and not (folder / "curves.csv").exists():

@@ -58,9 +58,9 @@ def score(results, measure, reference, seed, as_json):
     else) and the tables optimizers, pairs, problems, runs and profiles. null is infinite (a diverged run, a target never reached)
     or unknown. docs/comparison.md defines each score.
     """
-    from l2o_cli.evaluation.ratios.loss_ratios import score_and_ratios
-    from l2o_cli.evaluation.scoring.score_report import as_json as text
-    from l2o_cli.evaluation.scoring.score_report import print_scoring
+    from l2o_cli.reports.comparison.score_report import as_json as text
+    from l2o_cli.reports.comparison.score_report import print_scoring
+    from l2o_cli.scoring.loss_ratios import score_and_ratios
 
     scoring, ratios = score_and_ratios(results, reference=reference, measure=measure, seed=seed)
     if as_json:

@@ -6,10 +6,10 @@ import pydantic
 import pytest
 
 from l2o_cli.meta.population import derive_seed
-from l2o_cli.meta.report_validation import unit
 from l2o_cli.meta.run_tables import read_run
 from l2o_cli.meta.trainer import _VALIDATION, Interrupted, Trainer
 from l2o_cli.meta.validation import Validator, overall
+from l2o_cli.reports.meta_training.validation import unit
 from l2o_cli.spec import MetaTraining
 
 SPEC = {

@@ -1,0 +1,1 @@
+"""Variants of a spec, meta-trained for equal minutes."""

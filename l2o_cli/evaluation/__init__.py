@@ -1,1 +1,0 @@
-"""Running optimizers on problems: trials, tuning, scores and what is drawn and written of them."""

@@ -1,1 +1,0 @@
-"""The report on a comparison: one page, and its pictures."""

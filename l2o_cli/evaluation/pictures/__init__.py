@@ -1,1 +1,0 @@
-"""Loss curves and surfaces as pictures."""

@@ -1,1 +1,0 @@
-"""Making runs: batches of them, what is kept, what is measured."""

@@ -1,0 +1,1 @@
+"""Pictures of problems: surfaces and the paths of optimizers over them."""

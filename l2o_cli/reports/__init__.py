@@ -1,0 +1,1 @@
+"""Pages, pictures and tables, made from the files of results folders."""

@@ -1,0 +1,1 @@
+"""Of comparisons and evaluations."""

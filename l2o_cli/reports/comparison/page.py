@@ -1,0 +1,210 @@
+"""The report on a comparison or an evaluation: one page with everything in it, and its pictures as files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+from l2o_cli.files import write_atomically
+from l2o_cli.reports.cells import several
+from l2o_cli.reports.comparison import pictures, tables
+from l2o_cli.reports.comparison.record import again, definitions, recorded
+from l2o_cli.reports.comparison.reported import Reported, read_reported
+from l2o_cli.reports.drawing import Style
+from l2o_cli.reports.html import check_place, document, grid, note, numbers, short_titles, tag
+from l2o_cli.reports.ratios.page import ratio_pictures, ratio_section
+from l2o_cli.reports.svg import INK
+from l2o_cli.reports.sweeps.page import sweep_section, write_sweep_pictures
+from l2o_cli.scoring.curves import FILE
+from l2o_cli.scoring.loss_ratios import loss_ratios
+from l2o_cli.scoring.results_folder import read_record
+from l2o_cli.scoring.scored import Scoring
+from l2o_cli.scoring.sweep_tables import read_tables
+from l2o_cli.scoring.verdict import ENOUGH_RUNS, NAMES, claim, find_pair, ranking, side_of, verdict, verdicts
+
+PAGE = "report.html"
+HELD_OUT = ("final_validation_loss", "final_test_loss")
+MADE = "How this was made"
+
+
+def write_comparison_report(folder: Path, *, measure: str | None = None, out: Path | None = None) -> list[Path]:
+    """Write the report on the files in a results folder, and its pictures; nothing is run. Both are replaced if they are there.
+
+    Args:
+        measure: by which the best are marked; None: the one that hyperparameters were chosen by, or the final training loss.
+        out: write the page there, and no pictures; None: `report.html` and `pictures/` within the folder.
+
+    Returns:
+        The page, then PNG and SVG files.
+
+    Raises:
+        BadInput: there is neither curves.csv nor sweeps.csv, a file is not as it should be, or the page's place is taken.
+    """
+    page = out or folder / PAGE
+    check_place(page)
+    if _has_sweeps(folder) and not (folder / FILE).exists():
+        ratios = loss_ratios(read_record(folder), None, read_tables(folder))
+        drawn = ratio_pictures(ratios)
+        write_atomically(page, document(*_sweeps_alone(folder, list(ratio_section(ratios, drawn)))))
+        return [
+            page,
+            *([] if out else [*pictures.write_each(folder / "pictures", drawn.values()), *write_sweep_pictures(folder)]),
+        ]
+    reported = read_reported(folder, measure)
+    ratios = loss_ratios(reported.record, reported.scoring, read_tables(folder))
+    drawn = ratio_pictures(ratios)
+    overall = list(pictures.overall(reported))
+    pictured, why = pictures.told(reported)
+    files = [] if out else pictures.write_pictures(reported, [*overall, *drawn.values()], pictured)
+    if not out and _has_sweeps(folder):
+        files += write_sweep_pictures(folder)
+    body = _body(reported, overall, pictured, why, ratio_section(ratios, drawn))
+    write_atomically(page, document(_title(reported), body))
+    return [page, *files]
+
+
+def _has_sweeps(folder: Path) -> bool:
+    return (folder / "sweeps.csv").is_file()
+
+
+def _sweeps_alone(folder: Path, ratios: Sequence[str]) -> tuple[str, list[str]]:
+    """Title and elements of a page without a comparison."""
+    record = read_record(folder)
+    title = f"Sweeps: {folder.resolve().name}"
+    return title, [tag("h1", title), *ratios, *sweep_section(folder), tag("h2", MADE), *again(folder, record), *recorded(record)]
+
+
+def _title(reported: Reported) -> str:
+    name = reported.folder.resolve().name
+    optimizers, problems = len(reported.optimizers), len(reported.problems)
+    if optimizers == 1:
+        return f"{reported.optimizers[0]} on {several(problems, 'problem')}: {name}"
+    return f"{optimizers} optimizers on {several(problems, 'problem')}: {name}"
+
+
+def _body(
+    reported: Reported, overall: Sequence[pictures.Picture], pictured: Sequence[str], why: str, ratios: Iterable[str]
+) -> Iterator[str]:
+    yield tag("h1", _title(reported))
+    yield from _answer(reported.scoring)
+    yield from _key_numbers(reported)
+    yield from tables.tunings(reported)
+    yield from tables.problems(reported)
+    yield from tables.overall(reported)
+    if overall:
+        yield _legend(reported)
+        yield grid(picture.on_page() for picture in overall)
+    yield from ratios
+    yield from _losses(reported, pictured, why)
+    yield from tables.cautions(reported)
+    if _has_sweeps(reported.folder):
+        yield from sweep_section(reported.folder)
+    yield tag("h2", MADE)
+    yield from again(reported.folder, reported.record)
+    yield from recorded(reported.record)
+    yield from definitions()
+
+
+def _answer(scoring: Scoring) -> Iterator[str]:
+    ranked = ranking(scoring)
+    if len(ranked) < 2:
+        return
+    first = verdict(scoring)
+    winner, colon, evidence = first.partition(": probability of improvement")
+    yield f'<p class="verdict">{tag("b", winner)}{escape(colon + evidence)}</p>'
+    yield tag("p", in_plain_words(scoring, ranked[0], ranked[1]))
+    others = [said for measure in HELD_OUT if measure != scoring.measure and (said := _by_another(scoring, measure, *ranked[:2]))]
+    others += [said for said in verdicts(scoring) if said != first]
+    if others:
+        yield f"<ul>{''.join(tag('li', said) for said in others)}</ul>"
+
+
+def _by_another(scoring: Scoring, measure: str, one: str, other: str) -> str | None:
+    """What another measure says of the same two optimizers; None where they have it on no problem."""
+    by_it = dataclasses.replace(scoring, measure=measure)
+    pair = find_pair(by_it, one, other)
+    return f"{claim(by_it, pair)}: probability of improvement {pair.improvement}." if pair else None
+
+
+def in_plain_words(scoring: Scoring, one: str, other: str) -> str:
+    """What the verdict on two optimizers means, for those who do not know its words."""
+    pair = find_pair(scoring, one, other)
+    assert pair is not None
+    estimate = pair.improvement
+    said = (
+        f"In plain words: of 100 pairs of a run of {one} and a run of {other} on the same problem, about "
+        f"{_percent(estimate.value)} end with the lower {NAMES[pair.measure]} for {one}; 50 would be a coin flip."
+    )
+    if estimate.low is None or estimate.high is None:
+        return f"{said} One run on a problem does not tell how much of that is chance."
+    low, high = _percent(estimate.low), _percent(estimate.high)
+    said += f" With other random seeds it would be about {low if low == high else f'{low} to {high}'}"
+    side = side_of(pair)
+    if side == 0:
+        return f"{said}: the difference may be chance."
+    if pair.fewest_runs < ENOUGH_RUNS:
+        return f"{said}, but there are too few runs to rely on that."
+    return f"{said}: {'more' if side > 0 else 'fewer'} than chance would give."
+
+
+def _percent(share: float) -> str:
+    """Whole, but 0 and 100 only where it is none or all."""
+    return f"{100 * share:.0f}" if share in (0, 1) or 0.005 <= share < 0.995 else f"{100 * share:.3g}"
+
+
+def _key_numbers(reported: Reported) -> Iterator[str]:
+    curves = reported.curves
+    steps, seeds = ({getattr(run, name) for run in reported.scoring.runs} for name in ("steps", "seed"))
+    diverged = len(reported.scoring.diverged)
+    shown = [
+        ("problems", f"{len(reported.problems):,}"),
+        ("optimizers", f"{len(reported.optimizers):,}"),
+        ("runs", f"{len(curves):,}"),
+        ("steps of a run", _range(steps)),
+        ("seeds", f"{len(seeds):,}"),
+        ("diverged runs", f"{diverged:,}"),
+    ]
+    if reported.tunings:
+        shown.append(("runs spent on tuning", f"{sum(one.runs for one in reported.tunings):,}"))
+    yield numbers(shown)
+
+
+def _range(values: set[int]) -> str:
+    least, most = min(values), max(values)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _legend(reported: Reported) -> str:
+    """The line of each optimizer as all pictures have it."""
+    kinds = {True: " (learned)", False: " (hand-designed)", None: ""}
+    items = (
+        f"<li>{_key(reported.styles[name], bool(reported.learned[name]))} {escape(name)}{kinds[reported.learned[name]]}</li>"
+        for name in reported.optimizers
+    )
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _key(style: Style, emphasised: bool) -> str:
+    colour, dash = style
+    width = 4 if emphasised else 2.4
+    dashes = "" if dash == "-" else f' stroke-dasharray="{" ".join(f"{width * length:g}" for length in dash[1])}"'
+    ink = "currentColor" if colour == INK else colour
+    return (
+        '<svg class="key" viewBox="0 0 40 10" aria-hidden="true">'
+        f'<line x1="0" y1="5" x2="40" y2="5" stroke="{ink}" stroke-width="{width}"{dashes}/></svg>'
+    )
+
+
+def _losses(reported: Reported, pictured: Sequence[str], why: str) -> Iterator[str]:
+    yield tag("h2", "Loss curves")
+    yield note(
+        f"{why} Lines: medians over the seeds, a diverged run being infinite. Bands: from the best to the worst run. Crosses: "
+        "where a run diverged. Training losses are means of minibatches; validation losses are of the whole split.".strip()
+    )
+    yield _legend(reported)
+    short = short_titles(pictured)
+    figures = [list(pictures.losses_on_page(name, short[name], reported.lines(name))) for name in pictured]
+    kind = "plots pairs" if max(map(len, figures)) > 1 else "plots"
+    yield grid((one for of_problem in figures for one in of_problem), kind)

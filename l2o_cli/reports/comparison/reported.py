@@ -1,0 +1,136 @@
+"""What is in a results folder, for its report: nothing but files is read, and only curves.csv has to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from l2o_cli.reports.comparison.curve_plots import Line, describe
+from l2o_cli.reports.drawing import Style, styles
+from l2o_cli.scoring.curves import Curve
+from l2o_cli.scoring.results_folder import part, read_record, read_rows, score_folder
+from l2o_cli.scoring.scored import Scoring
+from l2o_cli.scoring.verdict import ranking
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was spent on the hyperparameters of one optimizer, over all problems."""
+
+    optimizer: str
+    tier: str
+    settings: tuple[int, ...]  # tried on each problem
+    runs: int
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The files of a results folder; what is not there is empty."""
+
+    folder: Path
+    scoring: Scoring
+    record: Mapping[str, Any]
+    score_rows: list[dict[str, str]]
+    tuning_rows: list[dict[str, str]]
+
+    @property
+    def curves(self) -> list[Curve]:
+        return self.scoring.curves
+
+    @property
+    def problems(self) -> list[str]:
+        return list(dict.fromkeys(curve.problem for curve in self.curves))
+
+    @property
+    def optimizers(self) -> list[str]:
+        return [score.optimizer for score in self.scoring.optimizers]
+
+    @cached_property
+    def learned(self) -> dict[str, bool | None]:
+        """Of each optimizer whether it is a learned one; None where no record says so."""
+        said = part(self.record, "optimizers")
+        return {name: part(said, name).get("learned") for name in self.optimizers}
+
+    @cached_property
+    def styles(self) -> dict[str, Style]:
+        """Of each optimizer, the same in all pictures."""
+        return dict(zip(self.optimizers, styles([bool(self.learned[name]) for name in self.optimizers]), strict=True))
+
+    @cached_property
+    def rivals(self) -> tuple[list[str], list[str]]:
+        """Whose improvement is asked for, and over whom: the learned over the other optimizers, else the best over the rest."""
+        learned = [name for name in self.optimizers if self.learned[name]]
+        others = [name for name in self.optimizers if name not in learned]
+        if learned and others:
+            return learned, others
+        first = (ranking(self.scoring) or self.optimizers)[:1]
+        return first, [name for name in self.optimizers if name not in first]
+
+    @cached_property
+    def tunings(self) -> list[Tuning]:
+        found: dict[str, list[dict[str, str]]] = {}
+        for row in self.tuning_rows:
+            found.setdefault(row.get("optimizer", ""), []).append(row)
+        return [
+            Tuning(
+                name,
+                rows[0].get("tier") or "-",
+                self.scoring.trials.get(name, ()),
+                sum(bool(row.get("seed")) for row in rows),
+            )
+            for name, rows in found.items()
+        ]
+
+    @cached_property
+    def choices(self) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """{(problem, optimizer): what the record says of how its hyperparameters were chosen}."""
+        rows = self.record.get("tuning")
+        return {(str(row.get("problem")), str(row.get("optimizer"))): row for row in _mappings(rows)}
+
+    def lines(self, problem: str) -> list[Line]:
+        """What is drawn of a problem, an optimizer each."""
+        by_optimizer: dict[str, list[Curve]] = {}
+        for curve in self.curves:
+            if curve.problem == problem:
+                by_optimizer.setdefault(curve.optimizer, []).append(curve)
+        return [
+            Line(name, self._label(problem, name, own), bool(self.learned[name]), self.styles[name], own)
+            for name in self.optimizers
+            if (own := by_optimizer.get(name))
+        ]
+
+    def _label(self, problem: str, optimizer: str, curves: Sequence[Curve]) -> str:
+        choice = self.choices.get((problem, optimizer), {})
+        row = next((row for row in self.score_rows if (row.get("problem"), row.get("optimizer")) == (problem, optimizer)), {})
+        trials = row.get("trials") or ""
+        return describe(
+            optimizer,
+            learned=self.learned[optimizer],
+            rate=_rate(row.get("hyperparameters") or ""),
+            trials=int(trials) if trials.isdigit() else 0,
+            problems=int(choice.get("problems") or 1),
+            edge=choice.get("edge"),
+            diverged=(sum(curve.diverged for curve in curves), len(curves)),
+        )
+
+
+def read_reported(folder: Path, measure: str | None = None) -> Reported:
+    """All of a results folder that a report shows; arguments and errors as for `score_folder`."""
+    scoring = score_folder(folder, measure=measure)
+    return Reported(folder, scoring, read_record(folder), read_rows(folder / "scores.csv"), read_rows(folder / "tuning.csv"))
+
+
+def _mappings(rows: Any) -> Iterator[Mapping[str, Any]]:
+    return (row for row in rows if isinstance(row, Mapping)) if isinstance(rows, list) else iter(())
+
+
+def _rate(settings: str) -> float | None:
+    """The learning rate in `name=value name=value`."""
+    values = dict(text.split("=", 1) for text in settings.split() if "=" in text)
+    try:
+        return float(values["learning_rate"])
+    except (KeyError, ValueError):
+        return None

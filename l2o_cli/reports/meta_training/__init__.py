@@ -1,0 +1,1 @@
+"""Of meta-training runs."""

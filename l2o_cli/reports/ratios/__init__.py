@@ -1,0 +1,1 @@
+"""Of losses over those of the first baseline."""

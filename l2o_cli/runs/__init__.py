@@ -1,0 +1,1 @@
+"""Runs: making them, keeping them."""

@@ -1,0 +1,228 @@
+"""All scores of a comparison, from the curves of its runs alone.
+
+Shape letters: O optimizers, Q problems.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from l2o_problems.adam_table import Reference, find_adam
+
+from l2o_cli.errors import BadInput
+from l2o_cli.scoring.curves import Curve, of_equal_length
+from l2o_cli.scoring.profiles import LARGEST_FACTOR, performance_profile, profile_integral
+from l2o_cli.scoring.run_scores import RunScore, find_reference, score_runs
+from l2o_cli.scoring.scored import (
+    MEASURES,
+    MEDIANS,
+    POOLED,
+    OptimizerScore,
+    PairScore,
+    ProblemScore,
+    ProfilePoint,
+    Scoring,
+)
+from l2o_cli.scoring.scores import median
+from l2o_cli.scoring.statistics import Estimate, estimate_interquartile_mean, probability_of_improvement
+
+FACTORS = np.linspace(1, LARGEST_FACTOR, 61)  # of the profiles
+
+
+class _Table:
+    """Runs by problem and optimizer."""
+
+    def __init__(self, runs: Sequence[RunScore]):
+        self.problems = list(dict.fromkeys(run.problem for run in runs))
+        self.optimizers = list(dict.fromkeys(run.optimizer for run in runs))
+        self._runs: dict[tuple[str, str], list[RunScore]] = {}
+        for run in runs:
+            self._runs.setdefault((run.problem, run.optimizer), []).append(run)
+        self.common = [name for name in self.problems if all(self.of(name, optimizer) for optimizer in self.optimizers)]
+
+    def of(self, problem: str, optimizer: str) -> list[RunScore]:
+        return self._runs.get((problem, optimizer), [])
+
+    def values(self, problem: str, optimizer: str, name: str) -> np.ndarray | None:
+        """A score of all runs; None where there are none or one of them lacks it."""
+        values = [getattr(run, name) for run in self.of(problem, optimizer)]
+        return None if not values or None in values else np.array(values, np.float64)
+
+    def complete(self, name: str) -> list[str]:
+        """The problems where all runs of every optimizer have the score."""
+        return [
+            problem
+            for problem in self.common
+            if all(self.values(problem, optimizer, name) is not None for optimizer in self.optimizers)
+        ]
+
+
+def score_curves(
+    curves: Sequence[Curve],
+    *,
+    reference: str | None = None,
+    measure: str = MEASURES[0],
+    trials: Mapping[str, tuple[int, ...]] | None = None,
+    adam: Mapping[str, Reference] | None = None,
+    learned: Collection[str] = (),
+    seed: int = 0,
+) -> Scoring:
+    """All scores of runs; the same for the same curves and seed, to the last bit.
+
+    Args:
+        reference: the label of tuned Adam; None: the one that looks so, if more than one setting was tried for it.
+        measure: one of MEASURES, by which the best are marked.
+        trials: {optimizer: the settings tried on each problem}, where they are known.
+        adam: {problem: what losses on it are normalized by}, of those of which that is known.
+        learned: optimizers that are no Adam, whatever they are called.
+        seed: of the bootstrap.
+
+    Raises:
+        BadInput: no optimizer is called `reference`, there is no such measure, or runs have no length in common.
+    """
+    labels = list(dict.fromkeys(curve.optimizer for curve in curves))
+    if reference is not None and reference not in labels:
+        raise BadInput(f"reference {reference!r} is not among the optimizers: {', '.join(labels)}")
+    if measure not in MEASURES:
+        raise BadInput(f"measure {measure!r}; there are: {', '.join(MEASURES)}")
+    trials = trials or {}
+    tuned = [label for label in labels if max(trials.get(label, (2,))) > 1 and label not in learned]
+    reference = reference or find_reference(tuned)
+    curves, cut = of_equal_length(curves)
+    adam = {curve.problem: (adam or {}).get(curve.problem, find_adam(None, None)) for curve in curves}
+    runs = score_runs(curves, reference, adam)
+    table = _Table(runs)
+    problems = _problem_scores(table, measure)
+    complete = {name: table.complete(name) for name in (*POOLED, "steps_to_target")}
+    left_out = {name: [one for one in table.problems if one not in those] for name, those in complete.items()}
+    return Scoring(
+        reference=reference,
+        measure=measure,
+        trials=dict(trials),
+        runs=runs,
+        problems=problems,
+        optimizers=_optimizer_scores(table, problems, seed),
+        pairs=_pair_scores(table, seed),
+        profiles=_profiles(table),
+        left_out={name: those for name, those in left_out.items() if those},
+        curves=curves,
+        cut=cut,
+        not_normalized={problem: known.why for problem, known in adam.items() if known.why},
+    )
+
+
+def _median(values: np.ndarray | None) -> float | None:
+    return None if values is None else float(median(values.tolist()))
+
+
+def _problem_scores(table: _Table, measure: str) -> list[ProblemScore]:
+    scores = []
+    for problem in table.problems:
+        here = [optimizer for optimizer in table.optimizers if table.of(problem, optimizer)]
+        medians = {one: {name: _median(table.values(problem, one, name)) for name in MEDIANS} for one in here}
+        known = [value for one in here if (value := medians[one][measure]) is not None]
+        least = min(known, default=math.inf)
+        for one in here:
+            runs = table.of(problem, one)
+            best = math.isfinite(least) and medians[one][measure] == least
+            scores.append(ProblemScore(problem, one, len(runs), sum(run.diverged for run in runs), medians[one], best))
+    return scores
+
+
+def _optimizer_scores(table: _Table, problems: Sequence[ProblemScore], seed: int) -> list[OptimizerScore]:
+    integrals = {unit: _integrals(table, unit) for unit in ("steps", "seconds")}
+    scores = []
+    for index, optimizer in enumerate(table.optimizers):
+        runs = [run for problem in table.common for run in table.of(problem, optimizer)]
+        pooled, at_least = {}, {}
+        for name in POOLED:
+            pooled[name], at_least[name] = _pooled(table, optimizer, name, seed)
+        scores.append(
+            OptimizerScore(
+                optimizer=optimizer,
+                problems=len(table.common),
+                runs=len(runs),
+                diverged=sum(run.diverged for run in runs),
+                pooled=pooled,
+                pooled_at_least=at_least,
+                profile_steps=None if integrals["steps"] is None else float(integrals["steps"][index]),
+                profile_seconds=None if integrals["seconds"] is None else float(integrals["seconds"][index]),
+                best_on=sum(score.best for score in problems if score.optimizer == optimizer),
+            )
+        )
+    return scores
+
+
+def _pooled(table: _Table, optimizer: str, name: str, seed: int) -> tuple[Estimate | None, bool]:
+    """The interquartile mean over the problems where every optimizer has the score, and whether it is a lower bound."""
+    complete = table.complete(name)
+    strata = [values for problem in complete if (values := table.values(problem, optimizer, name)) is not None]
+    if not strata:
+        return None, False
+    estimate = estimate_interquartile_mean(strata, seed)
+    if not name.startswith("speedup"):
+        return estimate, False
+    runs = [run for problem in complete for run in table.of(problem, optimizer)]
+    # It is one if it would grow with those values that may be greater.
+    greatest = [
+        np.array([math.inf if getattr(run, f"{name}_at_least") else getattr(run, name) for run in table.of(problem, optimizer)])
+        for problem in complete
+    ]
+    bounded = any(getattr(run, f"{name}_at_least") for run in runs)
+    return estimate, bounded and estimate_interquartile_mean(greatest, seed, resamples=1).value != estimate.value
+
+
+def _costs(table: _Table, unit: str) -> np.ndarray | None:
+    """Median costs to the target, [O, Q], on the problems where all have a target; None without such a problem."""
+    name = f"{unit}_to_target"
+    problems = table.complete(name)
+    if not problems:
+        return None
+    return np.array([[_median(table.values(one, optimizer, name)) for one in problems] for optimizer in table.optimizers])
+
+
+def _integrals(table: _Table, unit: str) -> np.ndarray | None:
+    costs = _costs(table, unit)
+    return None if costs is None else profile_integral(costs)
+
+
+def _profiles(table: _Table) -> list[ProfilePoint]:
+    steps, seconds = _costs(table, "steps"), _costs(table, "seconds")
+    if steps is None or seconds is None:
+        return []
+    shares = performance_profile(steps, FACTORS), performance_profile(seconds, FACTORS)
+    return [
+        ProfilePoint(optimizer, float(factor), float(shares[0][row, column]), float(shares[1][row, column]))
+        for row, optimizer in enumerate(table.optimizers)
+        for column, factor in enumerate(FACTORS)
+    ]
+
+
+def _pair_scores(table: _Table, seed: int) -> list[PairScore]:
+    pairs = []
+    for measure in MEASURES:
+        for one, other in itertools.combinations(table.optimizers, 2):
+            pair = _pair(table, one, other, measure, seed)
+            if pair is not None:
+                pairs += [pair, pair.turned]
+    return pairs
+
+
+def _pair(table: _Table, one: str, other: str, measure: str, seed: int) -> PairScore | None:
+    strata = [(table.values(problem, one, measure), table.values(problem, other, measure)) for problem in table.problems]
+    both = [(ours, theirs) for ours, theirs in strata if ours is not None and theirs is not None]
+    if not both:
+        return None
+    medians = [(median(ours.tolist()), median(theirs.tolist())) for ours, theirs in both]
+    return PairScore(
+        optimizer=one,
+        other=other,
+        measure=measure,
+        problems=len(both),
+        fewest_runs=min(len(values) for values in itertools.chain(*both)),
+        wins=sum(1.0 if ours < theirs else 0.5 if ours == theirs else 0.0 for ours, theirs in medians),
+        improvement=probability_of_improvement([ours for ours, _ in both], [theirs for _, theirs in both], seed),
+    )
