@@ -1,150 +1,45 @@
-"""TensorFlow graphs that come out the same in every process, and are cheap to compile."""
+"""Functions that are compiled, as TensorFlow graphs; `lean_graphs` keeps them small and names them by what they compute."""
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import functools
-import gc
-import hashlib
-import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import ops
-from tensorflow.python.ops import gen_math_ops, gen_nn_ops
-from tensorflow.python.util import tf_stack
 
 from l2o_cli import runtime
+from l2o_cli.errors import warn_once
 
 runtime.wait_for_cache()  # all that is compiled is compiled below or later
 
 _tracing = threading.RLock()
-_traced: collections.Counter[str] = collections.Counter()
-
-_KERNEL_GRADIENTS = ("conv2d_backprop_filter", "depthwise_conv2d_native_backprop_filter")
 
 
-@contextlib.contextmanager
-def _lean(key: str) -> Iterator[None]:
-    """Number what is traced here by `key`, keep it small, and add in a fixed order.
-
-    XLA's cache knows a computation by the names in its graph too, which TensorFlow numbers through the whole process: without
-    this a graph is found there again only if everything was traced in the same order. The Python stacks of all operations take
-    a quarter of the memory that a compiled graph holds and a third of the time to compile it, the many equal constants (axes,
-    bounds of slices) a sixth of both. The kernel that adds up many gradients begins with the one whose memory it can have, so
-    that the last bit of the sum is a matter of luck.
-    """
-    if not (hasattr(ops, "uid") and hasattr(tf_stack, "extract_stack") and hasattr(ops, "_create_graph_constant")):
-        yield  # another TensorFlow than those known
-        return
-    _traced[key] += 1
-    digest = hashlib.sha256(f"{key} {_traced[key]}".encode()).digest()
-    numbers = itertools.count(int.from_bytes(digest[:5], "big") << 20)
-    saved = ops.uid, tf_stack.extract_stack, gen_math_ops.add_n, ops._create_graph_constant
-    depth = len(tf_stack.extract_stack())
-    stack = tf_stack.extract_stack(depth)  # one frame: TensorFlow crashes on none
-    constants: dict[Any, tuple[Any, tf.Tensor]] = {}
-
-    def add_in_order(inputs: list, name: str | None = None) -> tf.Tensor:
-        if inputs[0].dtype == tf.variant:  # lists of tensors
-            return saved[2](inputs, name)
-        return functools.reduce(gen_math_ops.add_v2, inputs)
-
-    def constant(value: Any, dtype: Any, shape: Any, *rest: Any, **options: Any) -> tf.Tensor:
-        """Equal integers once in each graph; floats never, since a tape may watch one of them."""
-        if not (_is_integer(value) or (isinstance(value, list | tuple) and all(map(_is_integer, value)))):
-            return saved[3](value, dtype, shape, *rest, **options)
-        graph = tf.compat.v1.get_default_graph()
-        known = (id(graph), repr(value), str(dtype), repr(shape))
-        if known not in constants:
-            constants[known] = graph, saved[3](value, dtype, shape, *rest, **options)  # the graph, so that no other has its id
-        return constants[known][1]
-
-    ops.uid = numbers.__next__
-    gen_math_ops.add_n = add_in_order
-    ops._create_graph_constant = constant
-    if len(stack) == 1 and not runtime.debugging:
-        tf_stack.extract_stack = lambda stacklevel=1: stack
+@functools.cache
+def _internals() -> ModuleType | None:
+    """`lean_graphs`; None where TensorFlow's public interface alone is to be used, or this TensorFlow has other internals."""
+    if runtime.plain_tensorflow():
+        return None
     try:
-        yield
-    finally:
-        ops.uid, tf_stack.extract_stack, gen_math_ops.add_n, ops._create_graph_constant = saved
+        from l2o_cli import lean_graphs
+
+        lean_graphs.check()
+    except (AttributeError, ImportError) as error:
+        warn_once(
+            f"this TensorFlow has other internals than l2o knows ({error}): graphs take more time and memory, and convolutions "
+            "may get wrong gradients with oneDNN; L2O_PLAIN_TENSORFLOW=1 does without either"
+        )
+        return None
+    return lean_graphs
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-@contextlib.contextmanager
-def _right_kernels() -> Iterator[None]:
-    """Take the gradient of a strided kernel of one pixel over the pixels that the strides select, whosesoever problem it is of.
-
-    oneDNN gets it wrong: with AVX2 parts of it are whatever was in memory, with AVX-512 it may write beyond its end.
-    """
-
-    def right(gradient: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-        def selecting(images: Any, sizes: Any, slopes: Any, strides: Any, padding: Any, **options: Any) -> tf.Tensor:
-            known = tf.get_static_value(sizes)
-            if known is None and tf.is_symbolic_tensor(sizes) and sizes.op.type == "ShapeN":
-                known = sizes.op.inputs[sizes.value_index].shape
-            if known is not None and tuple(known[:2]) == (1, 1) and not options.get("explicit_paddings"):
-                images, strides = images[tuple(slice(None, None, stride) for stride in strides)], [1, 1, 1, 1]
-            return gradient(images, sizes, slopes, strides, padding, **options)
-
-        return selecting
-
-    saved = {name: getattr(gen_nn_ops, name) for name in _KERNEL_GRADIENTS if hasattr(gen_nn_ops, name)}
-    for name, gradient in saved.items():
-        setattr(gen_nn_ops, name, right(gradient))
-    try:
-        yield
-    finally:
-        for name, gradient in saved.items():
-            setattr(gen_nn_ops, name, gradient)
-
-
-@contextlib.contextmanager
-def _forgotten() -> Iterator[None]:
-    """Forget the custom gradients that are registered here: each would keep its whole graph, which is not derived again."""
-    registered = getattr(ops.gradient_registry, "_registry", {})
-    before = set(registered)
-    try:
-        yield
-    finally:
-        for name in registered.keys() - before:
-            if name.startswith("CustomGradient-"):
-                del registered[name]
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection, which tracing sets off again and again, with nothing to collect yet."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _released(traced: Any) -> Callable[..., Any]:
-    """A traced function as TensorFlow's runtime has it, without the graph in Python: half the memory of a compiled one."""
-    if not all(hasattr(traced, name) for name in ("_inference_function", "captured_inputs")):
-        return traced
-    function, captured = traced._inference_function, traced.captured_inputs
-
-    def release(function: Any) -> None:
-        function._cached_graph = None
-        for child in function.children:
-            release(child)
-
-    release(function)
-    return lambda *arguments: function.call_with_captures(arguments, {}, captured)
+def kind() -> str:
+    """How graphs are made, "lean" or "plain", which may decide how numbers are rounded."""
+    with _tracing:
+        return "lean" if _internals() else "plain"
 
 
 class Graph:
@@ -157,8 +52,8 @@ class Graph:
     """
 
     def __init__(self, function: Callable[..., Any], key: str, xla: bool):
-        if not xla:
-            # Or Grappler puts together again what `_lean` takes apart.
+        if not xla and not runtime.plain_tensorflow():
+            # Or Grappler puts together again what `lean_graphs` takes apart.
             tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         self._function, self._key, self._xla = function, key, xla
         self._traces: dict[Any, Any] = {}
@@ -171,9 +66,12 @@ class Graph:
             with _tracing:
                 if signature not in self._traces:
                     function = tf.function(self._function, jit_compile=True if self._xla else None, autograph=False)
-                    with _forgotten(), _uncollected(), _right_kernels(), _lean(f"{self._key} {signature}"):
-                        traced = function.get_concrete_function(*arguments)
-                    self._traces[signature] = _released(traced)
+                    lean = _internals()
+                    self._traces[signature] = (
+                        lean.traced(function, arguments, f"{self._key} {signature}")
+                        if lean
+                        else function.get_concrete_function(*arguments)
+                    )
         return self._traces[signature]
 
     def __call__(self, *arguments: Any) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 from l2o_cli import keras_settings, signals, stderr_filter
 from l2o_cli.caches import places
 from l2o_cli.caches.compiled import CompiledCode
-from l2o_cli.errors import warn_once
+from l2o_cli.errors import BadInput, warn_once
 
 # Without its new fusion emitters XLA compiles for a CPU in two thirds of the time and memory, and what it makes is as fast.
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
@@ -54,14 +54,22 @@ def set_environment(debug: bool = False) -> None:
     if os.path.expanduser("~") == "~":  # an unknown user without $HOME: Keras would make a folder of that name
         os.environ.setdefault("KERAS_HOME", os.devnull)
     # Convolutions are two to four times as fast with oneDNN, which TensorFlow leaves off where a CPU has no instructions for
-    # neural networks; also with AVX2 alone. It is right in all that graphs reach: see `graph` for what it gets wrong.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    # neural networks; also with AVX2 alone. It is right in all that graphs reach: see `lean_graphs` for what it gets wrong.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0" if plain_tensorflow() else "1")
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # XLA aborts on a flag that it does not know, so this is for the releases it was tried with.
     if _release("tensorflow").startswith(XLA_FLAGS_KNOWN_TO):
         os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
     _use_cache()
+
+
+def plain_tensorflow() -> bool:
+    """Whether only TensorFlow's public interface is to be used: $L2O_PLAIN_TENSORFLOW, 1 or 0."""
+    chosen = os.environ.get("L2O_PLAIN_TENSORFLOW", "")
+    if chosen not in ("", "0", "1"):
+        raise BadInput(f"L2O_PLAIN_TENSORFLOW={chosen[:50]}: expected 1 or 0")
+    return chosen == "1"
 
 
 def _use_cache() -> None:

@@ -1,15 +1,19 @@
-"""Compiled graphs: found again whatever was traced before them, and compiled once for all lengths."""
+"""Compiled graphs: found again whatever was traced before them, compiled once for all lengths, and the same without internals."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_cli import errors, graph, lean_graphs
 from l2o_cli.graph import Graph
+from l2o_cli.runs.keys import numerics
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,3 +79,83 @@ def test_many_gradients_are_added_up():
     for xla in (False, True):
         actual = Graph(slope, "slope", xla)(tf.constant(0.5))
         np.testing.assert_allclose(actual, 2 + 1 + np.cos(0.5) + np.exp(0.5), rtol=1e-6)
+
+
+# A rollout and a meta-gradient, with and without XLA.
+SMALL = """
+from l2o_cli import runtime
+runtime.set_environment()
+import tensorflow as tf
+from l2o_cli import graph
+from l2o_cli.meta.estimators import ESTIMATORS
+from l2o_cli.meta.objectives import MeasuredObjective
+from l2o_cli.optimizers import LearnedAdam
+from l2o_cli.rollout import Rollout
+from l2o_cli.spec import Estimator, Objective
+from l2o_problems.convolutions import ImageConv
+from l2o_problems.regression import RegressionMlp
+rule = LearnedAdam(initial_rate=0.1)
+weights = {name: tf.constant(value) for name, value in rule.init_weights(0).items()}
+numbers = []
+conv = ImageConv(data="digits", channels=(2,), kernels=(1,), strides=(2,), batch_size=4)
+for problem in (RegressionMlp(hidden=(4,), samples=40), conv):
+    run = Rollout(problem, rule, maximum=4)
+    numbers += run(weights, run.start(weights, 0, 2), 4)[1].numpy().ravel().tolist()
+estimate = ESTIMATORS["truncated_backpropagation"](problem, rule, MeasuredObjective(Objective(), problem), Estimator(), 4)
+numbers += estimate(weights, estimate.start(weights, 0, 2), tf.constant(4), 0).gradient.numpy().tolist()
+kind = graph.kind()
+"""
+
+
+@pytest.mark.slow
+def test_the_public_interface_of_tensorflow_is_enough():
+    script = f"{SMALL}\nimport sys\nprint('l2o_cli.lean_graphs' in sys.modules, kind, *numbers)"
+    environment = os.environ | {"L2O_PLAIN_TENSORFLOW": "1"}
+    environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lean, kind, *numbers = done.stdout.split()
+    here = {}
+    exec(SMALL, here)
+    assert (lean, kind, here["kind"]) == ("False", "plain", "lean")
+    assert len(numbers) == len(here["numbers"]) == 2 * 4 * 2 + 4 and np.all(np.isfinite(here["numbers"]))
+    np.testing.assert_allclose(np.array(numbers, float), here["numbers"], rtol=1e-4, atol=1e-6)
+
+
+def _double(value):
+    return 2 * value
+
+
+@pytest.mark.parametrize("missing", ["uid", "module"])
+def test_another_tensorflow_without_the_internals_does(missing, monkeypatch, capsys):
+    before = numerics()
+    assert before["graphs"] == "lean"
+    if missing == "uid":
+        monkeypatch.setattr(lean_graphs, "ops", SimpleNamespace(gradient_registry=lean_graphs.ops.gradient_registry))
+    else:
+        monkeypatch.delattr("l2o_cli.lean_graphs")
+        monkeypatch.setitem(sys.modules, "l2o_cli.lean_graphs", None)
+    graph._internals.cache_clear()
+    errors.warn_once.cache_clear()
+    try:
+        for xla in (False, True):
+            doubled = Graph(_double, "double", xla)
+            np.testing.assert_array_equal(doubled(tf.constant([1.0, 2.0])), [2.0, 4.0])
+            np.testing.assert_array_equal(doubled(tf.constant([3.0])), [6.0])
+        assert numerics() == {**before, "graphs": "plain"}
+    finally:
+        graph._internals.cache_clear()
+    said = capsys.readouterr().err
+    assert said.count("l2o: warning: this TensorFlow has other internals") == said.count("\n") == 1 and missing in said
+
+
+def test_the_switch_is_1_or_0(l2o, monkeypatch):
+    monkeypatch.setenv("L2O_PLAIN_TENSORFLOW", "yes")
+    done = l2o("problems")
+    assert done.returncode == 2 and done.stderr == "l2o: error: L2O_PLAIN_TENSORFLOW=yes: expected 1 or 0\n"
+
+
+def test_one_file_reaches_into_tensorflow():
+    internals = re.compile(r"\b(tensorflow|keras)\.(python|src)\b")
+    sources = [file for package in ("l2o_cli", "problems") for file in (ROOT / package).rglob("*.py")]
+    assert [file.name for file in sources if internals.search(file.read_text())] == ["lean_graphs.py"]

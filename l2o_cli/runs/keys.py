@@ -24,7 +24,7 @@ import tensorflow as tf
 from l2o_problems.base import Problem
 
 import l2o_cli
-from l2o_cli import runtime
+from l2o_cli import graph, runtime
 from l2o_cli.environment import environment
 from l2o_cli.runs.own_code import NoIdentity, own_code
 from l2o_cli.runs.records import Contender
@@ -33,7 +33,7 @@ from l2o_cli.spec import OptimizerSpec
 FORMAT = 2  # of a key and of a stored run
 
 # What computes a run, under the packages l2o_cli and problems.
-_COMPUTING = ("rollout.py", "graph.py", "runtime.py", "optimizers", "runs")
+_COMPUTING = ("rollout.py", "graph.py", "lean_graphs.py", "runtime.py", "optimizers", "runs")
 
 # Environment variables that may decide how numbers are rounded, but for those that only say what is printed.
 _STEERING = re.compile(
@@ -95,6 +95,7 @@ def numerics() -> dict[str, Any]:
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in tf.config.list_physical_devices("GPU")]
     return {
         "variables": chosen,
+        "graphs": graph.kind(),
         "threads": [
             tf.config.threading.get_intra_op_parallelism_threads(),
             tf.config.threading.get_inter_op_parallelism_threads(),
