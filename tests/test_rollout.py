@@ -6,8 +6,9 @@ import tensorflow as tf
 from l2o_problems.classifiers import LogisticRegression
 from l2o_problems.quadratics import Quadratic
 
+from l2o_cli.carry import RUNNING, concatenate, repeat, select
 from l2o_cli.optimizers import Adam, HierarchicalRNN, Sgd
-from l2o_cli.rollout import RUNNING, Rollout, concatenate, repeat, select
+from l2o_cli.rollout import Rollout
 
 
 def weights_of(optimizer):

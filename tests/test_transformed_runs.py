@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.test_functions import Rosenbrock
 
+from l2o_cli.carry import concatenate, repeat, select
 from l2o_cli.commands.compare import compare
 from l2o_cli.commands.optimizers import optimizers
 from l2o_cli.errors import BadInput
@@ -20,7 +21,7 @@ from l2o_cli.meta.validation import Validator
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.transforms import LowPrecision, Schedule
 from l2o_cli.portraits.trajectories import trajectories
-from l2o_cli.rollout import Rollout, concatenate, repeat, select
+from l2o_cli.rollout import Rollout
 from l2o_cli.runs.trials import Trials
 from l2o_cli.spec import Estimator, MetaTraining, Objective, OptimizerSpec, Validation, read_meta_training, to_yaml
 

@@ -15,13 +15,14 @@ from l2o_problems.random import as_seed
 from l2o_problems.text import CharRnn
 from l2o_problems.transforms.sum import SumOfProblems
 
+from l2o_cli.carry import layout_of, start
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.optimizers import Sgd
 from l2o_cli.optimizers.base import Optimizer, per_instance
 from l2o_cli.optimizers.imitation import Imitating
 from l2o_cli.optimizers.packing import unpack
-from l2o_cli.rollout import Rollout, Stepping, backpropagation, layout_of, rollout, start
+from l2o_cli.rollout import Rollout, Stepping, backpropagation, rollout
 from l2o_cli.spec import Estimator, Objective
 
 STEPS = 3

@@ -14,6 +14,7 @@ from l2o_problems.data import DataMissing
 from l2o_problems.ensembles import ENSEMBLES
 from l2o_problems.registry import PROBLEMS
 
+from l2o_cli.carry import layout_of
 from l2o_cli.comparison.comparison import Comparison
 from l2o_cli.comparison.request import Request, check_memory, make_problems
 from l2o_cli.comparison.results import write_csv
@@ -21,7 +22,6 @@ from l2o_cli.comparison.tuning.choice import sweep
 from l2o_cli.comparison.tuning.learning_rates import Tuning
 from l2o_cli.comparison.tuning.tiers import Tier
 from l2o_cli.errors import BadInput
-from l2o_cli.rollout import layout_of
 from l2o_cli.runs.batches import default_window
 from l2o_cli.runs.records import Contender, Run
 from l2o_cli.runs.trials import Trials

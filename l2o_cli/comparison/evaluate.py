@@ -9,6 +9,7 @@ from typing import Any
 
 from l2o_problems.base import Problem
 
+from l2o_cli.carry import layout_of
 from l2o_cli.comparison.entries import enter
 from l2o_cli.comparison.request import Request, check_memory, check_settings, labels, make_problems
 from l2o_cli.comparison.results import (
@@ -25,7 +26,6 @@ from l2o_cli.comparison.workers import make_runs
 from l2o_cli.environment import environment
 from l2o_cli.files import write_atomically
 from l2o_cli.reports.comparison.page import write_comparison_report
-from l2o_cli.rollout import layout_of
 from l2o_cli.runs.lbfgs import check_fits
 from l2o_cli.runs.records import Contender
 from l2o_cli.spec import to_yaml

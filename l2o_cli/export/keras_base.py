@@ -1,4 +1,7 @@
-"""What our Keras optimizer remembers beyond those of Keras: which variables do not decay, and what its state is of."""
+"""A Keras optimizer of packed variables. Beyond those of Keras it remembers which do not decay, and what its state is of.
+
+Shape letter: P parameters (all trainable variables packed).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from l2o_cli.export.packed_variables import PackedVariables
 
@@ -60,6 +64,25 @@ class PackedOptimizer(keras.optimizers.Optimizer):
         made.exclude_from_weight_decay(var_names=excluded["names"])
         made._excluded_paths, made._restored = tuple(excluded["paths"]), True
         return made
+
+    def _held(self) -> Any:
+        """What the model holds, [1, P]."""
+        return self._packing.pack({index: ops.convert_to_tensor(own) for index, own in enumerate(self._trainable_variables)})
+
+    def _write(self, packed: Any, variables: Sequence[Any]) -> None:
+        """Put params, [1, P], into these variables."""
+        tensors = self._packing.unpack(packed)
+        for variable in variables:
+            index = self._get_variable_index(variable)
+            if index in tensors:
+                self.assign(variable, tensors[index])
+
+    def _state_variable(self, name: str, value: Any) -> keras.Variable:
+        value = np.asarray(value)
+        dtype = "bfloat16" if value.dtype.name == "bfloat16" else "float32"  # see `LowPrecision`
+        return self.add_variable(
+            value.shape, initializer=lambda shape, dtype=dtype: ops.convert_to_tensor(value, dtype), dtype=dtype, name=name
+        )
 
     def save_own_variables(self, store: Any) -> None:
         """The state of a run, and the shapes of the variables that it belongs to."""

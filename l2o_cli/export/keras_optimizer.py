@@ -19,7 +19,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.keras_base import PackedOptimizer, path_of
 from l2o_cli.export.keras_config import from_config, to_config
-from l2o_cli.export.packed_variables import PackedVariables, float32
+from l2o_cli.export.packed_variables import PackedVariables, dense, float32
 from l2o_cli.export.resolve import resolve
 from l2o_cli.export.shown_loss import ShownLoss
 from l2o_cli.export.updates import compiled_update_of, update_of
@@ -175,8 +175,8 @@ class LearnedOptimizer(PackedOptimizer):
         self._loss.require()
         _check_one_replica(tf.distribute.get_strategy())
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
-        dense = [_dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
-        super().apply(dense, trainable_variables)
+        given = [dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
+        super().apply(given, trainable_variables)
         self._loss.forget()
 
     @float32()
@@ -267,30 +267,12 @@ class LearnedOptimizer(PackedOptimizer):
         held = self._held()
         return ops.where(ops.equal(held, self._point.value), self._params.value, held) if self._attends else held
 
-    def _held(self) -> Any:
-        """What the model holds, [1, P]."""
-        return self._packing.pack({index: ops.convert_to_tensor(own) for index, own in enumerate(self._trainable_variables)})
-
-    def _write(self, packed: Any, variables: Sequence[Any]) -> None:
-        tensors = self._packing.unpack(packed)
-        for variable in variables:
-            index = self._get_variable_index(variable)
-            if index in tensors:
-                self.assign(variable, tensors[index])
-
     def _write_point(self, point: Any, variables: Sequence[Any]) -> None:
         self._write(point, variables)
         self._point.assign(self._held())  # read back: as rounded to the variables' types
 
     def _values(self) -> dict[str, Any]:
         return {name: tf.convert_to_tensor(variable.value) for name, variable in self._state.items()}
-
-    def _state_variable(self, name: str, value: Any) -> keras.Variable:
-        value = np.asarray(value)
-        dtype = "bfloat16" if value.dtype.name == "bfloat16" else "float32"  # see `LowPrecision`
-        return self.add_variable(
-            value.shape, initializer=lambda shape, dtype=dtype: ops.convert_to_tensor(value, dtype), dtype=dtype, name=name
-        )
 
 
 def _check_one_replica(strategy: tf.distribute.Strategy) -> None:
@@ -299,13 +281,6 @@ def _check_one_replica(strategy: tf.distribute.Strategy) -> None:
             f"LearnedOptimizer does not sum gradients over replicas yet, and the strategy has {strategy.num_replicas_in_sync}; "
             "train on one device"
         )
-
-
-def _dense(gradient: Any, variable: Any) -> Any:
-    """The gradient of a lookup, rows with their indices, as a tensor like `variable`."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
 
 
 def keras_file(loaded: LoadedOptimizer) -> str:

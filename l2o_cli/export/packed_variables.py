@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from l2o_cli.optimizers.matrices import is_embedding
@@ -71,6 +72,13 @@ class PackedVariables:
         return spread(
             ops.convert_to_tensor([[value * (_index(name) in chosen) for name in self.layout.names]], "float32"), self.layout
         )
+
+
+def dense(gradient: Any, variable: Any) -> Any:
+    """The gradient of a lookup, rows with their indices, as a tensor like `variable`."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
 
 
 def _index(name: str) -> int:

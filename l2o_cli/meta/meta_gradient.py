@@ -15,12 +15,12 @@ import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem
 
+from l2o_cli.carry import RUNNING, Carry, layout_of, start
 from l2o_cli.graph import Graph
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.truncation import Truncation, packed, weights_layout
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout
-from l2o_cli.rollout import RUNNING, Carry, layout_of, start
 from l2o_cli.spec import Estimator
 
 

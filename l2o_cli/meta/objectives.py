@@ -12,10 +12,10 @@ from l2o_problems.adam_table import AdamRow, Reference
 from l2o_problems.base import Batch, Problem, Split, Task
 from l2o_problems.random import fold, integers, normal
 
+from l2o_cli.carry import Carry, layout_of
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers.imitation import DISTANCE
 from l2o_cli.optimizers.packing import unpack
-from l2o_cli.rollout import Carry, layout_of
 from l2o_cli.spec import Objective, Term
 
 DIVERGED = 10.0  # the objective of a step that a diverged instance did not make, e^10 times its initial loss

@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem, Task
 
+from l2o_cli.carry import RUNNING, Carry, draw, draw_task, layout_of, select
 from l2o_cli.meta import horizons
 from l2o_cli.meta.checkpoints import mismatch
 from l2o_cli.meta.meta_gradient import MetaGradient, Particles
 from l2o_cli.optimizers.base import Weights
-from l2o_cli.rollout import RUNNING, Carry, draw, draw_task, layout_of, select
 from l2o_cli.spec import Lengths
 
 

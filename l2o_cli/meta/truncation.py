@@ -8,11 +8,12 @@ from __future__ import annotations
 import tensorflow as tf
 from l2o_problems.base import Problem
 
+from l2o_cli.carry import Carry
 from l2o_cli.graph import Graph
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout, pack, unpack
-from l2o_cli.rollout import Carry, Stepping, backpropagation, compiled_update, rollout
+from l2o_cli.rollout import Stepping, backpropagation, compiled_update, rollout
 from l2o_cli.spec import Estimator
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 from l2o_problems.adam_table import adam_of
 
+from l2o_cli.carry import RUNNING, Carry, start
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.population import derive_seed
 from l2o_cli.meta.truncation import Truncation, packed, weights_layout
 from l2o_cli.optimizers.base import Optimizer, Weights
-from l2o_cli.rollout import RUNNING, Carry, start
 from l2o_cli.spec import Estimator, Objective, Validation
 
 

@@ -2,26 +2,16 @@
 
 from l2o_cli.optimizers.adafactor import Adafactor
 from l2o_cli.optimizers.adafactor_mlp import AdafactorMlp
-from l2o_cli.optimizers.adagrad import Adagrad
-from l2o_cli.optimizers.adam import Adam
-from l2o_cli.optimizers.adamw import AdamW
 from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.elementwise import Adagrad, Adam, AdamW, Lion, Momentum, NAdamW, Nesterov, RmsProp, Sgd
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
-from l2o_cli.optimizers.learned_adam import LearnedAdam
-from l2o_cli.optimizers.learned_rate import LearnedRate
-from l2o_cli.optimizers.learned_schedule import LearnedSchedule
-from l2o_cli.optimizers.lion import Lion
+from l2o_cli.optimizers.learned_hyperparameters import LearnedAdam, LearnedRate, LearnedSchedule
 from l2o_cli.optimizers.lstm import Lstm
 from l2o_cli.optimizers.lstm_mlp import LstmMlp
 from l2o_cli.optimizers.mlp import Mlp
-from l2o_cli.optimizers.momentum import Momentum
 from l2o_cli.optimizers.muon import Muon
-from l2o_cli.optimizers.nadamw import NAdamW
-from l2o_cli.optimizers.nesterov import Nesterov
 from l2o_cli.optimizers.nominal import Nominal
-from l2o_cli.optimizers.rmsprop import RmsProp
 from l2o_cli.optimizers.rnnprop import RnnProp
-from l2o_cli.optimizers.sgd import Sgd
 from l2o_cli.optimizers.tensor_rnn import TensorRnn
 from l2o_cli.optimizers.transforms import (
     Averaging,

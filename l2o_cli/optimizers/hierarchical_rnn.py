@@ -11,19 +11,16 @@ from typing import ClassVar, Literal
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers import features, horizon, levels, surroundings
+from l2o_cli.optimizers import features, horizon, levels, log_rates, surroundings
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
 from l2o_cli.optimizers.horizon import HORIZON
 from l2o_cli.optimizers.options import Count, Few, Positive, Units
-from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
+from l2o_cli.optimizers.packing import Array, Layout, spread
 from l2o_cli.optimizers.recurrent import init_gru, matmul, normal_matrix
 
 MOMENTUM_DECAY_BIAS = 2.2  # sigmoid: 0.9
 SQUARE_DECAY_BIAS = 3.2  # sigmoid: 0.96
 RATE_MOMENTUM_LOGIT = 3.2
-LOG_RATE_LIMIT = 33.0
-EXTREME_LOG_RATES = (float(np.log(1e-6)), 0.0)
-TYPICAL_LOG_RATE = float(np.log(1e-3))
 
 
 @dataclass(frozen=True)
@@ -156,19 +153,13 @@ class HierarchicalRNN(Optimizer):
 
     def init_state(self, weights, layout, instances, seed):
         rng = np.random.default_rng(seed)
-        scales, count, tensors = self.time_scales, layout.parameters, layout.tensors
-        low, high = np.log(self.initial_rate)
-        per_tensor = rng.uniform(size=(1, instances, tensors))
-        if self.rate_level == "tensor":
-            log_rate = low + (high - low) * per_tensor
-        else:
-            per_parameter = rng.uniform(size=(1, instances, count))
-            log_rate = low + (high - low) * 0.5 * (np.repeat(per_tensor, layout.sizes, axis=-1) + per_parameter)
+        scales, count = self.time_scales, layout.parameters
+        log_rate = log_rates.initial(rng, self.initial_rate, self.rate_level == "tensor", instances, layout)
         squares = 1 if self.scale_by_raw_moment else scales
         state: State = {
             "momenta": np.zeros((scales, instances, count), np.float32),
             "squares": np.zeros((squares, instances, count), np.float32),
-            "log_rate": log_rate.astype(np.float32),
+            "log_rate": log_rate,
         }
         state |= levels.init_state(self.hidden, instances, layout)
         if self.attention:
@@ -212,7 +203,7 @@ class HierarchicalRNN(Optimizer):
         rows = [readout[..., :2, :], readout[..., 4:, :]] if self.attention else [readout[..., :2, :]]
         outputs = matmul(ops.concatenate(rows, axis=-2), hidden["parameter"])
 
-        log_rate = _clip_straight_through(state["log_rate"] + self._rate_change(weights, outputs[1:2], hidden, layout))
+        log_rate = log_rates.clipped(state["log_rate"] + self._rate_change(weights, outputs[1:2], hidden, layout))
         carried_rate = log_rate
         if self.rate_momentum:
             momentum = ops.sigmoid(per_instance(weights["rate_momentum"]))
@@ -272,17 +263,7 @@ class HierarchicalRNN(Optimizer):
 
     def _rate_inputs(self, log_rate: Array, layout: Layout) -> list[Array]:
         """What is shown of the log learning rates, each shaped as they are."""
-        parts = []
-        if self.relative_rate == "problem":
-            parts.append(log_rate - ops.mean(log_rate, axis=-1, keepdims=True))
-        elif self.relative_rate == "tensor":
-            parts.append(log_rate - spread(tensor_mean(log_rate, layout), layout))
-        if self.extreme_rate:
-            low, high = EXTREME_LOG_RATES
-            parts.append(ops.relu(log_rate - high) - ops.relu(low - log_rate))
-        if self.absolute_rate:
-            parts.append(log_rate - TYPICAL_LOG_RATE)
-        return parts
+        return log_rates.features(log_rate, self.relative_rate, self.extreme_rate, self.absolute_rate, layout)
 
     def _direction(self, weights: Weights, readout: Array, averaged: list[Array], row: int, layout: Layout) -> Array:
         """A direction [1, I, P]: the readout, plus the shortcuts from the gradients, divided by its RMS over each tensor.
@@ -299,9 +280,3 @@ class HierarchicalRNN(Optimizer):
             )
             direction = direction + mixed
         return features.divided_by_tensor_rms(direction, layout) if self.normalize_direction else direction
-
-
-def _clip_straight_through(log_rate: Array) -> Array:
-    """Clipped to +-33, with the gradient of the identity."""
-    clipped = ops.clip(log_rate, -LOG_RATE_LIMIT, LOG_RATE_LIMIT)
-    return log_rate + ops.stop_gradient(clipped - log_rate)

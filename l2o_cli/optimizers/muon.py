@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers.adam import Adam
 from l2o_cli.optimizers.base import State, Weights
+from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
 from l2o_cli.optimizers.matrices import is_matrix, newton_schulz, rows_and_columns
 from l2o_cli.optimizers.options import Decay, Few, NonNegative

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from l2o_cli.optimizers.adam import Adam
 from l2o_cli.optimizers.base import Optimizer
-from l2o_cli.optimizers.nadamw import NAdamW
+from l2o_cli.optimizers.elementwise import Adam, NAdamW
 from l2o_cli.optimizers.transforms import Decay, Regularization, Schedule
 
 Setting = dict[str, float]

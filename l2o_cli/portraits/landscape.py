@@ -10,9 +10,9 @@ import tensorflow as tf
 from l2o_problems.base import Problem, Task
 from l2o_problems.random import as_seed, fold
 
+from l2o_cli.carry import layout_of
 from l2o_cli.graph import Graph
 from l2o_cli.optimizers.packing import unpack
-from l2o_cli.rollout import layout_of
 
 AT_ONCE = 4096  # points
 MOST_NUMBERS = 4_000_000  # in the tasks of the points that are computed at once

@@ -11,6 +11,7 @@ import tensorflow as tf
 from l2o_problems.base import Problem, Task
 from l2o_problems.random import as_seed
 
+from l2o_cli.carry import draw_task, layout_of
 from l2o_cli.comparison.comparison import Comparison
 from l2o_cli.comparison.entries import enter, enter_tuned
 from l2o_cli.comparison.request import Request, check_memory, labels
@@ -21,7 +22,6 @@ from l2o_cli.portraits.landscape import Landscape, grid_points, minimizers, show
 from l2o_cli.portraits.surface_plot import plot_surface
 from l2o_cli.portraits.trajectories import trajectories
 from l2o_cli.reports.comparison.curve_plots import FORMATS, plot_problem
-from l2o_cli.rollout import draw_task, layout_of
 from l2o_cli.runs.records import Contender
 from l2o_cli.stages import Stages
 

@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem
 
+from l2o_cli.carry import RUNNING, Carry, concatenate, layout_of, repeat
 from l2o_cli.comparison.tuning.learning_rates import WIDE, Tuning, grid, tune
 from l2o_cli.optimizers.packing import unpack
-from l2o_cli.rollout import RUNNING, Carry, Rollout, concatenate, layout_of, repeat
+from l2o_cli.rollout import Rollout
 from l2o_cli.runs.batches import hyperparameters
 from l2o_cli.runs.records import Contender
 from l2o_cli.runs.trials import started

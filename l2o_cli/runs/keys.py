@@ -33,7 +33,7 @@ from l2o_cli.spec import OptimizerSpec
 FORMAT = 2  # of a key and of a stored run
 
 # What computes a run, under the packages l2o_cli and problems.
-_COMPUTING = ("rollout.py", "graph.py", "lean_graphs.py", "runtime.py", "optimizers", "runs")
+_COMPUTING = ("carry.py", "rollout.py", "graph.py", "lean_graphs.py", "runtime.py", "optimizers", "runs")
 
 # Environment variables that may decide how numbers are rounded, but for those that only say what is printed.
 _STEERING = re.compile(

@@ -18,13 +18,14 @@ import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem, Task
 
+from l2o_cli.carry import layout_of
 from l2o_cli.errors import BadInput
 from l2o_cli.export.resolve import resolve
 from l2o_cli.graph import Graph
 from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.elementwise import Sgd
 from l2o_cli.optimizers.packing import unpack
-from l2o_cli.optimizers.sgd import Sgd
-from l2o_cli.rollout import Rollout, layout_of
+from l2o_cli.rollout import Rollout
 from l2o_cli.runs.batches import Batches, Job, Measured
 from l2o_cli.runs.records import Contender
 from l2o_cli.runs.trials import Trials, started

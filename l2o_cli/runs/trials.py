@@ -15,8 +15,9 @@ import tensorflow as tf
 from l2o_problems.base import Problem, Split
 from l2o_problems.random import as_seed
 
+from l2o_cli.carry import RUNNING, Carry, Draw, at_start, concatenate, draw, layout_of
 from l2o_cli.optimizers.base import Optimizer
-from l2o_cli.rollout import RUNNING, Carry, Draw, Rollout, at_start, concatenate, draw, layout_of
+from l2o_cli.rollout import Rollout
 from l2o_cli.runs.batches import AT_ONCE, Batches, Job, Measured, Pace, hyperparameters
 from l2o_cli.runs.records import Contender
 

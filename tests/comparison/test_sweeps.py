@@ -23,7 +23,7 @@ from l2o_cli.comparison.tuning.tiers import parse_baselines
 from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer, save_artifact
 from l2o_cli.export.resolve import resolve
-from l2o_cli.optimizers.learned_rate import LearnedRate
+from l2o_cli.optimizers.learned_hyperparameters import LearnedRate
 from l2o_cli.rollout import Rollout
 from l2o_cli.runs.lbfgs import contender
 from l2o_cli.runs.store import RunStore

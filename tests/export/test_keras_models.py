@@ -20,7 +20,7 @@ from l2o_cli.export.attention import AttentionCallback
 from l2o_cli.export.packed_variables import float32
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.elementwise import Adam
 
 OURS = functools.partial(LearnedOptimizer, "adam(learning_rate=0.01)", jit_compile=False)
 KERAS = functools.partial(keras.optimizers.Adam, 0.01)

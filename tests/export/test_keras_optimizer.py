@@ -10,14 +10,15 @@ import tensorflow as tf
 from l2o_problems.base import Problem
 
 from l2o_cli import LearnedOptimizer
+from l2o_cli.carry import layout_of, start
 from l2o_cli.export import keras_optimizer
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.attention import AttentionCallback
 from l2o_cli.export.resolve import resolve
-from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.packing import pack, unpack
-from l2o_cli.rollout import Stepping, layout_of, rollout, start
+from l2o_cli.rollout import Stepping, rollout
 
 SEED = 5
 

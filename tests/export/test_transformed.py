@@ -9,7 +9,7 @@ from l2o_cli.errors import BadInput, Failure
 from l2o_cli.export.artifact import load_artifact, save_artifact, seal
 from l2o_cli.export.keras_optimizer import keras_file
 from l2o_cli.export.resolve import resolve
-from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.optimizers.transforms import Averaging, Clipping, Schedule, WeightDecay
 
 

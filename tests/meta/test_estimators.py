@@ -7,6 +7,7 @@ import tensorflow as tf
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.test_functions import Rosenbrock
 
+from l2o_cli.carry import start
 from l2o_cli.meta.estimators import ESTIMATORS, inverse_variance_mean
 from l2o_cli.meta.meta_gradient import global_norm
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -14,7 +15,7 @@ from l2o_cli.meta.truncation import packed, unpacked
 from l2o_cli.optimizers import Sgd
 from l2o_cli.optimizers.base import per_instance
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
-from l2o_cli.rollout import Rollout, start
+from l2o_cli.rollout import Rollout
 from l2o_cli.spec import Estimator, Objective
 
 STEPS = 6

@@ -7,11 +7,12 @@ from l2o_problems.adam_table import AdamRow, Reference, adam_of
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.random import as_seed
 
+from l2o_cli.carry import RUNNING, layout_of, start
 from l2o_cli.errors import BadInput
 from l2o_cli.meta.objectives import DIVERGED, MeasuredObjective, disturbed, drawn_from, scaled
 from l2o_cli.optimizers import Sgd
 from l2o_cli.optimizers.packing import unpack
-from l2o_cli.rollout import RUNNING, Stepping, backpropagation, layout_of, rollout, start
+from l2o_cli.rollout import Stepping, backpropagation, rollout
 from l2o_cli.spec import Objective, Term, make_problem
 
 LOSSES = np.array([[4.0, 2.0], [2.0, 1.0], [1.0, np.nan], [7.0, 7.0]], np.float32)

@@ -8,17 +8,10 @@ import pytest
 import tensorflow as tf
 from l2o_problems.quadratics import Quadratic
 
+from l2o_cli.carry import layout_of
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.optimizers.adagrad import Adagrad
-from l2o_cli.optimizers.adam import Adam
-from l2o_cli.optimizers.adamw import AdamW
-from l2o_cli.optimizers.lion import Lion
-from l2o_cli.optimizers.momentum import Momentum
-from l2o_cli.optimizers.nadamw import NAdamW
-from l2o_cli.optimizers.nesterov import Nesterov
-from l2o_cli.optimizers.rmsprop import RmsProp
-from l2o_cli.optimizers.sgd import Sgd
-from l2o_cli.rollout import Rollout, compiled_update, layout_of
+from l2o_cli.optimizers.elementwise import Adagrad, Adam, AdamW, Lion, Momentum, NAdamW, Nesterov, RmsProp, Sgd
+from l2o_cli.rollout import Rollout, compiled_update
 
 
 class NumpyNAdamW:

@@ -9,12 +9,9 @@ import tensorflow as tf
 from l2o_problems.quadratics import Bowl
 
 from l2o_cli.meta.trainer import Trainer
-from l2o_cli.optimizers.adam import Adam
-from l2o_cli.optimizers.learned_adam import LearnedAdam
-from l2o_cli.optimizers.learned_rate import LearnedRate
-from l2o_cli.optimizers.learned_schedule import LearnedSchedule
+from l2o_cli.optimizers.elementwise import Adam, Sgd
+from l2o_cli.optimizers.learned_hyperparameters import LearnedAdam, LearnedRate, LearnedSchedule
 from l2o_cli.optimizers.packing import Layout
-from l2o_cli.optimizers.sgd import Sgd
 from l2o_cli.rollout import Rollout, compiled_update
 from l2o_cli.spec import MetaTraining
 from tests.optimizers.convergence import meta_trained

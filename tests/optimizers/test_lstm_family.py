@@ -5,13 +5,14 @@ import pytest
 import tensorflow as tf
 from l2o_problems.classifiers import LogisticRegression
 
+from l2o_cli.carry import start
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.optimizers.lstm import Lstm
 from l2o_cli.optimizers.lstm_mlp import LstmMlp
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.rnnprop import RnnProp
-from l2o_cli.rollout import Stepping, backpropagation, rollout, start
+from l2o_cli.rollout import Stepping, backpropagation, rollout
 from l2o_cli.spec import Estimator, Objective
 
 LAYOUT = Layout.of({"kernel": (4, 3), "bias": (3,), "scalar": ()})

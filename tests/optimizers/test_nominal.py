@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
-from l2o_cli.optimizers.learned_rate import LearnedRate
+from l2o_cli.optimizers.learned_hyperparameters import LearnedRate
 from l2o_cli.optimizers.nominal import Nominal
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.rollout import compiled_update

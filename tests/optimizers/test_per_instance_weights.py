@@ -7,9 +7,7 @@ import tensorflow as tf
 from l2o_cli.optimizers.adafactor_mlp import AdafactorMlp
 from l2o_cli.optimizers.base import per_instance
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
-from l2o_cli.optimizers.learned_adam import LearnedAdam
-from l2o_cli.optimizers.learned_rate import LearnedRate
-from l2o_cli.optimizers.learned_schedule import LearnedSchedule
+from l2o_cli.optimizers.learned_hyperparameters import LearnedAdam, LearnedRate, LearnedSchedule
 from l2o_cli.optimizers.lstm import Lstm
 from l2o_cli.optimizers.lstm_mlp import LstmMlp
 from l2o_cli.optimizers.mlp import Mlp

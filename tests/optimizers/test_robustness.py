@@ -8,9 +8,10 @@ import tensorflow as tf
 from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.benchmark.inner_loop import tensors
+from l2o_cli.carry import RUNNING
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.packing import Layout
-from l2o_cli.rollout import RUNNING, Rollout
+from l2o_cli.rollout import Rollout
 
 LAYOUT = Layout.of({"kernel": (2, 3), "bias": (3,), "scale": ()})
 

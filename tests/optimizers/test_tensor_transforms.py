@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_cli.optimizers.elementwise import Sgd
 from l2o_cli.optimizers.packing import Layout
-from l2o_cli.optimizers.sgd import Sgd
 from l2o_cli.optimizers.transforms import FanIn, Orthogonalized, Schedule, TrustRatio
 
 SHAPES = {

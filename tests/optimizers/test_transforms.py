@@ -8,12 +8,10 @@ import pytest
 import tensorflow as tf
 
 from l2o_cli.optimizers import TRANSFORMS
-from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.elementwise import Adam, Momentum, Sgd
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.imitation import Imitating
-from l2o_cli.optimizers.momentum import Momentum
 from l2o_cli.optimizers.packing import Layout
-from l2o_cli.optimizers.sgd import Sgd
 from l2o_cli.optimizers.transforms import (
     Averaging,
     Clipping,

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_cli.carry import draw_task
 from l2o_cli.portraits.landscape import Landscape, grid_points, levels, minimizers, shown
 from l2o_cli.portraits.portrait import parameter_names
 from l2o_cli.portraits.surface_plot import run_label
 from l2o_cli.portraits.trajectories import trajectories
-from l2o_cli.rollout import Rollout, draw_task
+from l2o_cli.rollout import Rollout
 from l2o_cli.runs.trials import started
 from l2o_cli.spec import make_optimizer, parse_problems
 

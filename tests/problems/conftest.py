@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from l2o_problems.random import as_seed
 
-from l2o_cli.optimizers.adam import Adam
-from l2o_cli.rollout import Stepping, backpropagation, start
+from l2o_cli.carry import start
+from l2o_cli.optimizers.elementwise import Adam
+from l2o_cli.rollout import Stepping, backpropagation
 
 INSTANCES = 3
 

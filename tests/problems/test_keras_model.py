@@ -11,11 +11,12 @@ from l2o_problems.keras_model import KerasProblem
 from l2o_problems.random import as_seed, fold
 from l2o_problems.transforms import ScaledInputs
 
+from l2o_cli.carry import layout_of, start
 from l2o_cli.meta.estimators import TruncatedBackpropagation
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.packing import unpack
-from l2o_cli.rollout import _BATCH, Rollout, layout_of, start
+from l2o_cli.rollout import _BATCH, Rollout
 from l2o_cli.spec import Estimator, Objective
 
 N, B = 40, 8

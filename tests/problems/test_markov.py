@@ -8,7 +8,7 @@ import tensorflow as tf
 from l2o_problems.markov import MarkovMlp, MarkovRnn, MarkovTransformer
 from l2o_problems.random import as_seed
 
-from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.rollout import Rollout
 from tests.problems.sequence_references import mean_nats, rnn, transformer
 

@@ -15,7 +15,7 @@ from l2o_problems.random import as_seed
 from l2o_problems.text import CharRnn
 from l2o_problems.transformer import TransformerLm
 
-from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.rollout import Rollout
 from tests.problems.sequence_references import rnn, transformer
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from l2o_problems.registry import PROBLEMS
 
-from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.rollout import Rollout
 
 # learning rate, steps, and the share of the initial loss that must be left at most

@@ -22,10 +22,10 @@ from l2o_problems.transforms import (
     SumOfProblems,
 )
 
+from l2o_cli.carry import concatenate, repeat, select, start
 from l2o_cli.errors import BadInput
-from l2o_cli.optimizers.adam import Adam
-from l2o_cli.optimizers.sgd import Sgd
-from l2o_cli.rollout import Rollout, concatenate, repeat, select, start
+from l2o_cli.optimizers.elementwise import Adam, Sgd
+from l2o_cli.rollout import Rollout
 from l2o_cli.spec import make_problem
 
 MLP = RandomMlp(hidden=(5,), inputs=4, samples=40, batch_size=8)

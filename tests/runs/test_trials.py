@@ -9,8 +9,8 @@ import pytest
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.transforms import DelayedGradients, GradientNoise, ParameterNoise, SparseGradients
 
+from l2o_cli.carry import layout_of
 from l2o_cli.errors import BadInput
-from l2o_cli.rollout import layout_of
 from l2o_cli.runs.trials import Trials
 from l2o_cli.spec import make_optimizer, make_problem
 

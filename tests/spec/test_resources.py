@@ -10,7 +10,7 @@ from l2o_cli.assets import configs
 from l2o_cli.comparison.tuning.tiers import parse_tier
 from l2o_cli.errors import LONGEST_LINE, BadInput
 from l2o_cli.optimizers import HierarchicalRNN
-from l2o_cli.optimizers.adam import Adam
+from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, make_optimizer, make_problem, read_meta_training, read_request, resources
 from l2o_cli.spec.resources import cost_of, machine_memory, parameters_of, state_size
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from l2o_cli.carry import layout_of
 from l2o_cli.comparison.comparison import Comparison
 from l2o_cli.comparison.entries import enter, enter_tuned
 from l2o_cli.comparison.results import SCORE_COLUMNS, Entry, score_rows, write_csv, write_yaml
@@ -18,7 +19,6 @@ from l2o_cli.comparison.sweeps.step_time import step_milliseconds
 from l2o_cli.comparison.tuning.choice import choose
 from l2o_cli.comparison.tuning.tiers import DEFAULTS, Baseline, Choice
 from l2o_cli.reports.cells import several
-from l2o_cli.rollout import layout_of
 from l2o_cli.runs.batches import hyperparameters
 from l2o_cli.runs.records import Contender
 from l2o_cli.scoring.scores import summarize

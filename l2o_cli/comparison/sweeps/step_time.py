@@ -10,7 +10,8 @@ from typing import NamedTuple
 import tensorflow as tf
 from l2o_problems.base import Problem
 
-from l2o_cli.rollout import Carry, Rollout
+from l2o_cli.carry import Carry
+from l2o_cli.rollout import Rollout
 from l2o_cli.runs.records import Contender
 
 ROUNDS = 7  # each times every optimizer once, one after the other, so that a change of the machine's speed touches all
