@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 from l2o_problems.quadratics import Quadratic
-from l2o_problems.test_functions import Rosenbrock
+from l2o_problems.two_dimensional import Rosenbrock
 
 from l2o_cli.carry import concatenate, repeat, select
 from l2o_cli.commands.compare import compare

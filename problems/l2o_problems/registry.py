@@ -17,7 +17,6 @@ from l2o_problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQ
 from l2o_problems.regression import LowRankAutoencoder, RegressionMlp
 from l2o_problems.sparse_softmax import SparseSoftmax
 from l2o_problems.tabular import TabularMlp
-from l2o_problems.test_functions import FUNCTIONS
 from l2o_problems.text import CharRnn
 from l2o_problems.transformer import TransformerLm
 from l2o_problems.transforms import (
@@ -35,6 +34,7 @@ from l2o_problems.transforms import (
     SumOfProblems,
     Transform,
 )
+from l2o_problems.two_dimensional import FUNCTIONS
 from l2o_problems.words import WordMlp
 
 _QUADRATICS = (Quadratic, Bowl, Norm, ProjectionQuadratic, SumOfQuadratics)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from l2o_problems.quadratics import Quadratic
-from l2o_problems.test_functions import Rosenbrock
+from l2o_problems.two_dimensional import Rosenbrock
 
 from l2o_cli.carry import start
 from l2o_cli.meta.estimators import ESTIMATORS, inverse_variance_mean

@@ -11,7 +11,7 @@ from l2o_problems.norms import Norm
 from l2o_problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
 from l2o_problems.random import as_seed
 from l2o_problems.sparse_softmax import SparseSoftmax
-from l2o_problems.test_functions import Ackley, LogSumExp, Michalewicz
+from l2o_problems.two_dimensional import Ackley, LogSumExp, Michalewicz
 
 
 def bowl(problem, params, task, batch):

@@ -3,9 +3,9 @@
 import numpy as np
 from l2o_problems.quadratics import Bowl, Quadratic
 from l2o_problems.random import as_seed
-from l2o_problems.test_functions import FUNCTIONS, Ackley, Rosenbrock
 from l2o_problems.transforms import DelayedGradients, GradientNoise, LossTransform, Rescale, SparseGradients, alike
 from l2o_problems.transforms.sharing import AnyTestFunction
+from l2o_problems.two_dimensional import FUNCTIONS, Ackley, Rosenbrock
 
 
 def test_twins_with_and_without_noise_become_alike():

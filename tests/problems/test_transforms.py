@@ -6,7 +6,6 @@ import tensorflow as tf
 from l2o_problems.classifiers import RandomMlp
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.random import as_seed, fold
-from l2o_problems.test_functions import Rosenbrock
 from l2o_problems.transforms import (
     DelayedGradients,
     GradientNoise,
@@ -21,6 +20,7 @@ from l2o_problems.transforms import (
     SparseGradients,
     SumOfProblems,
 )
+from l2o_problems.two_dimensional import Rosenbrock
 
 from l2o_cli.carry import concatenate, repeat, select, start
 from l2o_cli.errors import BadInput

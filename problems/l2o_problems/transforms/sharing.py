@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from l2o_problems.base import SAMPLED, Problem
-from l2o_problems.test_functions import FUNCTIONS, TestFunction
 from l2o_problems.transforms.base import Transform
 from l2o_problems.transforms.gradients import GradientNoise, SparseGradients
 from l2o_problems.transforms.params import Rescale
+from l2o_problems.two_dimensional import FUNCTIONS, TwoDimensional
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class AnyTestFunction(Problem):
     number: int = field(default=0, metadata=SAMPLED)
 
     @property
-    def function(self) -> TestFunction:
+    def function(self) -> TwoDimensional:
         return FUNCTIONS[self.number]()
 
     @property
@@ -87,13 +87,13 @@ def alike(problems: Sequence[Problem]) -> list[Problem]:
     say, share a compilation when the twin gets noise of deviation 0.
     """
     bases = [taken_apart[0] for taken_apart in map(_layers, problems) if taken_apart]
-    several = len({type(base) for base in bases if isinstance(base, TestFunction)}) > 1
+    several = len({type(base) for base in bases if isinstance(base, TwoDimensional)}) > 1
     groups: dict[Hashable, list[tuple[int, Problem, Layers]]] = {}
     for index, problem in enumerate(problems):
         taken_apart = _layers(problem)
         if taken_apart is not None:
             base, layers = taken_apart
-            if several and isinstance(base, TestFunction):
+            if several and isinstance(base, TwoDimensional):
                 base = AnyTestFunction(FUNCTIONS.index(type(base)))
             groups.setdefault(base.structure, []).append((index, base, layers))
     shared = list(problems)

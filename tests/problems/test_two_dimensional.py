@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from l2o_problems.random import as_seed
-from l2o_problems.test_functions import (
+from l2o_problems.transforms.sharing import AnyTestFunction
+from l2o_problems.two_dimensional import (
     FUNCTIONS,
     Ackley,
     Beale,
@@ -20,7 +21,6 @@ from l2o_problems.test_functions import (
     StyblinskiTang,
     Valley,
 )
-from l2o_problems.transforms.sharing import AnyTestFunction
 
 # The functions in float64, as they stand in the literature, on numbers and arrays alike.
 DEFINITIONS = {
