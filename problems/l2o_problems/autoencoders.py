@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from l2o_problems.base import Params
 from l2o_problems.images import PART, ImageProblem, one_by_one, shrunk_side
-from l2o_problems.networks import ACTIVATIONS, Activation, initial_network, mlp_logits, mlp_shapes
+from l2o_problems.mlp import MlpProblem
+from l2o_problems.networks import Activation
 from l2o_problems.options import require_choice, require_sizes
 
 
 @dataclass(frozen=True)
-class ImageAutoencoder(ImageProblem):
+class ImageAutoencoder(MlpProblem, ImageProblem):
     """An MLP from the pixels through `hidden` back to as many sigmoid outputs; initialized as He et al. 2015, biases 0.
 
     The loss is the mean over images and pixels of the `criterion`, of outputs y against pixels x: "squared", (y - x)^2, or
@@ -37,23 +38,19 @@ class ImageAutoencoder(ImageProblem):
     def __post_init__(self):
         super().__post_init__()
         require_sizes("hidden", self.hidden)
-        require_choice("activation", self.activation, ACTIVATIONS)
         require_choice("criterion", self.criterion, ("squared", "cross_entropy"))
 
     @property
-    def param_shapes(self):
-        return mlp_shapes((self.info.pixels, *self.hidden, self.info.pixels))
+    def ends(self):
+        return self.info.pixels, self.info.pixels
 
     @property
     def input_leaves(self):
         return ()  # the images are its targets too
 
-    def initial_params(self, seed, task):
-        return initial_network(seed, self.param_shapes, task["key"].shape[0])
-
     def _errors(self, params: Params, inputs: tf.Tensor) -> tf.Tensor:
         """The mean over the pixels of each image: inputs [I or 1, B, pixels] -> [I, B]."""
-        logits = mlp_logits(params, inputs, self.activation)
+        logits = self.outputs(params, inputs)
         if self.criterion == "squared":
             return tf.reduce_mean(tf.square(tf.sigmoid(logits) - inputs), axis=-1)
         return tf.reduce_mean(tf.nn.softplus(logits) - inputs * logits, axis=-1)

@@ -8,15 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import tensorflow as tf
-
 from l2o_problems.images import ImageProblem, shrunk_side
-from l2o_problems.networks import ACTIVATIONS, Activation, initial_network, mlp_logits, mlp_shapes
-from l2o_problems.options import require_choice, require_sizes
+from l2o_problems.mlp import MlpProblem
+from l2o_problems.networks import Activation, squared_error
+from l2o_problems.options import require_sizes
 
 
 @dataclass(frozen=True)
-class ImageCompletion(ImageProblem):
+class ImageCompletion(MlpProblem, ImageProblem):
     """An MLP from the pixels of the upper half to those of the lower one; initialized as He et al. 2015, biases 0.
 
     The loss is the mean over images and pixels of the squared error of linear outputs. Of an odd number of rows the middle one
@@ -37,7 +36,6 @@ class ImageCompletion(ImageProblem):
         if self.side == 1:
             raise ValueError("side must be at least 2, since an image of one row has no upper half")
         require_sizes("hidden", self.hidden)
-        require_choice("activation", self.activation, ACTIVATIONS)
 
     @property
     def _inputs(self) -> int:
@@ -45,16 +43,12 @@ class ImageCompletion(ImageProblem):
         return self.info.side // 2 * self.info.side * self.info.channels
 
     @property
-    def param_shapes(self):
-        return mlp_shapes((self._inputs, *self.hidden, self.info.pixels - self._inputs))
-
-    def initial_params(self, seed, task):
-        return initial_network(seed, self.param_shapes, task["key"].shape[0])
+    def ends(self):
+        return self._inputs, self.info.pixels - self._inputs
 
     def batch(self, seed, task, split):
         pixels = super().batch(seed, task, split)["inputs"]
         return {"inputs": pixels[..., : self._inputs], "targets": pixels[..., self._inputs :]}
 
     def loss(self, params, task, batch):
-        outputs = mlp_logits(params, batch["inputs"], self.activation)
-        return tf.reduce_mean(tf.square(outputs - batch["targets"]), axis=(1, 2))
+        return squared_error(self.outputs(params, batch["inputs"]), batch["targets"])

@@ -1,17 +1,81 @@
-"""Problems whose examples are drawn anew for each instance and kept in its task.
+"""Problems that learn from examples: those of a data set, which all instances share, or drawn anew for each instance.
 
-Shape letters: I instances, N examples of all splits, B minibatch.
+Shape letters: I instances, N examples, B minibatch.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from l2o_problems.base import Problem
-from l2o_problems.options import require_whole
-from l2o_problems.random import instance_integers
+from l2o_problems.base import Batch, Params, Problem, Split, Task
+from l2o_problems.options import require_choice, require_whole
+from l2o_problems.random import instance_integers, instance_keys
+
+
+def constants(read: Callable[..., Any]) -> Callable[..., Any]:
+    """The arrays that `read` gives as constants: one copy for all problems and graphs."""
+
+    @functools.cache
+    def read_once(*arguments: Any) -> Any:
+        with tf.init_scope():
+            return tf.nest.map_structure(tf.constant, read(*arguments))
+
+    return read_once
+
+
+class SharedExamples(Problem):
+    """A problem on the data set `data`, a constant of the problem that is read when first needed; subclasses have the fields.
+
+    Instances share it and differ in their initial params and in the minibatches they draw. Shapes are known without the data.
+    """
+
+    data_sets: ClassVar[Mapping[str, Any]]  # what `data` may be: what is known of it without reading it, with its `source`
+
+    data: str
+    batch_size: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_choice("data", self.data, self.data_sets)
+
+    @property
+    def info(self) -> Any:
+        """What is known of the data without reading them."""
+        return self.data_sets[self.data]
+
+    def sample(self, seed, instances):
+        return {"key": instance_keys(seed, instances)}
+
+    def examples_of(self, seed: tf.Tensor, task: Task, split: Split, *arrays: tf.Tensor) -> list[tf.Tensor]:
+        """Of arrays of the split, [N, ...], a minibatch of "train", [I, B, ...]; of other splits the whole, [1, N, ...]."""
+        if split != "train":
+            return [array[None] for array in arrays]
+        index = instance_integers(seed, task["key"], self.batch_size, arrays[0].shape[0])
+        return [tf.gather(array, index) for array in arrays]
+
+    @property
+    def held_out(self):
+        return True
+
+    @property
+    def source(self):
+        return self.info.source
+
+
+def loss_of_each(loss: Callable[[Params, Batch], tf.Tensor], params: Params, batch: Batch) -> tf.Tensor:
+    """`loss` [I] of params {name: [I, ...]}; where all share a split, one after another, as activations of all take gigabytes."""
+    if batch["inputs"].shape[0] == next(iter(params.values())).shape[0]:
+        return loss(params, batch)
+    return tf.map_fn(
+        lambda own: loss({name: values[None] for name, values in own.items()}, batch)[0],
+        params,
+        fn_output_signature=tf.TensorSpec([]),
+        parallel_iterations=1,
+    )
 
 
 class SyntheticExamples(Problem):

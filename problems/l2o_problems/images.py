@@ -1,7 +1,6 @@
 """Problems on images, and MLP classifiers of them (Wichrowska et al. 2017, section 5.2: held-out problems).
 
-Pixels are scaled to [0, 1] and not centered. The images are constants of the problem, read when first needed; instances
-share them and differ in their initial parameters and in the minibatches they draw. Shapes are known without the data.
+Pixels are scaled to [0, 1] and not centered.
 
 Shape letters: I instances, B minibatch, N examples.
 """
@@ -17,13 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from l2o_problems.base import LATER, Params, Problem
+from l2o_problems.base import LATER, Params
 from l2o_problems.data import DATA_SETS, DataInfo, describe, fingerprint, load
 from l2o_problems.data.shrink import shrink
-from l2o_problems.networks import ACTIVATIONS, Activation, cross_entropy, initial_network, mlp_logits, mlp_shapes
-from l2o_problems.normalization import NORMALIZATIONS, Normalization, initial_normalized, normalized_logits, normalized_shapes
-from l2o_problems.options import require_choice, require_sizes, require_whole
-from l2o_problems.random import instance_integers, instance_keys
+from l2o_problems.examples import SharedExamples, constants
+from l2o_problems.mlp import MlpProblem
+from l2o_problems.networks import Activation, cross_entropy
+from l2o_problems.normalization import Normalization
+from l2o_problems.options import require_sizes, require_whole
 
 PART = 1000  # images at a time through one network, which bounds the memory that a whole split takes
 
@@ -39,12 +39,11 @@ def read_images(name: str, split: str, side: int | None = None) -> tuple[np.ndar
     return images if side is None else shrink(images, side), labels
 
 
-@functools.cache
-def _constants(name: str, split: str, side: int | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """What `read_images` gives, pixels flat, [N, pixels]: one copy for all problems and graphs."""
-    with tf.init_scope():
-        inputs, labels = read_images(name, split, side)
-        return tf.constant(inputs.reshape(len(inputs), -1)), tf.constant(labels)
+@constants
+def _constants(name: str, split: str, side: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """What `read_images` gives, pixels flat, [N, pixels]."""
+    inputs, labels = read_images(name, split, side)
+    return inputs.reshape(len(inputs), -1), labels
 
 
 def one_by_one(
@@ -95,15 +94,15 @@ def _in_parts(
     return results if whole == count else tf.concat([results, function(inputs[whole:])], axis=0)
 
 
-class ImageProblem(Problem):
-    """A problem on the images of `data`, a name of `l2o_problems.data.DATA_SETS`; subclasses have the fields."""
+class ImageProblem(SharedExamples):
+    """A problem on the images of `data`; subclasses have the fields."""
 
-    data: str
-    batch_size: int
+    data_sets = DATA_SETS
+
     side: int | None
 
     def __post_init__(self):
-        require_choice("data", self.data, DATA_SETS)
+        super().__post_init__()
         require_whole("batch_size", self.batch_size)
         if self.side is not None:
             require_whole("side", self.side, most=DATA_SETS[self.data].side)
@@ -114,26 +113,14 @@ class ImageProblem(Problem):
         info = DATA_SETS[self.data]
         return info if self.side is None else dataclasses.replace(info, side=self.side)
 
-    def sample(self, seed, instances):
-        return {"key": instance_keys(seed, instances)}
-
     def batch(self, seed, task, split):
         """inputs [I, B, pixels] in [0, 1] and labels [I, B]; leading axis 1 for a whole split.
 
         Raises:
             l2o_problems.data.DataMissing: the data set cannot be read.
         """
-        inputs, labels = _constants(self.data, split, self.side)
-        if split == "train":
-            index = instance_integers(seed, task["key"], self.batch_size, labels.shape[0])
-            inputs, labels = tf.gather(inputs, index), tf.gather(labels, index)
-        else:
-            inputs, labels = inputs[None], labels[None]
+        inputs, labels = self.examples_of(seed, task, split, *_constants(self.data, split, self.side))
         return {"inputs": tf.cast(inputs, tf.float32) / self.info.peak, "labels": labels}
-
-    @property
-    def held_out(self):
-        return True
 
     @property
     def input_leaves(self):
@@ -150,7 +137,7 @@ class ImageProblem(Problem):
 
 
 @dataclass(frozen=True)
-class ImageMlp(ImageProblem):
+class ImageMlp(MlpProblem, ImageProblem):
     """An MLP on the pixels; kernels initialized as He et al. 2015, biases and offsets 0, scales 1.
 
     Normalization (`l2o_problems.normalization`) is before the activations of the hidden layers, which then have no bias.
@@ -170,21 +157,10 @@ class ImageMlp(ImageProblem):
     def __post_init__(self):
         super().__post_init__()
         require_sizes("hidden", self.hidden)
-        require_choice("activation", self.activation, ACTIVATIONS)
-        require_choice("normalization", self.normalization, NORMALIZATIONS)
 
     @property
-    def param_shapes(self):
-        sizes = (self.info.pixels, *self.hidden, self.info.classes)
-        return mlp_shapes(sizes) if self.normalization == "none" else normalized_shapes(sizes)
-
-    def initial_params(self, seed, task):
-        initial = initial_network if self.normalization == "none" else initial_normalized
-        return initial(seed, self.param_shapes, task["key"].shape[0])
+    def ends(self):
+        return self.info.pixels, self.info.classes
 
     def loss(self, params, task, batch):
-        if self.normalization == "none":
-            logits = mlp_logits(params, batch["inputs"], self.activation)
-        else:
-            logits = normalized_logits(params, batch["inputs"], self.activation, self.normalization)
-        return cross_entropy(logits, batch["labels"])
+        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])

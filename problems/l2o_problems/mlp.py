@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from l2o_problems.base import Params, Problem, Task
 from l2o_problems.networks import ACTIVATIONS, Activation, he_deviation, initial_network, mlp_logits, mlp_shapes
-from l2o_problems.normalization import NORMALIZATIONS, Normalization, initial_normalized, normalized_logits, normalized_shapes
+from l2o_problems.normalization import NORMALIZATIONS, initial_normalized, normalized_logits, normalized_shapes
 from l2o_problems.options import require_choice, require_flag, require_number, require_sizes
 
 
 class MlpProblem(Problem):
-    """An MLP; subclasses have the fields below. Without hidden layers it is an affine map.
+    """An MLP; subclasses have the fields below, those with a value where it is an option. Without hidden layers it is affine.
 
     Normalization (`l2o_problems.normalization`) is before the activations of the hidden layers, which then have no bias. With
     `residual`, each hidden layer after the first adds what it computes to what it is given: h + f(h). Kernels start normal
@@ -28,9 +28,10 @@ class MlpProblem(Problem):
 
     hidden: tuple[int, ...]
     activation: Activation
-    normalization: Normalization
-    residual: bool
-    initial_scale: float
+    # Without types: with them a specification would take them for options of every subclass.
+    normalization = "none"
+    residual = False
+    initial_scale = 1.0
 
     def __post_init__(self):
         super().__post_init__()

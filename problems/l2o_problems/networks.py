@@ -1,4 +1,4 @@
-"""Networks for classification problems, many instances at once.
+"""Networks and their losses, many instances at once.
 
 Shape letters: I instances, B minibatch, C classes. Where all instances share the inputs, their leading axis is 1.
 """
@@ -77,6 +77,11 @@ def mlp_logits(params: Params, inputs: tf.Tensor, activation: str, residual: boo
         values = ACTIVATIONS[activation](affine(inputs, params[f"kernel{index}"], params[f"bias{index}"]))
         inputs = inputs + values if residual and index > 0 else values
     return affine(inputs, params[f"kernel{last}"], params[f"bias{last}"])
+
+
+def squared_error(outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """The mean over examples and outputs of the squared error, both [I, B, out] -> [I]."""
+    return tf.reduce_mean(tf.square(outputs - targets), axis=(1, 2))
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:

@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import tensorflow as tf
-
 from l2o_problems.base import SAMPLED
 from l2o_problems.examples import SyntheticExamples
 from l2o_problems.mlp import MlpProblem
-from l2o_problems.networks import ACTIVATIONS, Activation
+from l2o_problems.networks import ACTIVATIONS, Activation, squared_error
 from l2o_problems.normalization import Normalization
 from l2o_problems.options import require_choice, require_number, require_sizes, require_whole
 from l2o_problems.random import fold, instance_keys
@@ -73,8 +71,7 @@ class RegressionMlp(MlpProblem, SyntheticExamples):
         return {"inputs": spoiled, "targets": targets, "key": instance_keys(fold(seed, 1), instances)}
 
     def loss(self, params, task, batch):
-        errors = self.outputs(params, batch["inputs"]) - batch["targets"]
-        return tf.reduce_mean(tf.square(errors), axis=(1, 2))
+        return squared_error(self.outputs(params, batch["inputs"]), batch["targets"])
 
 
 @dataclass(frozen=True)
@@ -119,5 +116,4 @@ class LowRankAutoencoder(MlpProblem, SyntheticExamples):
         return {"inputs": inputs, "key": instance_keys(fold(seed, 1), instances)}
 
     def loss(self, params, task, batch):
-        errors = self.outputs(params, batch["inputs"]) - batch["inputs"]
-        return tf.reduce_mean(tf.square(errors), axis=(1, 2))
+        return squared_error(self.outputs(params, batch["inputs"]), batch["inputs"])

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import tensorflow as tf
 
 from l2o_problems.base import Batch, Params, Problem
+from l2o_problems.examples import loss_of_each
 from l2o_problems.networks import affine, cross_entropy, initial_network
 from l2o_problems.options import require_choice, require_whole
 
@@ -58,15 +59,7 @@ class SequenceModel(Problem):
         return {name: self.deviations.get(name, 1.0) * values for name, values in standard.items()}
 
     def loss(self, params, task, batch):
-        if batch["inputs"].shape[0] == next(iter(params.values())).shape[0]:
-            return self._loss(params, batch)
-        # A split that all share: one instance after another, since the activations of all take gigabytes.
-        return tf.map_fn(
-            lambda own: self._loss({name: values[None] for name, values in own.items()}, batch)[0],
-            params,
-            fn_output_signature=tf.TensorSpec([]),
-            parallel_iterations=1,
-        )
+        return loss_of_each(self._loss, params, batch)
 
     def _loss(self, params: Params, batch: Batch) -> tf.Tensor:
         labels = batch["labels"]

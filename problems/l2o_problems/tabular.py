@@ -5,30 +5,28 @@ Shape letters: I instances, B minibatch, N examples, D columns.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
-import tensorflow as tf
+import numpy as np
 
-from l2o_problems.base import Problem
-from l2o_problems.data.tables import TABLES, TableInfo, in_deviations, load_table
-from l2o_problems.networks import ACTIVATIONS, Activation, cross_entropy, initial_network, mlp_logits, mlp_shapes
-from l2o_problems.options import require_choice, require_sizes, require_whole
-from l2o_problems.random import instance_integers, instance_keys
+from l2o_problems.data.tables import TABLES, in_deviations, load_table
+from l2o_problems.examples import SharedExamples, constants
+from l2o_problems.mlp import MlpProblem
+from l2o_problems.networks import Activation, cross_entropy
+from l2o_problems.options import require_flag, require_sizes, require_whole
 
 
-@functools.cache
-def _constants(name: str, split: str, standardized: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """The inputs of a split, float32 [N, D], and its labels, int32 [N]: one copy for all problems and graphs."""
-    with tf.init_scope():
-        table = load_table(name)
-        inputs, labels = table.split(split)
-        return tf.constant(in_deviations(inputs, table.split("train")[0]) if standardized else inputs), tf.constant(labels)
+@constants
+def _constants(name: str, split: str, standardized: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The inputs of a split, float32 [N, D], and its labels, int32 [N]."""
+    table = load_table(name)
+    inputs, labels = table.split(split)
+    return in_deviations(inputs, table.split("train")[0]) if standardized else inputs, labels
 
 
 @dataclass(frozen=True)
-class TabularMlp(Problem):
+class TabularMlp(MlpProblem, SharedExamples):
     """An MLP classifier of a table; kernels initialized as He et al. 2015, biases 0.
 
     With `standardized` each column has mean 0 and deviation 1 on the training examples; without, columns are in the units in
@@ -37,6 +35,7 @@ class TabularMlp(Problem):
 
     name: ClassVar[str] = "tabular_mlp"
     summary: ClassVar[str] = "MLP classifier of a table, its columns standardized or not"
+    data_sets: ClassVar = TABLES
 
     data: str = "breast_cancer"
     hidden: tuple[int, ...] = (32, 32)
@@ -45,27 +44,14 @@ class TabularMlp(Problem):
     batch_size: int = 64
 
     def __post_init__(self):
-        require_choice("data", self.data, TABLES)
+        super().__post_init__()
         require_sizes("hidden", self.hidden)
-        require_choice("activation", self.activation, ACTIVATIONS)
-        if not isinstance(self.standardized, bool):
-            raise ValueError(f"standardized must be true or false, but is {self.standardized!r}")
+        require_flag("standardized", self.standardized)
         require_whole("batch_size", self.batch_size)
 
     @property
-    def info(self) -> TableInfo:
-        """What is known of the table without reading it."""
-        return TABLES[self.data]
-
-    @property
-    def param_shapes(self):
-        return mlp_shapes((self.info.columns, *self.hidden, self.info.classes))
-
-    def sample(self, seed, instances):
-        return {"key": instance_keys(seed, instances)}
-
-    def initial_params(self, seed, task):
-        return initial_network(seed, self.param_shapes, task["key"].shape[0])
+    def ends(self):
+        return self.info.columns, self.info.classes
 
     def batch(self, seed, task, split):
         """inputs [I, B, D] and labels [I, B]; leading axis 1 for a whole split.
@@ -73,23 +59,12 @@ class TabularMlp(Problem):
         Raises:
             l2o_problems.data.DataMissing: the table cannot be read.
         """
-        inputs, labels = _constants(self.data, split, self.standardized)
-        if split != "train":
-            return {"inputs": inputs[None], "labels": labels[None]}
-        index = instance_integers(seed, task["key"], self.batch_size, labels.shape[0])
-        return {"inputs": tf.gather(inputs, index), "labels": tf.gather(labels, index)}
+        inputs, labels = self.examples_of(seed, task, split, *_constants(self.data, split, self.standardized))
+        return {"inputs": inputs, "labels": labels}
 
     def loss(self, params, task, batch):
-        return cross_entropy(mlp_logits(params, batch["inputs"], self.activation), batch["labels"])
-
-    @property
-    def held_out(self):
-        return True
+        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])
 
     @property
     def input_leaves(self):
         return ("inputs",)
-
-    @property
-    def source(self):
-        return self.info.source

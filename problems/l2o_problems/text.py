@@ -1,54 +1,41 @@
 """Language models of characters: the mean negative log likelihood, in nats, of each character given those before it.
 
-The text is a constant of the problem, read when first needed; instances share it and differ in their initial parameters and
-in the windows they draw. Shapes are known without the text.
-
 Shape letters: I instances, B windows, T characters of a window.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
 import tensorflow as tf
 
-from l2o_problems.data.text import TEXTS, TextInfo, load_text
-from l2o_problems.options import require_choice
-from l2o_problems.random import instance_integers, instance_keys
+from l2o_problems.data.text import TEXTS, load_text
+from l2o_problems.examples import SharedExamples, constants
+from l2o_problems.random import instance_integers
 from l2o_problems.sequences import RecurrentModel, SequenceModel
 
 
-@functools.cache
-def _constant(name: str, split: str) -> tf.Tensor:
-    """The codes of a split, uint8 [N]: one copy for all problems and graphs."""
-    with tf.init_scope():
-        return tf.constant(load_text(name).split(split))
+@constants
+def _constant(name: str, split: str) -> np.ndarray:
+    """The codes of a split, uint8 [N]."""
+    return load_text(name).split(split)
 
 
-class LanguageModel(SequenceModel):
-    """A model of the text `data`; subclasses have the field."""
+class LanguageModel(SharedExamples, SequenceModel):
+    """A model of the text `data`."""
 
-    data: str  # a name of `l2o_problems.data.text.TEXTS`
+    data_sets = TEXTS
 
     def __post_init__(self):
         super().__post_init__()
-        require_choice("data", self.data, TEXTS)
         if self.length >= min(self.info.sizes):
             raise ValueError(f"length must be less than the characters of a split, {min(self.info.sizes)}, but is {self.length}")
 
     @property
-    def info(self) -> TextInfo:
-        """What is known of the text without reading it."""
-        return TEXTS[self.data]
-
-    @property
     def vocabulary(self):
         return self.info.symbols
-
-    def sample(self, seed, instances):
-        return {"key": instance_keys(seed, instances)}
 
     def batch(self, seed, task, split):
         """inputs and labels int32 [I, B, T], the labels one character ahead.
@@ -67,14 +54,6 @@ class LanguageModel(SequenceModel):
             begin = tf.range(0, starts, self.length)[None]
         windows = tf.cast(tf.gather(text, begin[:, :, None] + tf.range(self.length + 1)), tf.int32)
         return {"inputs": windows[:, :, :-1], "labels": windows[:, :, 1:]}
-
-    @property
-    def held_out(self):
-        return True
-
-    @property
-    def source(self):
-        return self.info.source
 
 
 @dataclass(frozen=True)

@@ -5,30 +5,25 @@ Shape letters: I instances, B minibatch, C words of context, V words of the voca
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import tensorflow as tf
 
-from l2o_problems.base import Batch, Params, Problem
-from l2o_problems.data.text import TEXTS, TextInfo
+from l2o_problems.base import Batch, Params
+from l2o_problems.data.text import TEXTS
 from l2o_problems.data.words import word_codes
+from l2o_problems.examples import SharedExamples, constants, loss_of_each
 from l2o_problems.networks import ACTIVATIONS, Activation, affine, cross_entropy, initial_network
 from l2o_problems.options import require_choice, require_whole
-from l2o_problems.random import instance_integers, instance_keys
+from l2o_problems.random import instance_integers
 
-
-@functools.cache
-def _constant(name: str, split: str, vocabulary: int) -> tf.Tensor:
-    """The words of a split, int32 [N]: one copy for all problems and graphs."""
-    with tf.init_scope():
-        return tf.constant(word_codes(name, split, vocabulary))
+_constant = constants(word_codes)
 
 
 @dataclass(frozen=True)
-class WordMlp(Problem):
+class WordMlp(SharedExamples):
     """The next word from the embeddings of the `context` words before it, by one hidden layer (Bengio et al. 2003).
 
     The `vocabulary` is of the most frequent words and marks of the training text, in small letters, and one entry for all
@@ -38,6 +33,7 @@ class WordMlp(Problem):
 
     name: ClassVar[str] = "word_mlp"
     summary: ClassVar[str] = "MLP that predicts the next word, with an embedding most of whose rows are rare"
+    data_sets: ClassVar = TEXTS
 
     vocabulary: int = 1500
     context: int = 2
@@ -48,16 +44,11 @@ class WordMlp(Problem):
     data: str = "topics"
 
     def __post_init__(self):
-        require_choice("data", self.data, TEXTS)
+        super().__post_init__()
         require_whole("vocabulary", self.vocabulary, least=2, most=self.info.words + 1)
         for option in ("context", "embedding", "hidden", "batch_size"):
             require_whole(option, getattr(self, option), most=1000 if option == "context" else math.inf)
         require_choice("activation", self.activation, ACTIVATIONS)
-
-    @property
-    def info(self) -> TextInfo:
-        """What is known of the text without reading it."""
-        return TEXTS[self.data]
 
     @property
     def param_shapes(self):
@@ -68,9 +59,6 @@ class WordMlp(Problem):
             "kernel_out": (self.hidden, self.vocabulary),
             "bias_out": (self.vocabulary,),
         }
-
-    def sample(self, seed, instances):
-        return {"key": instance_keys(seed, instances)}
 
     def initial_params(self, seed, task):
         params = initial_network(seed, self.param_shapes, task["key"].shape[0], lambda shape: 1.0)
@@ -91,15 +79,7 @@ class WordMlp(Problem):
         return {"inputs": windows[:, :, :-1], "labels": windows[:, :, -1]}
 
     def loss(self, params, task, batch):
-        if batch["inputs"].shape[0] == params["bias"].shape[0]:
-            return self._loss(params, batch)
-        # A whole split: one instance after another, since the logits of all take gigabytes.
-        return tf.map_fn(
-            lambda own: self._loss({name: values[None] for name, values in own.items()}, batch)[0],
-            params,
-            fn_output_signature=tf.TensorSpec([]),
-            parallel_iterations=1,
-        )
+        return loss_of_each(self._loss, params, batch)
 
     def _loss(self, params: Params, batch: Batch) -> tf.Tensor:
         instances, examples, _ = batch["inputs"].shape
@@ -109,11 +89,3 @@ class WordMlp(Problem):
         inputs = tf.reshape(rows, [instances, examples, self.context * self.embedding])
         hidden = ACTIVATIONS[self.activation](affine(inputs, params["kernel"], params["bias"]))
         return cross_entropy(affine(hidden, params["kernel_out"], params["bias_out"]), batch["labels"])
-
-    @property
-    def held_out(self):
-        return True
-
-    @property
-    def source(self):
-        return self.info.source

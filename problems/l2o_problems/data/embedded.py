@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from l2o_problems.data.dataset import Sizes
+from l2o_problems.data.dataset import DataMissing, Sizes
 
 FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedInfo:
+    """What is known of data that only come with the package, without reading them.
+
+    Attributes:
+        file: where they lie in this folder, written by `repack.py`.
+        sizes: of train, validation and test.
+    """
+
+    kind: ClassVar[str]  # what such data are called
+    unit: ClassVar[str] = ""  # of the sizes
+
+    title: str
+    file: str
+    sizes: Sizes
+
+    @property
+    def source(self) -> str:
+        """One line for the record: what, whence, and the sizes of the splits."""
+        return f"{self.title}, embedded ({'/'.join(map(str, self.sizes))}{self.unit})"
+
+
+Info = TypeVar("Info", bound=EmbeddedInfo)
+
+
+def known(infos: Mapping[str, Info], name: str) -> Info:
+    """What is known of `name`; DataMissing if it is none of those there are."""
+    if name not in infos:
+        raise DataMissing(f"no {next(iter(infos.values())).kind} {name!r}; there are: {', '.join(infos)}")
+    return infos[name]
+
+
+@contextlib.contextmanager
+def reading(info: EmbeddedInfo) -> Iterator[Any]:
+    """The arrays of the file, by name; DataMissing for whatever is wrong with it, or found to be wrong in this context."""
+    path = FOLDER / info.file
+    try:
+        with np.load(path) as archive:
+            yield archive
+    except Exception as error:
+        raise DataMissing(f"{path}: cannot read the embedded {info.kind} ({type(error).__name__}: {error})") from error
 
 
 @dataclass(frozen=True)

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from l2o_problems.data import embedded
-from l2o_problems.data.dataset import DataMissing, DataSet, Sizes, consecutive
+from l2o_problems.data.dataset import DataSet, consecutive
+from l2o_problems.data.embedded import EmbeddedInfo, known, reading
 
 
-@dataclass(frozen=True)
-class TableInfo:
-    """What is known of a table without reading it.
+@dataclass(frozen=True, kw_only=True)
+class TableInfo(EmbeddedInfo):
+    """What is known of a table without reading it; its sizes are examples.
 
     Attributes:
-        file: where it lies in this folder, written by `repack.py`.
         columns: numbers of an example.
         classes: of its labels.
-        sizes: examples of train, validation and test.
     """
 
-    title: str
-    file: str
+    kind: ClassVar[str] = "table"
+
     columns: int
     classes: int
-    sizes: Sizes
-
-    @property
-    def source(self) -> str:
-        """One line for the record: what, whence, and the sizes of the splits."""
-        return f"{self.title}, embedded ({'/'.join(map(str, self.sizes))})"
 
 
 TABLES = {
-    "breast_cancer": TableInfo("UCI breast cancer, Wisconsin, diagnostic", "breast_cancer.npz", 30, 2, (457, 56, 56)),
+    "breast_cancer": TableInfo(
+        title="UCI breast cancer, Wisconsin, diagnostic", file="breast_cancer.npz", columns=30, classes=2, sizes=(457, 56, 56)
+    ),
 }
 
 
@@ -46,17 +41,11 @@ def load_table(name: str) -> DataSet:
     Raises:
         DataMissing: there is no such table, or it cannot be read.
     """
-    if name not in TABLES:
-        raise DataMissing(f"no table {name!r}; there are: {', '.join(TABLES)}")
-    info = TABLES[name]
-    path = embedded.FOLDER / info.file
-    try:
-        with np.load(path) as archive:
-            inputs, labels, sizes = (archive[leaf] for leaf in ("inputs", "labels", "sizes"))
+    info = known(TABLES, name)
+    with reading(info) as archive:
+        inputs, labels, sizes = (archive[leaf] for leaf in ("inputs", "labels", "sizes"))
         if inputs.shape != (sum(info.sizes), info.columns) or labels.shape != inputs.shape[:1] or tuple(sizes) != info.sizes:
             raise ValueError(f"{inputs.shape} numbers where {info.source} was announced")
-    except Exception as error:  # whatever is wrong with the file
-        raise DataMissing(f"{path}: cannot read the embedded table ({type(error).__name__}: {error})") from error
     return DataSet(inputs, labels.astype(np.int32), consecutive(info.sizes), float(np.abs(inputs).max()), info.source)
 
 

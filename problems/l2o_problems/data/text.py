@@ -5,34 +5,28 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from l2o_problems.data import embedded
-from l2o_problems.data.dataset import DataMissing, Sizes, consecutive
+from l2o_problems.data.dataset import consecutive
+from l2o_problems.data.embedded import EmbeddedInfo, known, reading
 
 
-@dataclass(frozen=True)
-class TextInfo:
-    """What is known of a text without reading it.
+@dataclass(frozen=True, kw_only=True)
+class TextInfo(EmbeddedInfo):
+    """What is known of a text without reading it; its sizes are characters.
 
     Attributes:
-        file: where it lies in this folder, written by `repack.py`.
         symbols: distinct characters.
         words: distinct words of train (`l2o_problems.data.words`).
-        sizes: characters of train, validation and test.
     """
 
-    title: str
-    file: str
+    kind: ClassVar[str] = "text"
+    unit: ClassVar[str] = " characters"
+
     symbols: int
     words: int
-    sizes: Sizes
-
-    @property
-    def source(self) -> str:
-        """One line for the record: what, whence, and the characters of the splits."""
-        return f"{self.title}, embedded ({'/'.join(map(str, self.sizes))} characters)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +52,11 @@ class Text:
         return "".join(self.vocabulary[code] for code in np.ravel(codes))
 
 
-TEXTS = {"topics": TextInfo("Help topics of Python 3.11.7", "topics.npz", symbols=103, words=4117, sizes=(335864, 18718, 18522))}
+TEXTS = {
+    "topics": TextInfo(
+        title="Help topics of Python 3.11.7", file="topics.npz", symbols=103, words=4117, sizes=(335864, 18718, 18522)
+    ),
+}
 
 
 @functools.cache
@@ -68,15 +66,9 @@ def load_text(name: str) -> Text:
     Raises:
         DataMissing: there is no such text, or it cannot be read.
     """
-    if name not in TEXTS:
-        raise DataMissing(f"no text {name!r}; there are: {', '.join(TEXTS)}")
-    info = TEXTS[name]
-    path = embedded.FOLDER / info.file
-    try:
-        with np.load(path) as archive:
-            codes, points, sizes = (archive[leaf] for leaf in ("codes", "vocabulary", "sizes"))
+    info = known(TEXTS, name)
+    with reading(info) as archive:
+        codes, points, sizes = (archive[leaf] for leaf in ("codes", "vocabulary", "sizes"))
         if (len(points), *sizes) != (info.symbols, *info.sizes) or len(codes) != sum(sizes) or codes.max() >= info.symbols:
             raise ValueError(f"{len(codes)} characters, {len(points)} distinct, where {info.source} was announced")
-    except Exception as error:  # whatever is wrong with the file
-        raise DataMissing(f"{path}: cannot read the embedded text ({type(error).__name__}: {error})") from error
     return Text(codes, "".join(map(chr, points)), consecutive(info.sizes))
