@@ -28,8 +28,8 @@ demo: $(STAMP)  ## meta-train, evaluate and compare on real digits in a few minu
 test: $(STAMP)  ## the tests that are not slow
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m ""
+test-all: $(STAMP)  ## all tests, and which take longest
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "" --durations=25
 
 KILLS ?= 500
 META_STEPS ?= 20000

@@ -2,7 +2,7 @@
 
 import math
 import os
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_a_sweep_of_both_gets_similar_losses(monkeypatch):
     assert [side["steps_per_execution"] for side in row["keras"]] == [1, 2]
     for side in row["keras"]:
         assert side["ratio"] == row["seconds"] / side["seconds"]
-        assert side["seconds"] > side["first_run_seconds"] > side["other_run_seconds"] > 0
+        assert side["seconds"] > side["first_run_seconds"] + side["other_run_seconds"] > side["other_run_seconds"] > 0
     assert [entry["learning_rate"] for entry in row["losses"]] == pytest.approx([10**-3.5, 1e-3, 10**-2.5], rel=1e-6)
     for entry in row["losses"]:
         assert abs(math.log(entry["loss"] / entry["keras_loss"])) < 0.4
@@ -85,41 +85,48 @@ def test_a_sweep_of_both_gets_similar_losses(monkeypatch):
     assert sum("0 of 6 runs" in line for line in lines) == 2
 
 
-class _Fake:
-    """Stands for `KerasFit`: one way is fast, and each run has its number for a loss."""
+@pytest.fixture(name="made")
+def _made(monkeypatch):
+    """The runs of a stand-in for `KerasFit`, by a clock of its own: a model takes 64 s to build, and one way is fast."""
+    made, clock = [], SimpleNamespace(now=0.0)
 
-    made: list = []
+    class Fake:
+        def __init__(self, problem, options):
+            self.pause = 1.0 if options == PLAIN else 2.0
+            clock.now += 64.0
 
-    def __init__(self, problem, options):
-        self.pause = 0.001 if options == PLAIN else 0.02
+        def fit(self, rate, seed, steps):
+            made.append((rate, seed, steps))
+            clock.now += self.pause * steps
 
-    def fit(self, rate, seed, steps):
-        self.made.append((rate, seed, steps))
-        time.sleep(self.pause)
+        def held_out_loss(self):
+            clock.now += 1024.0  # is not timed
+            return float(len(made))
 
-    def held_out_loss(self):
-        return float(len(self.made))
+    monkeypatch.setattr(sweep, "KerasFit", Fake)
+    monkeypatch.setattr(sweep, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    return made
 
 
-def test_the_fastest_way_is_found_among_all(monkeypatch):
-    monkeypatch.setattr(sweep, "KerasFit", _Fake)
+def test_the_fastest_way_is_found_among_all(made):
     ways = sweep._time_ways(MLP, 2, lambda line: None)
     assert len(ways) == 8 and {way.jit_compile for way in ways} == {False, True}
+    assert ways == {way: (64.0 + (1.0 if way == PLAIN else 2.0) * way.steps_per_execution, 1.0 + (way != PLAIN)) for way in ways}
     assert sweep._fastest(ways)[-1] == PLAIN
     assert sweep._fastest({DEFAULT: (1.0, 0.1), PLAIN: (1.0, 0.2)}) == [DEFAULT]
     assert sweep._fastest({DEFAULT: (1.0, 0.12), PLAIN: (1.0, 0.1)}) == [PLAIN]  # hardly slower
     assert sweep._fastest({DEFAULT: (1.0, 0.4), PLAIN: (1.0, 0.1)}) == [DEFAULT, PLAIN]
 
 
-def test_the_others_are_made_one_after_another(monkeypatch):
-    monkeypatch.setattr(sweep, "KerasFit", _Fake)
-    monkeypatch.setattr(_Fake, "made", [])
+def test_the_others_are_made_one_after_another(made):
     jobs = [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
     beside = sweep._Beside(MLP, PLAIN, jobs, 7, lambda line: None)
     beside.make(2)
-    assert beside.losses == [1.0, 2.0] and all(seconds > 0 for seconds in beside.seconds)
+    assert beside.losses == [1.0, 2.0] and beside.seconds == [71.0, 7.0]
     beside.make(4)
-    assert _Fake.made == [(rate, seed, 7) for rate, seed in jobs]
+    assert made == [(rate, seed, 7) for rate, seed in jobs]
+    figures = {"seconds": 92.0, "first_run_seconds": 71.0, "other_run_seconds": 7.0}
+    assert beside.figures == {**PLAIN.described(), **figures}
 
 
 def test_the_command_prints_both_and_the_ratio(monkeypatch):

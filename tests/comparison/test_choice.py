@@ -84,7 +84,9 @@ def medians(out):
 
 def test_the_best_on_the_tuning_seeds_is_reported(compared):
     out, rows, _ = compared
-    for label, of_problem in medians(out).items():
+    found = medians(out)
+    assert found.keys() >= {*LOCALS, *GLOBALS}
+    for label, of_problem in found.items():
         if label in LOCALS:
             assert set(of_problem) == set(PROBLEMS)
             best = {name: min(losses, key=losses.get) for name, losses in of_problem.items()}
@@ -140,11 +142,12 @@ def test_seeds_are_never_shared(compared):
     ],
 )
 def test_the_settings_are_those_of_the_space(compared, label, settings):
-    for row in read(compared[0] / "tuning.csv"):
-        if row["optimizer"] == label:
-            written = dict(part.split("=") for part in row["hyperparameters"].split())
-            for name, value in settings[int(row["trial"])].items():
-                assert float(written[name]) == pytest.approx(value, rel=1e-5)
+    rows = [row for row in read(compared[0] / "tuning.csv") if row["optimizer"] == label]
+    assert {int(row["trial"]) for row in rows} == set(range(len(settings)))
+    for row in rows:
+        written = dict(part.split("=") for part in row["hyperparameters"].split())
+        for name, value in settings[int(row["trial"])].items():
+            assert float(written[name]) == pytest.approx(value, rel=1e-5)
 
 
 def test_one_setting_for_all_problems_and_its_cost(compared):

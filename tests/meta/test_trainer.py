@@ -111,6 +111,7 @@ def test_a_run_writes_everything(whole):
     assert (out / "checkpoints" / "ckpt-8").exists()
     loaded = load_artifact(out / "artifact")
     assert loaded.optimizer == trainer.optimizer and loaded.card["meta_training"]["meta_steps"] == 8
+    assert trainer.best.keys() == loaded.weights.keys()
     for name, value in trainer.best.items():
         np.testing.assert_array_equal(loaded.weights[name], value)
 
@@ -122,9 +123,10 @@ def test_same_seed_same_bits(tmp_path, whole):
 def test_other_seed_other_bits(tmp_path, light_whole):
     first, other = final_state(light_whole), final_state(train(tmp_path / "other", spec=light(seed=1)))
     assert first.keys() == other.keys()
-    for name in first:
-        if name.startswith("weights/"):
-            assert not np.array_equal(first[name], other[name]), name
+    weights = [name for name in first if name.startswith("weights/")]
+    assert weights
+    for name in weights:
+        assert not np.array_equal(first[name], other[name]), name
 
 
 @pytest.mark.parametrize("stop_after", [pytest.param(1, marks=pytest.mark.slow), 5])

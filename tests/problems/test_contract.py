@@ -10,6 +10,7 @@ from l2o_problems.base import SAMPLED, Problem
 from l2o_problems.random import as_seed, fold
 from l2o_problems.registry import PROBLEMS, TRANSFORMS
 from l2o_problems.transforms.sharing import AnyTestFunction
+from l2o_problems.two_dimensional import FUNCTIONS
 
 RESCALE, NOISE = TRANSFORMS["rescale"], TRANSFORMS["gradient_noise"]
 
@@ -96,9 +97,31 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(
-    params=[pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in CASES], name="problem"
-)
+# Every step sees the same of them: there is nothing to draw.
+WITHOUT_MINIBATCHES = {function.name for function in FUNCTIONS} | {
+    *("quadratic", "bowl", "norm", "norm_3", "dependency_chain", "min_max_well", "matrix_multiplication", "any_test_function"),
+    *("noisy", "rounded", "sparse", "normalized", "delayed"),
+}
+
+
+def cases(wanted):
+    """The names of the cases for which `wanted(name, problem)` is true."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name
+        for name, problem in CASES.items()
+        if wanted(name, problem)
+    ]
+
+
+def of(wanted):
+    """For a test of some cases alone, so that it never passes without having looked."""
+    return pytest.mark.parametrize("problem", cases(wanted), indirect=True)
+
+
+with_minibatches = of(lambda name, problem: name not in WITHOUT_MINIBATCHES)
+
+
+@pytest.fixture(params=cases(lambda name, problem: True), name="problem")
 def _problem(request):
     return CASES[request.param]
 
@@ -130,7 +153,8 @@ def test_shapes(problem):
 def test_is_described(problem):
     assert problem.name and problem.summary and problem.source
     assert "\n" not in problem.summary + problem.source
-    assert hash(problem) == hash(problem)
+    again = dataclasses.replace(problem)
+    assert again is not problem and again == problem and hash(again) == hash(problem)
 
 
 def test_a_seed_gives_the_same_bits_and_another_seed_others(problem):
@@ -179,11 +203,10 @@ def without_sampled_options(value):
     )
 
 
+@of(lambda name, problem: without_sampled_options(problem) != problem)
 def test_sampled_options_are_in_the_task_and_nowhere_else(problem):
     other = without_sampled_options(problem)
     assert other.structure == problem.structure
-    if other == problem:
-        return
     task, params, batch = draw(problem, 6, 2)
 
     def values(problem):
@@ -196,6 +219,7 @@ def test_sampled_options_are_in_the_task_and_nowhere_else(problem):
         np.testing.assert_array_equal(one, two)
 
 
+@of(lambda name, problem: dataclasses.fields(problem))
 def test_every_other_option_is_part_of_the_structure(problem):
     for field in dataclasses.fields(problem):
         same = with_options(problem, **{field.name: ...}).structure == problem.structure
@@ -214,14 +238,18 @@ def test_gradient_of_an_instance_does_not_reach_its_neighbors(problem):
     with tf.GradientTape() as tape:
         tape.watch(params)
         loss = problem.loss(params, task, batch)[1]
-    for gradient in tape.gradient(loss, params).values():
+    gradients = tape.gradient(loss, params)
+    assert any(np.any(gradient[1]) for gradient in gradients.values())
+    for gradient in gradients.values():
         assert not np.any(gradient[0]) and not np.any(gradient[2])
 
 
+@with_minibatches
 def test_a_minibatch_does_not_depend_on_the_neighbors(problem):
     first, second = (problem.sample(as_seed(seed), 2) for seed in (1, 2))
     together = problem.batch(as_seed(9), joined(first, second), "train")
     alone = problem.batch(as_seed(9), second, "train")
+    assert alone and alone.keys() == together.keys()
     for name, leaf in alone.items():
         np.testing.assert_array_equal(together[name][2:], leaf)
 
@@ -244,19 +272,31 @@ def test_perturbations_do_not_depend_on_the_neighbors(problem):
         np.testing.assert_allclose(one[1:], two, rtol=1e-6, atol=1e-6)  # a gradient of 1 and its noise may cancel
 
 
+@with_minibatches
 def test_minibatches_change_with_the_seed_and_differ_between_instances(problem):
     task = problem.sample(as_seed(1), 2)
     batch, later = (problem.batch(as_seed(seed), task, "train") for seed in (1, 2))
-    for name in batch.keys() & {"inputs"}:
+    drawn = batch.keys() - {"weights"}
+    assert any(name.rpartition("/")[2] == "inputs" for name in drawn)
+    for name in drawn:
         assert not np.array_equal(batch[name][0], later[name][0])
         assert not np.array_equal(batch[name][0], batch[name][1])
 
 
+@pytest.mark.parametrize("name", sorted(WITHOUT_MINIBATCHES))
+def test_the_others_have_no_minibatches(name):
+    problem = CASES[name]
+    task = problem.sample(as_seed(1), 2)
+    assert [problem.batch(as_seed(1), task, split) for split in ("train", "validation", "test")] == [{}, {}, {}]
+    assert not problem.held_out and problem.input_leaves == ()
+
+
+@with_minibatches
 def test_held_out_splits_are_whole_and_whatever_the_seed(problem):
     task = problem.sample(as_seed(1), 2)
     for split in ("validation", "test"):
         one, two = (problem.batch(as_seed(seed), task, split) for seed in (1, 2))
-        assert one or not problem.held_out
+        assert one and one.keys() == two.keys()
         for name, leaf in one.items():
             np.testing.assert_array_equal(leaf, two[name])
 

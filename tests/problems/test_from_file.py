@@ -1,5 +1,7 @@
 """Problems in files: which names they have, and what is wrong with one, in one line that names the file."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -273,3 +275,30 @@ def test_what_a_file_says_is_not_among_the_results(tmp_path, capsys):
     assert said.out == "" and said.err.startswith("beside\nrun-1\nmade\nasked\n")
     problem.loss(problem.initial_params([0, 0], task), task, problem.batch([0, 0], task, "train"))
     assert capsys.readouterr() == ("", "asked\n")
+
+
+# In a folder whose modules stand first in the path, as those of the folder that Python is started in do.
+AMONG_OTHERS = """
+import importlib
+for name in ("problems", "optimizers"):
+    try:
+        importlib.import_module(name)
+    except RuntimeError as error:
+        assert str(error) == "of the user", error
+    else:
+        raise SystemExit(f"{name}.py was not found first")
+from l2o_cli import LearnedOptimizer
+assert LearnedOptimizer("adam").loaded.optimizer.name == "adam"
+from l2o_cli import cli
+raise SystemExit(cli.run(["problems"]))
+"""
+
+
+@pytest.mark.slow
+def test_modules_of_the_user_stand_in_nobodys_way(tmp_path):
+    for name in ("problems", "optimizers"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('of the user')\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", AMONG_OTHERS], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "rosenbrock" in done.stdout and "of the user" not in done.stderr

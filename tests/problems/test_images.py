@@ -262,10 +262,10 @@ def test_missing_data_are_reported_when_a_batch_is_drawn_or_the_source_is_asked_
     task = problem.sample(as_seed(0), 1)
     problem.initial_params(as_seed(0), task)
     for ask in (lambda: problem.batch(as_seed(0), task, "train"), lambda: problem.source):
-        begin = time.monotonic()
+        begin = time.process_time()
         with pytest.raises(data.DataMissing, match=rf"^{data.DATA_SETS[problem.data].title}: .*"):
             ask()
-        assert time.monotonic() - begin < 1
+        assert time.process_time() - begin < 1
 
 
 def test_named_problems_are_families_with_options_that_can_be_changed():

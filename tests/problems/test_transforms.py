@@ -285,6 +285,7 @@ def test_smaller_batches_are_the_first_rows_and_held_out_data_stay_whole():
     inner_task = Rescale(MLP).sample(fold(as_seed(1), 0), 2)
     for split in ("train", "validation"):
         batch, whole = problem.batch(as_seed(2), task, split), Rescale(MLP).batch(as_seed(2), inner_task, split)
+        assert batch.keys() == whole.keys() == {"inputs", "labels"}
         for name in batch:
             np.testing.assert_array_equal(batch[name], whole[name][:, :3] if split == "train" else whole[name])
 

@@ -233,7 +233,9 @@ def test_the_same_files_give_the_same_bytes(results, tmp_path):
     (other,) = write_comparison_report(again, out=again / "report.html")
     assert other.read_bytes() == page.read_bytes()
     reported = read_reported(again)
-    for file in write_pictures(reported, list(overall(reported))[:1], PROBLEMS[3:]):
+    files = write_pictures(reported, list(overall(reported))[:1], PROBLEMS[3:])
+    assert len(files) == 4
+    for file in files:
         assert file.read_bytes() == (folder / "pictures" / file.name).read_bytes()
     assert len(list((again / "pictures").iterdir())) == 4
 

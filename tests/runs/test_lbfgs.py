@@ -75,7 +75,9 @@ def test_a_start_without_a_loss_ends_the_run():
 
 @pytest.mark.parametrize("problem", ["quadratic", "rosenbrock"])
 def test_problems_are_solved(problem):
-    for run in runs(problem, 200, [0, 1]):
+    both = runs(problem, 200, [0, 1])
+    assert [run.seed for run in both] == [0, 1]
+    for run in both:
         assert make_problem(problem).minimum == 0
         assert run.losses[-1] < 1e-5 * run.losses[0] and run.losses[-1] < 2e-4
         assert run.diverged_at is None and run.validation is None and run.hyperparameters == {}

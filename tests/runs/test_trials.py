@@ -47,6 +47,7 @@ def test_sgd_against_numpy():
 def test_a_diverged_rate_is_reported_and_leaves_the_others_bit_identical():
     one = trials()
     good, bad = one.run(rates(0.1, 0.01), [0, 1]), one.run(rates(0.1, 1e30), [0, 1])
+    assert len(good) == len(bad) == 4
     for untouched, beside in zip(good[:2], bad[:2], strict=True):
         np.testing.assert_array_equal(untouched.losses, beside.losses)
         assert beside.diverged_at is None
@@ -67,6 +68,7 @@ def test_a_run_does_not_depend_on_its_company(problem, optimizer):
     assert (run.seed, run.hyperparameters) == (alone.seed, alone.hyperparameters)
     # Another number of instances may be summed in another order; another minibatch or draw would differ by far more.
     np.testing.assert_allclose(run.losses, alone.losses, rtol=2e-4)
+    assert (run.validation is not None) == make_problem(problem).held_out
     if run.validation is not None:
         np.testing.assert_allclose(run.validation, alone.validation, rtol=2e-4)
     assert not np.allclose(run.losses, together[-1].losses, rtol=1e-2)
@@ -80,6 +82,7 @@ def test_one_seed_is_one_problem_for_every_optimizer():
 @pytest.mark.parametrize("problem", ["quadratic", "digits_mlp"])
 def test_compiled_equals_uncompiled(problem):
     compiled, plain = (trials(problem, steps=20, xla=xla).run(rates(0.01), [0, 1]) for xla in (True, False))
+    assert len(compiled) == 2
     for one, other in zip(compiled, plain, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
 

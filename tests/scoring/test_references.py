@@ -26,8 +26,9 @@ class Mine(Quadratic):
 
 
 def test_every_row_says_which_problem_and_data_it_belongs_to():
-    there, known = every_problem(), {}
-    for title, row in read_table(TABLE).items():
+    there, known, table = every_problem(), {}, read_table(TABLE)
+    assert table
+    for title, row in table.items():
         assert row.identity == there[title].identity and row.source, title
         numbers = dataclasses.astuple(dataclasses.replace(row, problem="", step_milliseconds=0))
         assert known.setdefault((row.identity, row.source), numbers) == numbers, title
