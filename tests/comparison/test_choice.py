@@ -206,7 +206,7 @@ def test_what_pictures_say_of_a_choice(compared):
 
     def label(**options):
         named = type("Row", (), {**row, "trials": Choice(Tier(), {}, **options).trials})
-        return entry_label(type("Entry", (), {"row": named, "learned": False, "tuning": Choice(Tier(), {}, **options)}))
+        return entry_label(type("Entry", (), {"summary": named, "learned": False, "tuning": Choice(Tier(), {}, **options)}))
 
     assert label(tried=8, problems=3).endswith("chosen for 3 problems together")
     assert label(tried=8).endswith("best of 8 trials") and label().endswith("not tuned")

@@ -22,7 +22,7 @@ from l2o_cli.comparison.results import Entry
 from l2o_cli.errors import BadInput
 from l2o_cli.reports.comparison.printed import HEADINGS, row_of
 from l2o_cli.scoring.measures import CRITERIA
-from l2o_cli.scoring.results_folder import score_folder
+from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.scoring.run_scores import SUMMARIZED, Summary
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, read_request
 
@@ -215,13 +215,13 @@ def test_each_score_is_one_number_wherever_it_is_shown(tmp_path):
     chosen = ["--optimizer", "sgd", "--baselines", "adam", "--select", "mean_log_train_loss"]
     problem = "quadratic(dimension=3)+gradient_noise"
     result = invoke(compare, "--problem", problem, *chosen, *options, "--out", out, "--json", "--quiet")
-    rows, scoring, names = json.loads(result.stdout), score_folder(out), ("final_train_loss", "mean_log_train_loss")
+    rows, scoring, names = json.loads(result.stdout), read_results(out).scoring, ("final_train_loss", "mean_log_train_loss")
     assert scoring.measure == "mean_log_train_loss" and "by mean log training loss" in result.stderr
     assert "by final training loss" not in result.stderr and "by mean log training loss" in (out / "report.html").read_text()
     scores = {(row["optimizer"], int(row["seed"])): row for row in read(out / "scores.csv")}
     for name in names:
         for run in scoring.runs:
-            assert getattr(run, name) == float(scores[run.optimizer, run.seed][name])
+            assert run[name] == float(scores[run.optimizer, run.seed][name])
         medians = {one.optimizer: one.medians[name] for one in scoring.problems}
         assert {row["optimizer"]: row[name] for row in rows} == pytest.approx(medians, rel=1e-7)
     tuned = [row for row in read(out / "tuning.csv") if row["optimizer"] == "adam"]
