@@ -121,15 +121,6 @@ def _meant(given: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def conclude(outcome: Any, as_json: bool, stop: Any) -> None:
-    """Print what came out; the exit code of a command that a signal ended."""
-    from l2o_cli.reports.comparison.tables_told import print_outcome
-
-    print_outcome(outcome, as_json)
-    if stop():
-        sys.exit(stop.code)
-
-
 def end_of(minutes: float | None) -> float:
     """The value of time.monotonic() at which the command ends."""
     return math.inf if minutes is None else time.monotonic() + 60 * minutes
@@ -223,8 +214,8 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
       report.html      everything on one page, and in pictures/ its pictures as PNG and SVG
     """
     until = end_of(minutes)
-    from l2o_cli.comparison.evaluate import evaluate as run
-    from l2o_cli.comparison.request import request_of
+    from l2o_cli.comparison.run import carry_out, make_plan
+    from l2o_cli.reports.comparison.printed import conclude
     from l2o_cli.runs.store import user_store
     from l2o_cli.signals import StopOnSignal
     from l2o_cli.spec import EvaluationSpec
@@ -234,8 +225,9 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
         raise BadInput("no problem is given: --problem NAME, or a CONFIG that names some")
     spec, out = asked(ctx, EvaluationSpec, config, out, resume)
     store = user_store(fresh, workers)
-    others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
-    request = request_of(spec, out, store=store, **others)
+    plan, how = make_plan(spec, store), {"overwrite": overwrite, "resume": resume, "workers": workers}
     with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
-        outcome = run(request, Stages(quiet, until=until, stop=stop))
-        conclude(outcome, as_json, stop)
+        outcome = carry_out(plan, out, Stages(quiet, until=until, stop=stop), **how)
+        conclude(outcome, out, report=report, json_only=as_json)
+        if stop():
+            sys.exit(stop.code)

@@ -11,12 +11,12 @@ from l2o_problems.keras_model import KerasProblem
 from l2o_problems.random import as_seed, fold
 from l2o_problems.transforms import ScaledInputs
 
-from l2o_cli.carry import layout_of, start
+from l2o_cli.carry import BATCH, layout_of, start
 from l2o_cli.meta.estimators import TruncatedBackpropagation
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.packing import unpack
-from l2o_cli.rollout import _BATCH, Rollout
+from l2o_cli.rollout import Rollout
 from l2o_cli.spec import Estimator, Objective
 
 N, B = 40, 8
@@ -202,7 +202,7 @@ def test_twenty_steps_of_sgd_are_those_of_keras(name):
     for step in range(20):
         batch = {
             leaf: values[0].numpy()
-            for leaf, values in problem.batch(fold(fold(begin.seed, step), _BATCH), begin.task, "train").items()
+            for leaf, values in problem.batch(fold(fold(begin.seed, step), BATCH), begin.task, "train").items()
         }
         inputs = {"first": batch["inputs/0"], "second": batch["inputs/1"]} if name == "two_inputs" else batch["inputs"]
         model.reset_metrics()
