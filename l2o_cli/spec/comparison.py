@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field, PositiveInt
 
 from l2o_cli.errors import BadInput
 from l2o_cli.spec.model import Model
-from l2o_cli.spec.names import first_problem
 from l2o_cli.spec.problems import Families, ProblemSpec, parse_problems
-from l2o_cli.spec.resources import Factor, Runs, check_runs
 from l2o_cli.spec.sweeps import SweepSpec
-from l2o_cli.spec.text import read_yaml, seed_in
 
 MOST_RATES = 101  # half-decades that float32 has
 LAST_SEED = 2**60
@@ -65,50 +60,6 @@ class ComparisonSpec(Model):
         if not self.optimizers and not self.baselines:
             raise ValueError("optimizers: empty, and there are no baselines either")
         return self
-
-
-Spec = TypeVar("Spec", EvaluationSpec, ComparisonSpec)
-
-
-def read_request(model: type[Spec], path: Path | None, given: Mapping[str, Any]) -> Spec:
-    """The spec in a YAML file, its fields replaced by those that are given besides; without a file, of these alone.
-
-    Raises:
-        BadInput: the message names the field that is wrong, and the file if there is one.
-    """
-    content = {} if path is None else read_yaml(path)
-    content.update(given)
-    context = {"folder": path.parent if path else Path(), "seed": seed_in(content)}
-    try:
-        spec = model.model_validate(content, context=context)
-        _check_problems(spec)
-    except pydantic.ValidationError as error:
-        raise BadInput(f"{path}: {first_problem(error)}" if path else first_problem(error)) from None
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}" if path else str(error)) from None
-    return spec
-
-
-def _check_problems(spec: EvaluationSpec | ComparisonSpec) -> None:
-    """BadInput unless each problem takes the options it is given, and a run on it fits in memory with the losses of all."""
-    number, factors = _runs_each(spec)
-    runs = []
-    for index, family in enumerate(spec.problems):
-        try:
-            runs.append(Runs(family.make(), f"problems.{index}", 1, spec.steps, number, factors))
-        except BadInput as error:
-            raise BadInput(f"problems.{index}: {error}") from None
-    check_runs(runs)
-
-
-def _runs_each(spec: EvaluationSpec | ComparisonSpec) -> tuple[int, list[Factor]]:
-    """How many runs are made on a problem, and the fields that say so."""
-    factors = [Factor("seeds", spec.seeds, 5)]
-    reported = spec.seeds * len(spec.optimizers)
-    if isinstance(spec, EvaluationSpec):
-        return reported, factors
-    factors += [Factor("tuning_seeds", spec.tuning_seeds, 2), Factor("trials", spec.trials, 15)]
-    return reported + len(spec.baselines) * (spec.seeds + spec.tuning_seeds * spec.trials), factors
 
 
 def named_problems(texts: list[str]) -> list[ProblemSpec]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.spec.model import Model
-from l2o_cli.spec.names import make_optimizer
+
+if TYPE_CHECKING:
+    from l2o_cli.optimizers.base import Optimizer
 
 NonNegative = Annotated[float, Field(ge=0)]
 
@@ -56,6 +57,8 @@ class Imitation(Model):
 
     def make(self) -> Optimizer:
         """Raises BadInput if there is no such optimizer, or not with such options."""
+        from l2o_cli.spec.names import make_optimizer
+
         return make_optimizer(self.teacher, self.options)
 
 

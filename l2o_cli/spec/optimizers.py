@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 from pydantic import Field
 
-from l2o_cli.optimizers.base import Optimizer
-from l2o_cli.optimizers.transforms import layers
 from l2o_cli.spec.model import Model, TransformSpec
-from l2o_cli.spec.names import make_optimizer
 from l2o_cli.spec.text import parse_parts, part_text
+
+if TYPE_CHECKING:
+    from l2o_cli.optimizers.base import Optimizer
 
 
 class OptimizerSpec(Model):
@@ -31,10 +31,14 @@ class OptimizerSpec(Model):
     @classmethod
     def of(cls, optimizer: Optimizer) -> OptimizerSpec:
         """What makes an equal optimizer, all options written out as plain values."""
+        from l2o_cli.optimizers.transforms import layers
+
         rule, *transforms = [{"name": layer.name, "options": _options_of(layer)} for layer in layers(optimizer)]
         return cls.model_validate({**rule, "transforms": transforms})
 
     def make(self) -> Optimizer:
+        from l2o_cli.spec.names import make_optimizer
+
         return make_optimizer(**self.model_dump())
 
     @property

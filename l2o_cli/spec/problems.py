@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import pydantic
-from l2o_problems.base import Problem
 from l2o_problems.ensembles import ENSEMBLES
-from l2o_problems.from_file import is_file_name, located
+from l2o_problems.file_names import is_file_name, located
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from l2o_cli.errors import BadInput, shown
+from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.model import Model, TransformSpec
-from l2o_cli.spec.names import first_problem, make_problem, unknown
 from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import parse_parts, part_text
 
-LARGEST = 10**15  # of whole numbers that are drawn
+if TYPE_CHECKING:
+    from l2o_problems.base import Problem
+
 MOST_FAMILIES = 10_000  # of an ensemble; each is a problem that is checked before the first run begins
-
-# {distribution: [arguments]} where an option stands; (generator, arguments) -> value.
-DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, Sequence[Any]], Any]] = {
-    "uniform": lambda rng, ends: _short(rng.uniform(*ends)),
-    "log_uniform": lambda rng, ends: _short(math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1])))),
-    "integer": lambda rng, ends: int(rng.integers(int(ends[0]), int(ends[1]) + 1)),
-    "log_integer": lambda rng, ends: round(math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1])))),
-    "choice": lambda rng, values: values[int(rng.integers(len(values)))],
-}
-
-
-def _check_ends(kind: str, arguments: Any) -> None:
-    """ValueError, which says why, unless a value can be drawn from `{kind: arguments}`."""
-    if not isinstance(arguments, list | tuple) or not arguments:
-        raise ValueError("expected a list of values")
-    if kind == "choice":
-        return
-    numbers = [isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in arguments]
-    if len(arguments) != 2 or not all(numbers):
-        raise ValueError("expected two numbers, [least, greatest]")
-    low, high = arguments
-    if low > high:
-        raise ValueError(f"the first end, {shown(low)}, is greater than the second, {shown(high)}")
-    if kind.startswith("log") and low <= 0:
-        raise ValueError("expected numbers above 0, whose logarithms are drawn")
-    if kind.endswith("integer") and (low != int(low) or high != int(high) or abs(low) > LARGEST or abs(high) > LARGEST):
-        raise ValueError("expected whole numbers")
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 class ProblemSpec(Model):
@@ -76,6 +44,8 @@ class ProblemSpec(Model):
     horizon: Lengths | None = Field(None, description="lengths of its inner runs; default: those of the run")
 
     def make(self) -> Problem:
+        from l2o_cli.spec.names import make_problem
+
         return make_problem(self.name, self.options, [transform.model_dump() for transform in self.transforms])
 
     @property
@@ -131,40 +101,12 @@ def _matches(entry: ProblemSpec, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(entry.title, pattern) for pattern in patterns)
 
 
-def _drawn(value: Any, rng: np.random.Generator) -> Any:
-    """`value` with every distribution in it replaced by a draw."""
-    if isinstance(value, Mapping):
-        if len(value) == 1 and next(iter(value)) in DISTRIBUTIONS:
-            [(kind, arguments)] = value.items()
-            try:
-                _check_ends(kind, arguments)
-                return DISTRIBUTIONS[kind](rng, arguments)
-            except (ValueError, OverflowError) as error:
-                raise BadInput(f"{{{kind}: {shown(arguments)}}} is not a distribution: {error}") from None
-        return {key: _drawn(part, rng) for key, part in value.items()}
-    return [_drawn(part, rng) for part in value] if isinstance(value, list) else value
-
-
-def _families(entry: ProblemSpec, rng: np.random.Generator) -> list[ProblemSpec]:
-    """One concrete family, or as many draws as the entry asks for, which share its weight."""
-    made = []
-    for draw in range(entry.draws):
-        update = {
-            "options": _drawn(entry.options, rng),
-            "transforms": tuple(t.model_copy(update={"options": _drawn(t.options, rng)}) for t in entry.transforms),
-            "weight": entry.weight / entry.draws,
-            "draws": 1,
-        }
-        if entry.label and entry.draws > 1:
-            update["label"] = f"{entry.label} {draw + 1}"
-        made.append(entry.model_copy(update=update))
-    return made
-
-
 def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
     """A list of problems, draws and ensembles as one list of concrete families with titles of their own."""
     if not isinstance(entries, list | tuple):
         return entries
+    from l2o_cli.spec.draws import drawn_families
+
     context = info.context or {}
     families: list[ProblemSpec] = []
     for index, entry in enumerate(entries):
@@ -179,7 +121,7 @@ def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
             if "folder" in context and is_file_name(spec.name):
                 # Results name it as it was written.
                 spec = spec.model_copy(update={"name": located(spec.name, context["folder"]), "label": spec.title})
-            families += _families(spec, np.random.default_rng([context.get("seed", 0), index]))
+            families += drawn_families(spec, (context.get("seed", 0), index))
         except pydantic.ValidationError as error:
             place, separator, fault = first_problem(error).partition(": ")
             raise Misplaced(f"{index}.{place}", fault) if separator else Misplaced(str(index), place) from None

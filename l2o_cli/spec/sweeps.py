@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from l2o_problems.from_file import is_file_name, located
+from l2o_problems.file_names import is_file_name, located
 from pydantic import BeforeValidator, Field, PositiveInt
 
 from l2o_cli.errors import BadInput, shown
