@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from l2o_cli.spec.comparison import ComparisonSpec, EvaluationSpec, named_problems
+from l2o_cli.spec.comparison import ComparisonSpec, EvaluationSpec, from_texts
 from l2o_cli.spec.estimators import Estimator
 from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.lengths import Lengths
@@ -48,9 +48,9 @@ __all__ = [
     "TransformSpec",
     "Validation",
     "first_problem",
+    "from_texts",
     "make_optimizer",
     "make_problem",
-    "named_problems",
     "parse_part",
     "parse_problems",
     "part_text",

@@ -27,7 +27,11 @@ OWN = ("adam", "adamw", "rmsprop", LEARNED)  # beside those of Keras, such as ke
 class Schedule(Model):
     """The meta-learning rate over the meta-steps."""
 
-    kind: Literal["constant", "cosine", "linear", "exponential", "piecewise"] = "constant"
+    kind: Literal["constant", "cosine", "linear", "exponential", "piecewise"] = Field(
+        "constant",
+        description="what the rate does after the warm-up: constant: it stays; cosine, linear, exponential: it falls to `final`"
+        " of itself at the last meta-step; piecewise: it is multiplied by `factors` in turn",
+    )
     warmup: NonNegativeInt = Field(0, description="meta-steps of linear increase from 0")
     final: Annotated[float, Field(ge=0, le=1)] = Field(
         0.1, description="cosine, linear, exponential: where it ends, as a fraction of the rate"
@@ -63,7 +67,9 @@ class Stage(Model):
 class MetaOptimizer(Model):
     """How the weights follow the meta-gradient."""
 
-    name: str = Field("adam", description="adam, adamw, rmsprop, any optimizer of Keras as keras.Lion, or learned")
+    name: str = Field(
+        "adam", examples=list(OWN), description="adam, adamw, rmsprop, any optimizer of Keras as keras.Lion, or learned"
+    )
     learning_rate: PositiveFloat = Field(1e-3, description="learned: multiplies its own steps; default there: 1.0")
     beta_1: Fraction = Field(0.9, description="adam, adamw: decay of the mean gradient")
     beta_2: Fraction = Field(0.999, description="adam, adamw: decay of the mean square")
@@ -86,7 +92,7 @@ class MetaOptimizer(Model):
     normalize_families: bool = Field(
         False, description="divide each family's meta-gradient by its norm, so that none outweighs the others"
     )
-    schedule: Schedule = Schedule()
+    schedule: Schedule = Field(Schedule(), description="the meta-learning rate over the meta-steps")
     stages: tuple[Stage, ...] = Field((), description="which weights move from which meta-step on; none: all, always")
 
     @pydantic.model_validator(mode="before")

@@ -26,7 +26,7 @@ class Rollback(Model):
 class Validation(Model):
     """Meta-validation: the averaged weights are run on problems of their own, and the best are kept."""
 
-    problems: Families = Field((), description="none: the last averaged weights are kept")
+    problems: Families = Field((), description="those that it runs on; none: the last averaged weights are kept")
     every: PositiveInt = Field(100, description="meta-steps between validations")
     steps: PositiveInt = Field(500, description="inner steps of each run")
     instances: PositiveInt = Field(4, description="instances per problem, the same at every validation")
@@ -48,27 +48,39 @@ class Validation(Model):
 class MetaTraining(Model):
     """A meta-training run, from YAML; `l2o meta-train` reads it and writes it back, resolved."""
 
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(
+        0, description="the seed of all that is drawn: weights, problems, instances, lengths, perturbations"
+    )
     meta_steps: PositiveInt = Field(1000, description="updates of the weights")
-    optimizer: OptimizerSpec
+    optimizer: OptimizerSpec = Field(description="what is meta-trained", examples=[{"name": "hrnn"}])
     begin_from: str | None = Field(
         None, description="a checkpoint, or the folder of a run, whose weights it begins with; null: drawn with the seed"
     )
-    problems: Families = Field(min_length=1, description="the ensemble: problems, draws from distributions, named ensembles")
+    problems: Families = Field(
+        min_length=1,
+        examples=[["quadratic"]],
+        description="the ensemble that it is meta-trained on: problems, draws from distributions, named ensembles",
+    )
     families_per_step: PositiveInt = Field(2, description="problem families drawn for each meta-step")
     instances: PositiveInt = Field(16, description="instances of each family that run together")
-    truncation: Lengths = Lengths()
-    horizon: Lengths = Lengths(distribution="exponential", scale=200, minimum=50, maximum=2000)
+    truncation: Lengths = Field(Lengths(), description="how many inner steps are unrolled for one meta-gradient")
+    horizon: Lengths = Field(
+        Lengths(distribution="exponential", scale=200, minimum=50, maximum=2000),
+        description="how long an inner run is, after which its instance is drawn anew",
+    )
     horizon_told: Annotated[float, Field(ge=0, le=1)] = Field(
         1.0, description="share of the instances whose optimizer is told their horizon, where it goes by the length of the run"
     )
     phase: Literal["random", "aligned"] = Field(
-        "random", description="whether the first instances end after a random part of their horizon, or all of it"
+        "random",
+        description="when the first instances end: random: after a random part of their horizon; aligned: after all of it",
     )
-    objective: Objective = Objective()
-    estimator: Estimator = Estimator()
-    meta_optimizer: MetaOptimizer = MetaOptimizer()
+    objective: Objective = Field(Objective(), description="what is minimized: a weighted sum of terms")
+    estimator: Estimator = Field(Estimator(), description="how the meta-gradient is estimated")
+    meta_optimizer: MetaOptimizer = Field(MetaOptimizer(), description="how the weights follow the meta-gradient")
     ema: Fraction = Field(0.99, description="decay of the average of the weights over the meta-steps; 0: none")
-    validation: Validation = Validation()
+    validation: Validation = Field(
+        Validation(), description="runs of the averaged weights on problems of their own, by which the best weights are kept"
+    )
     checkpoint_every: PositiveInt = Field(50, description="meta-steps between checkpoints")
     record: dict[str, Any] | None = Field(None, description="versions and data sources, written by l2o; not read")

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 class OptimizerSpec(Model):
     """An optimizer: its name, options, and transformations around it; `name(option=value)+transformation(...)` will do."""
 
-    name: str = Field(description="see `l2o optimizers`; a learned one where it is to be meta-trained")
-    options: dict[str, Any] = Field({}, description="its switches and sizes, the fields of its class")
+    shorthand = " or text"
+
+    name: str = Field(description="see `l2o optimizers`; a learned one where it is to be meta-trained", examples=["hrnn"])
+    options: dict[str, Any] = Field({}, description="its switches and sizes; `l2o optimizers NAME` lists them")
     transforms: tuple[TransformSpec, ...] = Field(
         (), description="transformations around it, the innermost first; see `l2o optimizers --transforms`"
     )

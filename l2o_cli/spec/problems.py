@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 from l2o_cli.errors import BadInput, shown
 from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.lengths import Lengths
-from l2o_cli.spec.model import Model, TransformSpec
+from l2o_cli.spec.model import Besides, Model, TransformSpec
 from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import parse_parts, part_text
 
@@ -28,20 +28,25 @@ MOST_FAMILIES = 10_000  # of an ensemble; each is a problem that is checked befo
 class ProblemSpec(Model):
     """One problem family of an ensemble."""
 
-    name: str = Field(description="a problem (see `l2o problems`), or FILE.py:NAME for one in a file")
+    shorthand = " or text"
+
+    name: str = Field(description="a problem (see `l2o problems`), or FILE.py:NAME for one in a file", examples=["digits_mlp"])
     options: dict[str, Any] = Field(
         {},
-        description="its sizes and settings, the fields of its class; {log_uniform: [a, b]} and the like are drawn from",
+        description="its sizes and settings; `l2o problems NAME` lists them. {uniform: [a, b]}, log_uniform, integer, log_integer"
+        " and {choice: [...]} in place of a value are drawn from",
     )
     transforms: tuple[TransformSpec, ...] = Field((), description="transformations around it, the innermost first")
-    weight: PositiveFloat = Field(1.0, description="how often it is drawn, relative to the others")
-    label: str | None = Field(None, description="its name in the results; default: made from name and options")
-    instances: PositiveInt | None = Field(None, description="instances that run together; default: those of the run")
+    weight: PositiveFloat = Field(1.0, description="in meta-training: how often it is drawn, relative to the others")
+    label: str | None = Field(None, description="its name in the results; null: made from name and options")
+    instances: PositiveInt | None = Field(
+        None, description="in meta-training: instances that run together; null: those of the run"
+    )
     draws: Annotated[int, Field(ge=1, le=MOST_FAMILIES)] = Field(
         1, description="families drawn from the distributions among the options"
     )
-    truncation: Lengths | None = Field(None, description="lengths of its truncations; default: those of the run")
-    horizon: Lengths | None = Field(None, description="lengths of its inner runs; default: those of the run")
+    truncation: Lengths | None = Field(None, description="in meta-training: lengths of its truncations; null: those of the run")
+    horizon: Lengths | None = Field(None, description="in meta-training: lengths of its inner runs; null: those of the run")
 
     def make(self) -> Problem:
         from l2o_cli.spec.names import make_problem
@@ -60,14 +65,20 @@ class ProblemSpec(Model):
 class EnsembleSpec(Model):
     """All families of a named ensemble, or some of them."""
 
-    ensemble: str = Field(description="see `l2o problems --ensembles`")
-    weight: PositiveFloat = Field(1.0, description="how often one of its families is drawn, relative to the other entries")
+    ensemble: str = Field(description="all families of this one; see `l2o problems --ensembles`", examples=list(ENSEMBLES))
+    weight: PositiveFloat = Field(
+        1.0, description="in meta-training: how often one of its families is drawn, relative to the other entries"
+    )
     only: tuple[str, ...] = Field((), description="patterns of labels that are kept, such as quadratic*; none: all")
     without: tuple[str, ...] = Field((), description="patterns of labels that are left out")
     transforms: tuple[TransformSpec, ...] = Field((), description="transformations around each family")
-    instances: PositiveInt | None = Field(None, description="instances of each family; default: as the ensemble says")
-    truncation: Lengths | None = Field(None, description="lengths of their truncations; default: as the ensemble says")
-    horizon: Lengths | None = Field(None, description="lengths of their inner runs; default: as the ensemble says")
+    instances: PositiveInt | None = Field(
+        None, description="in meta-training: instances of each family; null: as the ensemble says"
+    )
+    truncation: Lengths | None = Field(
+        None, description="in meta-training: lengths of their truncations; null: as the ensemble says"
+    )
+    horizon: Lengths | None = Field(None, description="in meta-training: lengths of their inner runs; null: as the ensemble says")
 
     def families(self) -> list[ProblemSpec]:
         """Its families, whose weights add up to `weight`; BadInput if there is none."""
@@ -138,7 +149,7 @@ def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
 
 
 # A field of a spec: problems, draws and ensembles are written, concrete families are read.
-Families = Annotated[tuple[ProblemSpec, ...], BeforeValidator(_expanded)]
+Families = Annotated[tuple[ProblemSpec, ...], BeforeValidator(_expanded), Besides((EnsembleSpec,))]
 
 
 def parse_problems(text: str, folder: Path = Path()) -> list[ProblemSpec]:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
-from l2o_cli.commands.compare import SELECT, compare
-from l2o_cli.commands.evaluate import FIELDS, evaluate
+from l2o_cli.commands.compare import compare
+from l2o_cli.commands.evaluate import evaluate
 from l2o_cli.comparison.evaluate import Outcome
 from l2o_cli.comparison.request import labels
 from l2o_cli.comparison.results import Entry
@@ -175,12 +175,13 @@ def test_compare_refuses_what_cannot_be_tuned(tmp_path):
 
 
 def test_the_command_offers_just_the_criteria():
-    assert SELECT == CRITERIA == get_args(ComparisonSpec.model_fields["select"].annotation)
+    [option] = [option for option in compare.params if option.name == "select"]
+    assert option.type.choices == CRITERIA == get_args(ComparisonSpec.model_fields["select"].annotation)
 
 
 @pytest.mark.parametrize("command, model", [(evaluate, EvaluationSpec), (compare, ComparisonSpec)], ids=["evaluate", "compare"])
 def test_options_and_specs_have_the_same_defaults(command, model):
-    options = {FIELDS[option.name]: option for option in command.params if option.name in FIELDS}
+    options = {option.name: option for option in command.params if option.name in model.model_fields}
     assert options.keys() | {"sweeps"} >= model.model_fields.keys()
     spec = read_request(model, None, {} if model is ComparisonSpec else {"problems": ["quadratic"]})
     for name, option in options.items():
