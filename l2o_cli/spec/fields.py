@@ -80,6 +80,7 @@ def fields_of(model: type[pydantic.BaseModel]) -> Iterator[Described]:
 
 
 def described(name: str, field: FieldInfo) -> Described:
+    """A field of a model of pydantic."""
     kind = _kind(field.annotation, field.metadata)
     required = field.is_required()
     if not required:
