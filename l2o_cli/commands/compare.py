@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from l2o_cli.commands.field_options import field_option
-from l2o_cli.commands.requests import asked, conclude, end_of, request_options, run_options
+from l2o_cli.commands.requests import asked, end_of, request_options, run_options
 from l2o_cli.spec import ComparisonSpec
 
 
@@ -89,11 +90,10 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
     wall-clock per step of one instance while all seeds run together, in one compiled call per window.
     """
     until = end_of(minutes)
-    from l2o_cli.comparison.compare import compare as run
-    from l2o_cli.comparison.comparison import comparison_of
+    from l2o_cli.comparison.run import carry_out, make_plan
     from l2o_cli.export.artifact import add_to_card, load_artifact
+    from l2o_cli.reports.comparison.printed import conclude
     from l2o_cli.runs.store import user_store
-    from l2o_cli.scoring.scores import card_section
     from l2o_cli.signals import StopOnSignal
     from l2o_cli.stages import Stages
 
@@ -101,11 +101,12 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
         load_artifact(into_card)  # rather an error now than after the runs
     spec, out = asked(ctx, ComparisonSpec, config, out, resume)
     store = user_store(fresh, workers)
-    others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
-    comparison = comparison_of(spec, out, store=store, **others)
+    plan, how = make_plan(spec, store), {"overwrite": overwrite, "resume": resume, "workers": workers}
     with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
-        outcome = run(comparison, Stages(quiet, until=until, stop=stop), spec.sweeps)
+        outcome = carry_out(plan, out, Stages(quiet, until=until, stop=stop), **how)
         if into_card and outcome.complete:
             setting = {"steps": spec.steps, "select": spec.select, "tuning_seeds": spec.tuning_seeds}
-            add_to_card(into_card, "scores", card_section(setting, [entry.row for entry in outcome.entries]))
-        conclude(outcome, as_json, stop)
+            add_to_card(into_card, "scores", {**setting, "rows": [entry.summary.as_json() for entry in outcome.entries]})
+        conclude(outcome, out, report=report, json_only=as_json)
+        if stop():
+            sys.exit(stop.code)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from l2o_cli.commands.field_options import field_option
-from l2o_cli.commands.requests import asked, conclude, end_of, request_options, run_options
+from l2o_cli.commands.requests import asked, end_of, request_options, run_options
 from l2o_cli.errors import BadInput
 from l2o_cli.spec import EvaluationSpec
 
@@ -63,8 +65,8 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
       report.html      everything on one page, and in pictures/ its pictures as PNG and SVG
     """
     until = end_of(minutes)
-    from l2o_cli.comparison.evaluate import evaluate as run
-    from l2o_cli.comparison.request import request_of
+    from l2o_cli.comparison.run import carry_out, make_plan
+    from l2o_cli.reports.comparison.printed import conclude
     from l2o_cli.runs.store import user_store
     from l2o_cli.signals import StopOnSignal
     from l2o_cli.stages import Stages
@@ -73,8 +75,9 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
         raise BadInput("no problem is given: --problem NAME, or a CONFIG that names some")
     spec, out = asked(ctx, EvaluationSpec, config, out, resume)
     store = user_store(fresh, workers)
-    others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
-    request = request_of(spec, out, store=store, **others)
+    plan, how = make_plan(spec, store), {"overwrite": overwrite, "resume": resume, "workers": workers}
     with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
-        outcome = run(request, Stages(quiet, until=until, stop=stop))
-        conclude(outcome, as_json, stop)
+        outcome = carry_out(plan, out, Stages(quiet, until=until, stop=stop), **how)
+        conclude(outcome, out, report=report, json_only=as_json)
+        if stop():
+            sys.exit(stop.code)

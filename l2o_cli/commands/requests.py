@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 from click.core import ParameterSource
@@ -91,15 +90,6 @@ def asked(ctx: click.Context, model: type[Spec], config: str | None, out: Path |
     spec = read_request(model, find_config(config) if config else None, given)
     default = Path("runs") / f"{ctx.info_name}-{datetime.now():%Y%m%d-%H%M%S}"
     return spec, out or ctx.with_resource(new_folder(default))
-
-
-def conclude(outcome: Any, as_json: bool, stop: Any) -> None:
-    """Print what came out; the exit code of a command that a signal ended."""
-    from l2o_cli.reports.comparison.tables_told import print_outcome
-
-    print_outcome(outcome, as_json)
-    if stop():
-        sys.exit(stop.code)
 
 
 def end_of(minutes: float | None) -> float:

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from l2o_cli.scoring.scored import NORMALIZED, PairScore, Scoring
+from l2o_cli.scoring.measures import MEASURES
+from l2o_cli.scoring.scored import PairScore, Scoring
 
 ENOUGH_RUNS = 5  # of each optimizer on a problem; with fewer the interval is too narrow to be relied on
-
-NAMES = {
-    "final_train_loss": "final training loss",
-    "final_validation_loss": "final validation loss",
-    "final_test_loss": "final test loss",
-    "mean_log_train_loss": "mean log training loss",
-    "equal_time_train_loss": "training loss after equal time",
-    "equal_time_validation_loss": "validation loss after equal time",
-}
 
 
 def verdict(scoring: Scoring) -> str:
@@ -63,7 +55,7 @@ def sentence(scoring: Scoring, one: str, other: str) -> str:
 def claim(scoring: Scoring, pair: PairScore) -> str:
     ours, theirs = label(scoring, pair.optimizer), label(scoring, pair.other)
     problems = f"{pair.wins:g} of {pair.problems} problem{'s' if pair.problems > 1 else ''}"
-    by = f"by {NAMES[pair.measure]}"
+    by = f"by {MEASURES[pair.measure].title}"
     side = side_of(pair)
     if side == 0:
         return f"{ours} and {theirs} cannot be told apart {by}; the first is ahead on {problems}"
@@ -89,7 +81,7 @@ def _amount(scoring: Scoring, pair: PairScore) -> str:
     scores = {score.optimizer: score for score in scoring.optimizers}
     ours, theirs = scores[pair.optimizer], scores[pair.other]
     said = ""
-    normalized = NORMALIZED.get(pair.measure)
+    normalized = MEASURES[pair.measure].normalized
     mine, its = (normalized and score.pooled[normalized] for score in (ours, theirs))
     if mine and its:
         said += f", normalized loss {mine} against {its}"

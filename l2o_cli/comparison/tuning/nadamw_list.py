@@ -20,7 +20,7 @@ from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.files import write_atomically
 from l2o_cli.optimizers.search_spaces import MEAN_LOSS, NADAMW_LIST, SPACES, Setting, sample
 from l2o_cli.runs.trials import Trials
-from l2o_cli.scoring.scores import score
+from l2o_cli.scoring.run_scores import score
 from l2o_cli.spec import parse_problems
 from l2o_cli.stages import Stages
 
@@ -118,7 +118,7 @@ def measure(texts: Sequence[str], settings: Sequence[Setting], stages: Stages, s
             runs = trials.run(settings, SEEDS, curve=False, advance=advance)
         of_seeds = [runs[index :: len(SEEDS)] for index in range(len(SEEDS))]
         initial += [of_seed[0].losses[0] for of_seed in of_seeds]
-        final += [[score(run).final_train_loss for run in of_seed] for of_seed in of_seeds]
+        final += [[score(run).known("final_train_loss") for run in of_seed] for of_seed in of_seeds]
     return np.array(initial, np.float64), np.array(final, np.float64).T
 
 

@@ -11,7 +11,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.resolve import UNTRAINED, resolve
 from l2o_cli.optimizers.search_spaces import SPACES, Setting, nadamw_list, sample
 from l2o_cli.optimizers.transforms import layers
-from l2o_cli.runs.lbfgs import contender
+from l2o_cli.runs.contenders import contender
 from l2o_cli.runs.records import Contender, Run
 from l2o_cli.spec import split_outside, unknown
 from l2o_cli.spec.comparison import MOST_RATES
