@@ -1,6 +1,6 @@
 """Making the list of NAdamW settings to try in order (an idea of Metz et al. 2020, section 4.3, whose lists are public).
 
-    nice python -m l2o_cli.comparison.tuning.nadamw_list
+    nice python -m docs.tools.nadamw_list
 
 measures in some minutes and replaces `l2o_cli/optimizers/nadamw_list.csv`.
 
@@ -62,7 +62,7 @@ PUBLIC: Setting = {
     "schedule/final": 0.0,
 }
 HEADER = f"""\
-Settings of NAdamW to try in this order, made by python -m l2o_cli.comparison.tuning.nadamw_list
+Settings of NAdamW to try in this order, made by python -m docs.tools.nadamw_list
 Candidates: {CANDIDATES} of the search space "nadamw" (seed 0) and the first of the public list of Metz et al. 2020.
 Each ran {STEPS} steps with {len(SEEDS)} seeds on {len(PROBLEMS)} problems.
 The mean loss of the last 5 % of the steps was scaled so that the initial loss is 1 and the best of all candidates 0, and
