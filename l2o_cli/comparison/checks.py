@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from l2o_problems.base import Problem
 
 from l2o_cli.comparison.plan import TUNING_SEEDS_FROM, Cell, Terms
-from l2o_cli.comparison.tuning.tiers import DEFAULTS, SWEEP
+from l2o_cli.comparison.tuning.tiers import DEFAULTS
 from l2o_cli.errors import BadInput, shown
 from l2o_cli.optimizers.search_spaces import Setting
 from l2o_cli.runs.batches import AT_ONCE, check_setting, hyperparameters
@@ -43,7 +43,7 @@ def _check_tunable(cell: Cell) -> None:
     """BadInput unless the optimizer has the hyperparameters that its tier sets."""
     assert cell.tier is not None
     label, known = cell.contender.label, hyperparameters(cell.contender)
-    if cell.tier.kind == SWEEP and "learning_rate" not in known:
+    if cell.tier.swept and "learning_rate" not in known:
         raise BadInput(
             f"--baselines: {label!r} has no learning_rate to tune; name it with --optimizer instead, or as {label}:{DEFAULTS}"
         )

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from l2o_problems.base import Problem
 
-from l2o_cli.comparison.tuning.learning_rates import grid
-from l2o_cli.comparison.tuning.tiers import DEFAULTS, SWEEP, Baseline, Tier
+from l2o_cli.comparison.tuning.tiers import Baseline, Tier
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers.search_spaces import Setting
-from l2o_cli.runs.batches import Batches, hyperparameters
+from l2o_cli.runs.batches import Batches
 from l2o_cli.runs.contenders import batches_of
 from l2o_cli.runs.records import Contender, Labelled
 from l2o_cli.runs.store import RunStore
@@ -82,7 +81,7 @@ class Cell:
 
     @property
     def tuned(self) -> bool:
-        return self.tier is not None and self.tier.kind != DEFAULTS
+        return self.tier is not None and self.tier.tuned
 
     @property
     def shared(self) -> bool:
@@ -92,12 +91,8 @@ class Cell:
     @property
     def candidates(self) -> Sequence[Setting]:
         """Those that run on the tuning seeds, before a sweep is extended; none where nothing is tuned."""
-        if self.tier is None:
-            return ()
-        if self.tier.kind == SWEEP:
-            rates = grid(self.tier.count or self.terms.trials, hyperparameters(self.contender)["learning_rate"])
-            return [{"learning_rate": rate} for rate in rates]
-        return self.tier.settings(self.terms.seed, self.terms.steps)
+        terms = self.terms
+        return self.tier.settings(self.contender, terms.trials, terms.seed, terms.steps) if self.tier else ()
 
     @property
     def tuning_runs(self) -> int:
@@ -189,6 +184,6 @@ def plan_lines(cells: Sequence[Cell]) -> list[str]:
         said = f"{several(settings, 'setting')} on each problem in {tuning:,} runs, then " if settings else ""
         lines.append(f"  {label}: {said}{several(sum(cell.reporting_runs for cell in own), 'run')} to report")
     runs = sum(cell.tuning_runs + cell.reporting_runs for cell in cells)
-    extended = any(cell.tier and cell.tier.kind == SWEEP and len(cell.candidates) > 1 for cell in cells)
+    extended = any(cell.tier and cell.tier.swept and len(cell.candidates) > 1 for cell in cells)
     more = "; more where the best rate is at an edge" if extended else ""
     return [*lines, f"  in all {several(runs, 'run')}, {several(runs * steps, 'step')}{more}"]

@@ -186,7 +186,7 @@ def test_tiers_of_the_option_are_those_of_baselines_without_one(tmp_path):
 
 def chosen(monkeypatch, *rates):
     """What is chosen among settings of Adam."""
-    monkeypatch.setattr(Tier, "settings", lambda tier, seed, steps: [{"learning_rate": rate} for rate in rates])
+    monkeypatch.setattr(Tier, "settings", lambda *arguments: [{"learning_rate": rate} for rate in rates])
     terms, tier = Terms(STEPS, seeds=1, xla=False), Tier("random", len(rates), "adam1p")
     [choice] = choose([Cell("quadratic", make_problem("quadratic"), "adam", resolve("adam"), terms, tier)], Stages(quiet=True))
     return choice

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from l2o_cli.comparison.plan import Cell
 from l2o_cli.comparison.tuning.learning_rates import Tuning, mean_ranks, tune
-from l2o_cli.comparison.tuning.tiers import SWEEP, Choice
+from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.optimizers.search_spaces import Setting
 from l2o_cli.runs.records import Run
 from l2o_cli.scoring.run_scores import score
@@ -26,7 +26,7 @@ def choose(cells: Sequence[Cell], stages: Stages) -> list[Choice]:
     """
     tier = cells[0].tier
     assert tier is not None
-    if tier.kind == SWEEP:
+    if tier.swept:
         tuning, runs = sweep(cells, stages)
         setting, trial, tried, edge = {"learning_rate": tuning.rate}, tuning.chosen, len(tuning.rates), tuning.edge
     else:
