@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import yaml
 
-from l2o_cli.commands.compare import SELECT, compare
-from l2o_cli.commands.evaluate import FIELDS, evaluate
+from l2o_cli.commands.compare import compare
+from l2o_cli.commands.evaluate import evaluate
+from l2o_cli.commands.score import score
 from l2o_cli.comparison.plan import labels
 from l2o_cli.comparison.results import Entry
 from l2o_cli.errors import BadInput
 from l2o_cli.reports.comparison.printed import HEADINGS, row_of
-from l2o_cli.scoring.measures import CRITERIA
+from l2o_cli.scoring.measures import COMPARED, CRITERIA
 from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.scoring.run_scores import SUMMARIZED, Summary
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, read_request
@@ -174,12 +175,16 @@ def test_compare_refuses_what_cannot_be_tuned(tmp_path):
 
 
 def test_the_command_offers_just_the_criteria():
-    assert set(SELECT) == set(CRITERIA) == set(get_args(ComparisonSpec.model_fields["select"].annotation))
+    offered = {
+        option.name: option.type.choices for option in (*compare.params, *score.params) if option.name in ("select", "measure")
+    }
+    assert offered["select"] == get_args(ComparisonSpec.model_fields["select"].annotation)
+    assert set(offered["select"]) == set(CRITERIA) and offered["measure"] == COMPARED
 
 
 @pytest.mark.parametrize("command, model", [(evaluate, EvaluationSpec), (compare, ComparisonSpec)], ids=["evaluate", "compare"])
 def test_options_and_specs_have_the_same_defaults(command, model):
-    options = {FIELDS[option.name]: option for option in command.params if option.name in FIELDS}
+    options = {option.name: option for option in command.params if option.name in model.model_fields}
     assert options.keys() | {"sweeps"} >= model.model_fields.keys()
     spec = read_request(model, None, {} if model is ComparisonSpec else {"problems": ["quadratic"]})
     for name, option in options.items():
