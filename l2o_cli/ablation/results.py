@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from l2o_cli.errors import BadInput
 from l2o_cli.files import read_csv, write_atomically
-from l2o_cli.meta.run_tables import best_validation, read_run, total, validation_scores
+from l2o_cli.meta.run_tables import best_validation, read_run, total, validation_scores, without_nan
 from l2o_cli.terminal import print_table
 
 BASE = "base"
@@ -127,10 +127,7 @@ def _standard_error(values: Sequence[float]) -> float | None:
 
 def as_plain(entries: Sequence[Summary]) -> list[dict[str, Any]]:
     """For JSON: null stands for what is not known or not finite."""
-    return [
-        {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in asdict(entry).items()}
-        for entry in entries
-    ]
+    return without_nan([asdict(entry) for entry in entries])
 
 
 def print_summaries(entries: Sequence[Summary]) -> None:

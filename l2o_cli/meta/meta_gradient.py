@@ -94,7 +94,6 @@ class MetaGradient(abc.ABC):
         state = self._optimizer.init_state(self._optimizer.init_weights(0), layout_of(self._problem), 1, 0)
         return {name: tf.TensorSpec(leaf.shape, leaf.dtype if tf.is_tensor(leaf) else tf.float32) for name, leaf in state.items()}
 
-    @abc.abstractmethod
     def __call__(self, weights: Weights, particles: Particles, steps: tf.Tensor, seed: int, bound: int | None = None) -> Estimate:
         """The estimate of one truncation.
 
@@ -103,11 +102,20 @@ class MetaGradient(abc.ABC):
             seed: the perturbations are drawn with it.
             bound: what the truncation is compiled for, by default the greatest there is.
         """
+        results, after = self._run(self._truncation(bound or self._maximum), weights, particles, steps, seed)
+        diverged = np.any([carry.diverged.numpy() != RUNNING for carry in after.carries], axis=0)
+        return Estimate(particles=after, diverged=int(diverged.sum()), **self._summarize(*results)._asdict())
+
+    @abc.abstractmethod
+    def _run(
+        self, truncation: Truncation, weights: Weights, particles: Particles, steps: tf.Tensor, seed: int
+    ) -> tuple[Sequence[Any], Particles]:
+        """The truncations of one call: their results, for `summarize`, and the particles afterwards."""
 
     @staticmethod
     @abc.abstractmethod
     def summarize(layout: Layout, spec: Estimator, *results: Any) -> Summary:
-        """What the results of a call's truncations say; traced once for all families."""
+        """What the results of `_run` say; traced once for all families."""
 
     def _halves(self, function: Callable, weights: Weights, seed: int, carries: Sequence[Carry], steps: tf.Tensor) -> list:
         """A function of `Truncation` at w + e from the first carry and at w - e from the last; and e, [I, W] or shared [1, W]."""
@@ -146,11 +154,6 @@ def finite(samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The samples, entries that are not finite set to 0, and how many they are."""
     finite = tf.math.is_finite(samples)
     return tf.where(finite, samples, 0.0), tf.reduce_sum(tf.cast(~finite, tf.int32))
-
-
-def estimate_of(summary: Summary, particles: Particles) -> Estimate:
-    gone = np.any([carry.diverged.numpy() != RUNNING for carry in particles.carries], axis=0)
-    return Estimate(particles=particles, diverged=int(gone.sum()), **summary._asdict())
 
 
 # Graphs that all families share: of each there is one in a process.

@@ -18,6 +18,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.keras_optimizer import LearnedOptimizer
 from l2o_cli.export.resolve import resolve
 from l2o_cli.graph import Graph
+from l2o_cli.meta.checkpoints import nest
 from l2o_cli.meta.meta_gradient import global_norm
 from l2o_cli.meta.truncation import unpacked, weights_layout
 from l2o_cli.optimizers.base import Weights
@@ -119,8 +120,8 @@ class Group(NamedTuple):
     optimizer: keras.optimizers.Optimizer
 
 
-class Applied(NamedTuple):
-    """What became of the families' meta-gradients."""
+class Move(NamedTuple):
+    """How an update moved the weights."""
 
     norm: float  # of their mean, as it was applied
     skipped: bool  # the mean was zero, or not finite: nothing moved
@@ -158,7 +159,7 @@ class WeightsInTraining:
     def current(self) -> Weights:
         return {name: tf.convert_to_tensor(variable.value) for name, variable in self._variables.items()}
 
-    def apply(self, gradients: tf.Tensor, rate: float, meta_step: int) -> Applied:
+    def apply(self, gradients: tf.Tensor, rate: float, meta_step: int) -> Move:
         """The update number `meta_step` (from 0), with the meta-gradients of the families, [F, W].
 
         Args:
@@ -168,19 +169,18 @@ class WeightsInTraining:
         gradient, norm = self._mean(gradients)
         norm = float(norm)
         if not 0 < norm < math.inf:
-            return Applied(norm, skipped=True)
+            return Move(norm, skipped=True)
         bound, stage = self._bound(norm), _stage(self._spec, meta_step)
         for group in self._groups:
             if stage in group.stages:
                 # TensorFlow keeps a tensor of every Python number that it has ever converted, but not of numpy's.
                 group.optimizer.learning_rate.assign(np.float32(rate))
         self.average = self._updates[stage](gradient, tf.constant(np.float32(bound / norm)), self.average)
-        return Applied(bound, skipped=False)
+        return Move(bound, skipped=False)
 
     def snapshot(self) -> dict[str, tf.Tensor]:
         """Everything that must be kept, by name."""
-        leaves = {f"weights/{name}": value for name, value in self.current.items()}
-        leaves |= {f"average/{name}": value for name, value in self.average.items()}
+        leaves = nest("weights/", self.current) | nest("average/", self.average)
         leaves |= {name: tf.convert_to_tensor(variable.value) for name, variable in self._state()}
         leaves["meta_gradient_rms"] = tf.constant(self._rms.sums)
         return leaves

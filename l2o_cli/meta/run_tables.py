@@ -213,12 +213,13 @@ def summary(run: Run) -> dict[str, Any]:
         },
         "warnings": [vars(warning) for warning in run.watch()],
     }
-    return _without_nan(numbers)
+    return without_nan(numbers)
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """For JSON: null stands for numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(part) for key, part in value.items()}
+        return {key: without_nan(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_without_nan(part) for part in value]
+        return [without_nan(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
