@@ -52,9 +52,8 @@ def outcome(spec: str, seed: int, minutes: float, path: Path) -> AblationRow:
     start = scores[0][1] if scores and scores[0][0] == 0 else math.nan
     best_meta_step, best_score = best or (0, math.nan)
     seconds = {row["meta_step"]: row["seconds"] for row in run.metrics}
-    counts = (total(run.metrics, name) for name in ("nonfinite_entries", "diverged"))
     spent = round(sum(seconds.values()), 1)
-    inner_steps = total(run.metrics, "inner_steps")
+    inner_steps, *counts = (total(run.metrics, name) for name in ("inner_steps", "nonfinite_entries", "diverged"))
     return AblationRow(spec, seed, minutes, run.meta_steps, inner_steps, spent, start, best_score, best_meta_step, *counts)
 
 
@@ -155,7 +154,8 @@ def draw(entries: Sequence[Summary], paths: Iterable[Path], unit: str, title: st
     places, starts = range(len(shown)), [entry.start_score for entry in shown]
     names = [entry.spec if entry.seeds == 1 else f"{entry.spec} ({entry.seeds} seeds)" for entry in shown]
     colours = [BASE_BAR if entry.spec == BASE else BAR for entry in shown]
-    axes.barh(places, [entry.best_score for entry in shown], color=colours, xerr=_errors(shown), ecolor="black", capsize=3)
+    errors = [entry.best_score_error or 0.0 for entry in shown] if any(entry.best_score_error for entry in shown) else None
+    axes.barh(places, [entry.best_score for entry in shown], color=colours, xerr=errors, ecolor="black", capsize=3)
     axes.plot(starts, places, "|", color=START, markersize=13, markeredgewidth=2, label="untrained")
     axes.set_yticks(places, names)
     for place, entry in zip(places, shown, strict=True):
@@ -164,7 +164,8 @@ def draw(entries: Sequence[Summary], paths: Iterable[Path], unit: str, title: st
         elif entry.spec == BASE:
             axes.axvline(entry.best_score, color=BASE_BAR, linestyle="--", linewidth=1.2, label=BASE)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_xlabel(f"best meta-validation score: {unit}\nlower is better" + _bars(shown))
+    bars = "; black: standard error of the mean over the seeds" if errors else ""
+    axes.set_xlabel(f"best meta-validation score: {unit}\nlower is better{bars}")
     axes.set_title(title)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
@@ -173,11 +174,3 @@ def draw(entries: Sequence[Summary], paths: Iterable[Path], unit: str, title: st
         image = io.BytesIO()
         figure.savefig(image, format=path.suffix[1:], dpi=150)
         write_atomically(path, image.getvalue())
-
-
-def _errors(shown: Sequence[Summary]) -> list[float] | None:
-    return [entry.best_score_error or 0.0 for entry in shown] if any(entry.best_score_error for entry in shown) else None
-
-
-def _bars(shown: Sequence[Summary]) -> str:
-    return "; black: standard error of the mean over the seeds" if _errors(shown) else ""

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from l2o_cli.meta.meta_gradient import MetaGradient, Particles, Summary, finite, global_norm, summary_of
+from l2o_cli.meta.meta_gradient import MetaGradient, Particles, finite, global_norm, summary_of
 from l2o_cli.meta.truncation import unpacked
 from l2o_cli.spec import Estimator
 
@@ -49,10 +49,8 @@ class EvolutionStrategies(MetaGradient):
         return summary_of(samples, tf.stack([*plus, *minus]), diagnostics)
 
     def _run(self, truncation, weights, particles, steps, seed):
-        pairs = self._pairs(truncation.run, weights, particles.carries[0], steps, seed)
-        plus, minus, noise = zip(*pairs, strict=True)
-        values = [[half[0] for half in halves] for halves in (plus, minus)]
-        return (noise, *values), Particles((plus[-1][1],), particles.drift)
+        results, (_, after, _) = self._pairs(truncation.run, weights, particles.carries[0], steps, seed, columns=[0])
+        return results, Particles((after,), particles.drift)
 
 
 class FullEvolutionStrategies(EvolutionStrategies):
@@ -101,10 +99,8 @@ class Reparameterization(MetaGradient):
         )
 
     def _run(self, truncation, weights, particles, steps, seed):
-        pairs = self._pairs(truncation.derive, weights, particles.carries[0], steps, seed)
-        plus, minus, noise = zip(*pairs, strict=True)
-        columns = [[half[column] for half in halves] for column in (0, 1) for halves in (plus, minus)]
-        return (noise, *columns), Particles((plus[-1][2],), particles.drift)
+        results, (_, _, after) = self._pairs(truncation.derive, weights, particles.carries[0], steps, seed, columns=[0, 1])
+        return results, Particles((after,), particles.drift)
 
 
 class Combined(Reparameterization):
@@ -134,7 +130,7 @@ class Combined(Reparameterization):
         for name, part in unpacked(share, layout).items():
             diagnostics[f"share_es/{name}"] = tf.reduce_mean(part)
         meta_loss = tf.reduce_mean(tf.stack([*values_plus, *values_minus]))
-        return Summary(gradient, meta_loss, global_norm(gradient), nonfinite_es + nonfinite, diagnostics)
+        return gradient, meta_loss, global_norm(gradient), nonfinite_es + nonfinite, diagnostics
 
 
 ESTIMATORS: dict[str, type[MetaGradient]] = {

@@ -92,6 +92,7 @@ class Families:
             give_memory_back()
         replaced, started = population.plan(estimate.particles, meta_step)
         record = FamilyRecord(
+            family=request.family,
             problem=entry.title,
             truncation=request.truncation,
             meta_loss=float(estimate.meta_loss),
@@ -128,9 +129,8 @@ class Families:
         for name in leaves:
             if name.partition("/")[0] not in map(str, range(len(self.populations))):
                 return f"leaf {name!r} is none of this run's"
-        faults = (population.fault(within(f"{index}/", leaves), meta_step) for index, population in enumerate(self.populations))
-        for entry, found in zip(self._spec.problems, faults, strict=True):
-            if found is not None:
+        for index, (entry, population) in enumerate(zip(self._spec.problems, self.populations, strict=True)):
+            if (found := population.fault(within(f"{index}/", leaves), meta_step)) is not None:
                 return f"{entry.title}: {found}"
         return None
 

@@ -35,12 +35,15 @@ class Estimate(NamedTuple):
     """What one truncation of one problem family tells."""
 
     gradient: tf.Tensor  # [W], non-finite entries set to 0
-    particles: Particles  # after the truncation
     meta_loss: tf.Tensor  # [], the objective over the truncation
     norm: tf.Tensor  # [], of the gradient
     nonfinite: tf.Tensor  # [] int32, entries of the gradient that were not finite
-    diverged: int  # instances frozen so far and not yet reset
     diagnostics: dict[str, tf.Tensor]  # [] each; which there are depends on the estimator alone
+    particles: Particles  # after the truncation
+    diverged: int  # instances frozen so far and not yet reset
+
+
+Summary = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]  # the first fields of an estimate
 
 
 def global_norm(vector: tf.Tensor) -> tf.Tensor:
@@ -104,7 +107,7 @@ class MetaGradient(abc.ABC):
         """
         results, after = self._run(self._truncation(bound or self._maximum), weights, particles, steps, seed)
         diverged = np.any([carry.diverged.numpy() != RUNNING for carry in after.carries], axis=0)
-        return Estimate(particles=after, diverged=int(diverged.sum()), **self._summarize(*results)._asdict())
+        return Estimate._make([*self._summarize(*results), after, int(diverged.sum())])
 
     @abc.abstractmethod
     def _run(
@@ -127,27 +130,26 @@ class MetaGradient(abc.ABC):
         mapping = self._pool.map if self._pool is not None else map
         return [*mapping(lambda vector, carry: function(vector, carry, steps), (plus, minus), (carries[0], carries[-1])), noise]
 
-    def _pairs(self, function: Callable, weights: Weights, carry: Carry, steps: tf.Tensor, seed: int) -> list:
-        """For each pair what `_halves` gives."""
+    def _pairs(
+        self, function: Callable, weights: Weights, carry: Carry, steps: tf.Tensor, seed: int, columns: Sequence[int]
+    ) -> tuple[Sequence[Any], Any]:
+        """The perturbations of all pairs, and of each of the columns of the function's results those at w + e and at w - e.
+
+        Returns:
+            Those, and all that the last pair gave at w + e.
+        """
         seeds = [int(np.random.SeedSequence([seed, pair]).generate_state(1)[0]) for pair in range(self._spec.pairs)]
-        return [self._halves(function, weights, own, (carry,), steps) for own in seeds]
-
-
-class Summary(NamedTuple):
-    """What an estimator makes of its samples."""
-
-    gradient: tf.Tensor  # [W]
-    meta_loss: tf.Tensor  # []
-    norm: tf.Tensor  # []
-    nonfinite: tf.Tensor  # [] int32
-    diagnostics: dict[str, tf.Tensor]
+        pairs = [self._halves(function, weights, own, (carry,), steps) for own in seeds]
+        plus, minus, noise = zip(*pairs, strict=True)
+        values = [[half[column] for half in halves] for column in columns for halves in (plus, minus)]
+        return (noise, *values), plus[-1]
 
 
 def summary_of(samples: tf.Tensor, values: tf.Tensor, diagnostics: dict[str, tf.Tensor]) -> Summary:
     """The mean of samples [N, W] of the meta-gradient, of the objectives `values`; entries not finite are set to 0."""
     samples, nonfinite = finite(samples)
     gradient = tf.reduce_mean(samples, axis=0)
-    return Summary(gradient, tf.reduce_mean(values), global_norm(gradient), nonfinite, diagnostics)
+    return gradient, tf.reduce_mean(values), global_norm(gradient), nonfinite, diagnostics
 
 
 def finite(samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -72,22 +72,6 @@ def combine(spec: MetaOptimizer, gradients: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(gradients / gradients.shape[0], axis=0)
 
 
-class RunningRms:
-    """The root mean square of some numbers, in which the latest of them count most."""
-
-    def __init__(self) -> None:
-        self.sums = np.zeros(2)  # of the weighted squares and of their weights
-
-    def add(self, number: float) -> None:
-        self.sums = RMS_DECAY * self.sums + (1 - RMS_DECAY) * np.array([number**2, 1.0])
-
-    @property
-    def value(self) -> float:
-        """Infinite before the first number."""
-        squares, weights = self.sums
-        return math.sqrt(squares / weights) if weights else math.inf
-
-
 def make(spec: MetaOptimizer) -> keras.optimizers.Optimizer:
     """A meta-optimizer without state yet.
 
@@ -144,7 +128,7 @@ class WeightsInTraining:
         self._variables = {name: keras.Variable(value, name=name.replace("/", "_")) for name, value in initial.items()}
         self.average = {name: tf.constant(value) for name, value in initial.items()}
         self._groups = self._grouped(initial)
-        self._rms = RunningRms()
+        self._rms = np.zeros(2)  # running sums of weighted squared norms, and of their weights
 
         def mean(gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             combined = combine(spec, gradients)
@@ -182,7 +166,7 @@ class WeightsInTraining:
         """Everything that must be kept, by name."""
         leaves = nest("weights/", self.current) | nest("average/", self.average)
         leaves |= {name: tf.convert_to_tensor(variable.value) for name, variable in self._state()}
-        leaves["meta_gradient_rms"] = tf.constant(self._rms.sums)
+        leaves["meta_gradient_rms"] = tf.constant(self._rms)
         return leaves
 
     def restore(self, leaves: Mapping[str, tf.Tensor]) -> None:
@@ -192,7 +176,7 @@ class WeightsInTraining:
         self.average = {name: leaves[f"average/{name}"] for name in self.average}
         for name, variable in self._state():
             variable.assign(leaves[name])
-        self._rms.sums = np.asarray(leaves["meta_gradient_rms"])
+        self._rms = np.asarray(leaves["meta_gradient_rms"])
 
     def _grouped(self, names: Iterable[str]) -> list[Group]:
         stages = self._spec.stages
@@ -226,8 +210,10 @@ class WeightsInTraining:
     def _bound(self, norm: float) -> float:
         """The norm to which the mean meta-gradient, whose norm is `norm`, is clipped, which is added to the running RMS."""
         if self._spec.clip_running_rms is not None:
-            norm = min(norm, self._spec.clip_running_rms * self._rms.value)
-            self._rms.add(norm)
+            squares, weights = self._rms
+            if weights:  # not the first norm
+                norm = min(norm, self._spec.clip_running_rms * math.sqrt(squares / weights))
+            self._rms = RMS_DECAY * self._rms + (1 - RMS_DECAY) * np.array([norm**2, 1.0])
         return norm if self._spec.clip_norm is None else min(norm, self._spec.clip_norm)
 
     def _state(self) -> list[tuple[str, keras.Variable]]:

@@ -44,6 +44,7 @@ class FamilyRequest:
 class FamilyRecord:
     """What became of a family in a meta-step: with the gradient the answer to a `FamilyRequest`."""
 
+    family: int  # its index
     problem: str  # its title
     truncation: int  # inner steps
     meta_loss: float

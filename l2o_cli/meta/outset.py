@@ -18,10 +18,6 @@ class Outset:
         self._moved = self._measured = False
         self._last: Sequence[Row] = ()
 
-    @property
-    def is_empty(self) -> bool:
-        return not self._last
-
     def add(self, rows: Sequence[Row]) -> None:
         """Take in the rows of one meta-step."""
         self._last = rows

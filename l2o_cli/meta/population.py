@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
-from l2o_problems.base import Problem, Task
+from l2o_problems.base import Problem
 
 from l2o_cli.meta import horizons
 from l2o_cli.meta.checkpoints import mismatch, nest, within
@@ -75,8 +76,8 @@ class Population:
         Returns:
             How many instances `advance` will replace; the horizons of those that start, be they the first or replace others.
         """
-        replaced = np.any([_finished(carry, self.horizon) for carry in particles.carries], axis=0)
-        replaced |= self.estimator.whole_horizon
+        finished = [(carry.step.numpy() >= self.horizon) | (carry.diverged.numpy() != RUNNING) for carry in particles.carries]
+        replaced = np.any(finished, axis=0) | self.estimator.whole_horizon
         horizons = np.where(replaced, self._horizons(meta_step + 1), self.horizon)
         self._next = particles, replaced, horizons
         first = self.horizon.tolist() if self._first_at == meta_step else []
@@ -109,22 +110,13 @@ class Population:
         """What is wrong with a snapshot taken after `meta_step` updates, or None."""
         if not leaves:
             return None
-        floats, whole, instances = tf.float32, tf.int32, self.instances
+        instances = self.instances
+        whole, floats = (functools.partial(tf.TensorSpec, dtype=kind) for kind in (tf.int32, tf.float32))
         drift = self.estimator.layout.parameters if self.estimator.persistent else 0
-        like = {
-            "horizon": tf.TensorSpec([instances], whole),
-            "drawn_at": tf.TensorSpec([instances], whole),
-            "drift": tf.TensorSpec([instances, drift], floats),
-        }
+        like = {"horizon": whole([instances]), "drawn_at": whole([instances]), "drift": floats([instances, drift])}
+        carry = {"step": whole([instances]), "diverged": whole([instances]), "seed": whole([2]), "clock": whole([])}
         # The state and the initial loss of an instance that is about to diverge may be infinite.
-        carry = {
-            "params": tf.TensorSpec([instances, layout_of(self.problem).parameters], floats),
-            "step": tf.TensorSpec([instances], whole),
-            "initial_loss": tf.TensorSpec([instances], floats),
-            "diverged": tf.TensorSpec([instances], whole),
-            "seed": tf.TensorSpec([2], whole),
-            "clock": tf.TensorSpec([], whole),
-        }
+        carry |= {"params": floats([instances, layout_of(self.problem).parameters]), "initial_loss": floats([instances])}
         for name, leaf in self.estimator.state_like.items():
             carry[f"state/{name}"] = tf.TensorSpec([leaf.shape[0], instances, leaf.shape[2]], leaf.dtype)
         if any("/memory/" in name for name in leaves):
@@ -138,13 +130,14 @@ class Population:
 
     def restore(self, leaves: Mapping[str, tf.Tensor]) -> None:
         """Be what a snapshot was taken of."""
-        self._particles, self._restored = None, dict(leaves) or None
+        self._particles, self._next, self._first_at, self._restored = None, None, -1, dict(leaves) or None
         if leaves:
             self.horizon, self._drawn_at = leaves["horizon"].numpy(), leaves["drawn_at"].numpy()
 
     def _rebuilt(self, leaves: Mapping[str, tf.Tensor]) -> Particles:
         """The particles of a snapshot, their tasks drawn again."""
-        draws = {int(step): self._task(int(step)) for step in np.unique(self._drawn_at)}
+        steps = np.unique(self._drawn_at).tolist()
+        draws = {step: draw_task(self.problem, self._draw_seed(step), self.instances) for step in steps}
         newest = next(reversed(draws.values()))
         rows = [draws[int(step)] for step in self._drawn_at]
         task = {name: tf.stack([row[name][index] for index, row in enumerate(rows)]) for name in newest}
@@ -164,18 +157,11 @@ class Population:
         known = np.where(rng.uniform(size=self.instances) < self._informed, horizons, 0)
         return self.estimator.start(weights, self._draw_seed(meta_step), self.instances, known)
 
-    def _task(self, meta_step: int) -> Task:
-        return draw_task(self.problem, self._draw_seed(meta_step), self.instances)
-
     def _horizons(self, meta_step: int, first: bool = False) -> np.ndarray:
         rng = np.random.default_rng(derive_seed(self._seed, _HORIZONS, meta_step))
         if first and self._shortest is not None and not self.estimator.whole_horizon:
             return horizons.first(self.lengths, rng, self.instances, meta_step, self._shortest)
         return horizons.draw(self.lengths, rng, self.instances, meta_step)
-
-
-def _finished(carry: Carry, horizon: np.ndarray) -> np.ndarray:
-    return (carry.step.numpy() >= horizon) | (carry.diverged.numpy() != RUNNING)
 
 
 def _select(condition: tf.Tensor, new: Particles, old: Particles) -> Particles:

@@ -27,16 +27,16 @@ class State:
         self.meta_step = 0  # updates made
         self.inner_steps = 0
         self.seconds = 0.0
-        self.best = weights.average
         self.best_score = math.inf
+        self._best = weights.average
         self.rollbacks = 0  # times the run went back
         self._bad = 0  # validations in a row
         self._kept: dict[str, tf.Tensor] = {}  # a snapshot of `weights` at the best validation
 
     @property
-    def best_so_far(self) -> Weights:
+    def best(self) -> Weights:
         """The averaged weights with the best score, or as they are before the first validation."""
-        return self.best if self.best_score < math.inf else self.weights.average
+        return self._best if self.best_score < math.inf else self.weights.average
 
     def judge(self, score: float) -> tuple[bool, bool]:
         """Keep the averaged weights if their `score` is the best so far, or go back to those when it is time to.
@@ -46,7 +46,7 @@ class State:
         """
         rule = self._rollback
         if score < self.best_score:
-            self.best_score, self.best = score, self.weights.average
+            self.best_score, self._best = score, self.weights.average
             self._bad, self._kept = 0, self.weights.snapshot() if rule else {}
             return True, False
         if rule is None:
@@ -76,10 +76,10 @@ class State:
         like = weights | nest("best/", self.best) | {"progress": tf.TensorSpec([4], tf.float64)}
         found = mismatch(own, like, (*FINITE, "best/"))
         if found is None:
-            step, inner_steps, seconds, best_score = leaves["progress"].numpy()
+            step, inner_steps, seconds, best_score = progress = leaves["progress"].numpy()
             # The best score is infinite until there is one.
             if step != meta_step or not (0 <= inner_steps < math.inf and 0 <= seconds < math.inf) or math.isnan(best_score):
-                found = f"leaf 'progress' is {', '.join(f'{value:.6g}' for value in (step, inner_steps, seconds, best_score))}"
+                found = f"leaf 'progress' is {', '.join(f'{value:.6g}' for value in progress)}"
         kept, like = within("rollback/", leaves), {"counts": tf.TensorSpec([2], tf.int32)} if self._rollback else {}
         if self._rollback and any(name.startswith("best/") for name in kept):
             like |= nest("best/", weights)
@@ -89,7 +89,7 @@ class State:
     def restore(self, leaves: Mapping[str, tf.Tensor]) -> None:
         """Be what a snapshot was taken of."""
         self.weights.restore(leaves)
-        self.best = {name: leaves[f"best/{name}"] for name in self.best}
+        self._best = within("best/", leaves)
         meta_step, inner_steps, self.seconds, self.best_score = (float(value) for value in leaves["progress"])
         self.meta_step, self.inner_steps = int(meta_step), int(inner_steps)
         if self._rollback:

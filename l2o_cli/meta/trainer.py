@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from l2o_cli.export.artifact import save_artifact
 from l2o_cli.export.resolve import resolve
 from l2o_cli.meta.families import Families
 from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate, make
-from l2o_cli.meta.meta_step import FamilyRecord, FamilyRequest, MetaStepRecord, UpdateRecord, ValidationRecord
+from l2o_cli.meta.meta_step import FamilyRecord, MetaStepRecord, UpdateRecord, ValidationRecord
 from l2o_cli.meta.population import derive_seed
 from l2o_cli.meta.provenance import account, with_record
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.state import State
 from l2o_cli.meta.validation import Validator, overall
-from l2o_cli.meta.watchdog import RunWarning, Watchdog, no_progress
+from l2o_cli.meta.watchdog import Watchdog, no_progress
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.optimizers.transforms import names_of
 from l2o_cli.spec import MetaTraining
@@ -107,8 +107,8 @@ class Trainer:
             # What begins again has no rows, of the validation at its start neither.
             self.directory.cut(state.meta_step or -1)
             self._watchdog = self._informed_watchdog()
-            if state.meta_step == 0 and spec.validation.start:
-                self._watch_validation(self._validate())
+            if state.meta_step == 0 and spec.validation.start and (record := self._validate()):
+                self._watchdog.validation(record.rows()["validation"])
             late = False
             while not self.complete and not late:
                 watch(self._step(pool))
@@ -120,7 +120,7 @@ class Trainer:
             fruitless = self._watchdog.outset.fault
             if fruitless:
                 raise Failure(f"{self.directory.path}: no artifact is written: {fruitless}")
-            save_artifact(self.directory.artifact, self.optimizer, _arrays(state.best_so_far), {"meta_training": self._account()})
+            save_artifact(self.directory.artifact, self.optimizer, _arrays(state.best), {"meta_training": self._account()})
 
     def save(self) -> str:
         """Have a checkpoint of the last meta-step that is whole, which may be the one before that under way; says of which.
@@ -138,30 +138,29 @@ class Trainer:
         state, began = self.state, time.perf_counter()
         rng = np.random.default_rng(derive_seed(self.spec.seed, _DRAW, state.meta_step))
         requests = state.families.requests(rng, _arrays(state.weights.current), state.meta_step)
-        answers = list(pool.map(state.families.estimate, requests))
+        gradients, families = zip(*pool.map(state.families.estimate, requests), strict=True)
         with self._whole:
             if self._validates_at(state.meta_step + 1):
                 self._aside = state.meta_step, state.snapshot()
-            update = self._apply(requests, answers, began)
+            update = self._apply(np.stack(gradients), families, began)
             self.directory.write(update)
         self.directory.events.write(update)
         validation = self._validate()
         state.seconds += time.perf_counter() - began
         with self._whole:
             self._aside = None
-        warnings = self._watchdog.update(update.rows()["metrics"]) + self._watch_validation(validation)
+        warnings = self._watchdog.update(update.rows()["metrics"])
+        if validation is not None:
+            warnings += self._watchdog.validation(validation.rows()["validation"])
         return MetaStepRecord(update, validation, tuple(warnings))
 
-    def _apply(
-        self, requests: Sequence[FamilyRequest], answers: Sequence[tuple[np.ndarray, FamilyRecord]], began: float
-    ) -> UpdateRecord:
+    def _apply(self, gradients: np.ndarray, families: tuple[FamilyRecord, ...], began: float) -> UpdateRecord:
         """Move the weights by the families' meta-gradients, and let their instances go on; `began` is when the meta-step did."""
         spec, state = self.spec, self.state
-        gradients, families = np.stack([gradient for gradient, _ in answers]), tuple(record for _, record in answers)
         rate = learning_rate(spec.meta_optimizer, state.meta_step, spec.meta_steps)
         move = state.weights.apply(tf.constant(gradients), rate, state.meta_step)
         state.meta_step += 1
-        state.families.advance([request.family for request in requests], state.weights.current, state.meta_step)
+        state.families.advance([record.family for record in families], state.weights.current, state.meta_step)
         seconds = time.perf_counter() - began
         record = UpdateRecord(state.meta_step, families, gradients, move.norm, move.skipped, rate, seconds)
         state.inner_steps += record.inner_steps
@@ -183,11 +182,9 @@ class Trainer:
     def _validate(self) -> ValidationRecord | None:
         """Score the averaged weights when it is time to, keep them if they are the best so far, or go back to those."""
         state = self.state
-        if not self.spec.validation.problems:
-            state.best = state.weights.average
         if not self._validates_at(state.meta_step):
             return None
-        scores = tuple(self._validator.scores(state.weights.average))
+        scores = self._validator.scores(state.weights.average)
         score = overall(scores)
         best, rolled_back = state.judge(score)
         average = _arrays(state.weights.average)
@@ -195,9 +192,6 @@ class Trainer:
         self.directory.write(record)
         self.directory.events.write(record)
         return record
-
-    def _watch_validation(self, record: ValidationRecord | None) -> list[RunWarning]:
-        return self._watchdog.validation(record.rows()["validation"]) if record is not None else []
 
     def describe(self) -> str:
         """What is trained on what, in one line."""

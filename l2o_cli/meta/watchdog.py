@@ -89,12 +89,10 @@ class _Family:
         self._last: deque[float] = deque(maxlen=ENOUGH)
         self._exploded, self._flat = _Episode(), _Episode(begin=1)
         self.diverged = _Episode(begin=1)
-        self._begun = False
 
     def begins_without(self, meta_loss: float) -> bool:
         """Whether this is the first meta-loss and no finite number."""
-        first, self._begun = not self._begun, True
-        return first and not math.isfinite(meta_loss)
+        return not self._last and not math.isfinite(meta_loss)
 
     def loss_explodes(self, meta_loss: float) -> tuple[bool, float]:
         """Whether an explosion begins, and the median of the healthy meta-losses before."""
@@ -166,7 +164,7 @@ class Watchdog:
 
     def _first(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         """Of a run that learns nothing from its first meta-step on."""
-        first = self.outset.is_empty
+        first = not self._recent
         self.outset.add(rows)
         if first and self.outset.fault:
             yield "fruitless", self.outset.fault

@@ -59,7 +59,7 @@ class Events:
         every: meta-steps between two histograms of the meta-gradients.
     """
 
-    def __init__(self, folder: Path, every: int = 1):
+    def __init__(self, folder: Path, every: int):
         self._folder, self._every = folder, every
         self._writer: Any = None  # TensorFlow's, made at the first event
         self._given_up = False

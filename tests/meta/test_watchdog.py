@@ -207,7 +207,7 @@ def test_a_resumed_run_tells_the_watchdog_what_was_before(tmp_path, monkeypatch)
 
 
 def update_record(meta_step):
-    family = FamilyRecord("bowl", 5, -1.0, 0.1, 0, 0, 0, 100, 0.0, (), {})
+    family = FamilyRecord(0, "bowl", 5, -1.0, 0.1, 0, 0, 0, 100, 0.0, (), {})
     return UpdateRecord(meta_step, (family,), np.ones((1, 3), np.float32), 0.1, False, 1e-3, 0.1)
 
 
