@@ -47,33 +47,33 @@ class MetaTrainingProgress:
         if self._live:
             self._bar.stop()
 
-    def __call__(self, progress) -> None:
-        """Take in the `Progress` of one meta-step."""
-        for warning in progress.warnings:
+    def __call__(self, record) -> None:
+        """Take in the `MetaStepRecord` of one meta-step."""
+        update, validation = record.update, record.validation
+        for warning in record.warnings:
             self._console.print(f"l2o: warning: {warning}")
         # Running means over about twenty meta-steps; families differ too much for single values to be read.
         keep = 0.95 if self._meta_loss is not None and math.isfinite(self._meta_loss) else 0.0
-        self._meta_loss = keep * (self._meta_loss or 0.0) + (1 - keep) * progress.meta_loss
-        self._recent.append((progress.seconds, progress.inner_steps))
+        self._meta_loss = keep * (self._meta_loss or 0.0) + (1 - keep) * update.meta_loss
+        self._recent.append((update.seconds, update.inner_steps))
         # Medians: the first meta-steps of each family compile, and say nothing about the time left.
         rate = statistics.median(steps / seconds for seconds, steps in self._recent)
-        if progress.scores:
-            score = sum(entry.objective for entry in progress.scores) / len(progress.scores)
-            self._validation = f"  validation {score:.4g}" + (" (best)" if progress.best else "")
-        self._compiled += progress.compile_seconds
+        if validation is not None:
+            self._validation = f"  validation {validation.score:.4g}" + (" (best)" if validation.best else "")
+        self._compiled += max(family.compile_seconds for family in update.families)
         note = f"meta-loss {self._meta_loss:.4g}  {rate:,.0f} inner steps/s{self._validation}"
-        if progress.rolled_back:
-            print(f"meta-step {progress.meta_step}: back to the best weights, with new instances", file=sys.stderr, flush=True)
+        if validation is not None and validation.rolled_back:
+            print(f"meta-step {update.meta_step}: back to the best weights, with new instances", file=sys.stderr, flush=True)
         if self._live:
             note += f"  compiled in {self._compiled:.0f} s"
-            self._bar.update(self._task, completed=progress.meta_step, note=note)
+            self._bar.update(self._task, completed=update.meta_step, note=note)
             return
         now = time.monotonic()
-        last = progress.meta_step == progress.meta_steps
+        last = update.meta_step == self._total
         if last or now - self._told >= PLAIN_INTERVAL:
             self._told = now
-            left = statistics.median(seconds for seconds, _ in self._recent) * (progress.meta_steps - progress.meta_step)
-            line = f"meta-step {progress.meta_step}/{progress.meta_steps}  {note}  {_clock(left)} left"
+            left = statistics.median(seconds for seconds, _ in self._recent) * (self._total - update.meta_step)
+            line = f"meta-step {update.meta_step}/{self._total}  {note}  {_clock(left)} left"
             print(line, file=sys.stderr, flush=True)
 
 

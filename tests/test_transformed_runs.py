@@ -122,8 +122,8 @@ def test_meta_training_under_a_schedule_tells_each_instance_its_horizon(tmp_path
     }
     trainer = Trainer.open(MetaTraining.model_validate(spec), tmp_path / "run", xla=False)
     trainer.run(lambda progress: None)
-    (people,) = trainer.families.populations
-    (carry,) = people.particles(trainer.weights.current, 3).carries
+    (people,) = trainer.state.families.populations
+    (carry,) = people.particles(trainer.state.weights.current, 3).carries
     told = carry.state["schedule/horizon"].numpy()[0, :, 0]
     assert 0 < np.count_nonzero(told) < 6
     np.testing.assert_array_equal(told[told > 0], people.horizon[told > 0])

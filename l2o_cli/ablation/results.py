@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from l2o_cli.errors import BadInput
 from l2o_cli.files import read_csv, write_atomically
-from l2o_cli.meta.run_tables import best_validation, read_run, total, validation_scores
+from l2o_cli.meta.run_tables import best_validation, read_run, total, validation_scores, without_nan
 from l2o_cli.terminal import print_table
 
 BASE = "base"
@@ -52,9 +52,8 @@ def outcome(spec: str, seed: int, minutes: float, path: Path) -> AblationRow:
     start = scores[0][1] if scores and scores[0][0] == 0 else math.nan
     best_meta_step, best_score = best or (0, math.nan)
     seconds = {row["meta_step"]: row["seconds"] for row in run.metrics}
-    counts = (total(run.metrics, name) for name in ("nonfinite_entries", "diverged"))
     spent = round(sum(seconds.values()), 1)
-    inner_steps = total(run.metrics, "inner_steps")
+    inner_steps, *counts = (total(run.metrics, name) for name in ("inner_steps", "nonfinite_entries", "diverged"))
     return AblationRow(spec, seed, minutes, run.meta_steps, inner_steps, spent, start, best_score, best_meta_step, *counts)
 
 
@@ -127,10 +126,7 @@ def _standard_error(values: Sequence[float]) -> float | None:
 
 def as_plain(entries: Sequence[Summary]) -> list[dict[str, Any]]:
     """For JSON: null stands for what is not known or not finite."""
-    return [
-        {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in asdict(entry).items()}
-        for entry in entries
-    ]
+    return without_nan([asdict(entry) for entry in entries])
 
 
 def print_summaries(entries: Sequence[Summary]) -> None:
@@ -158,7 +154,8 @@ def draw(entries: Sequence[Summary], paths: Iterable[Path], unit: str, title: st
     places, starts = range(len(shown)), [entry.start_score for entry in shown]
     names = [entry.spec if entry.seeds == 1 else f"{entry.spec} ({entry.seeds} seeds)" for entry in shown]
     colours = [BASE_BAR if entry.spec == BASE else BAR for entry in shown]
-    axes.barh(places, [entry.best_score for entry in shown], color=colours, xerr=_errors(shown), ecolor="black", capsize=3)
+    errors = [entry.best_score_error or 0.0 for entry in shown] if any(entry.best_score_error for entry in shown) else None
+    axes.barh(places, [entry.best_score for entry in shown], color=colours, xerr=errors, ecolor="black", capsize=3)
     axes.plot(starts, places, "|", color=START, markersize=13, markeredgewidth=2, label="untrained")
     axes.set_yticks(places, names)
     for place, entry in zip(places, shown, strict=True):
@@ -167,7 +164,8 @@ def draw(entries: Sequence[Summary], paths: Iterable[Path], unit: str, title: st
         elif entry.spec == BASE:
             axes.axvline(entry.best_score, color=BASE_BAR, linestyle="--", linewidth=1.2, label=BASE)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_xlabel(f"best meta-validation score: {unit}\nlower is better" + _bars(shown))
+    bars = "; black: standard error of the mean over the seeds" if errors else ""
+    axes.set_xlabel(f"best meta-validation score: {unit}\nlower is better{bars}")
     axes.set_title(title)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
@@ -176,11 +174,3 @@ def draw(entries: Sequence[Summary], paths: Iterable[Path], unit: str, title: st
         image = io.BytesIO()
         figure.savefig(image, format=path.suffix[1:], dpi=150)
         write_atomically(path, image.getvalue())
-
-
-def _errors(shown: Sequence[Summary]) -> list[float] | None:
-    return [entry.best_score_error or 0.0 for entry in shown] if any(entry.best_score_error for entry in shown) else None
-
-
-def _bars(shown: Sequence[Summary]) -> str:
-    return "; black: standard error of the mean over the seeds" if _errors(shown) else ""

@@ -45,8 +45,8 @@ def ablate(folder, minutes, out, overrides, seeds, xla, as_json):
       ablations.png, .svg         the best score of each spec, the untrained one, and the base as a line
       NAME-seed-N/                the runs, as `l2o meta-train` writes them
     """
+    from l2o_cli.ablation.experiment import CurrentRun, Interrupted, find_folder, members, run_all
     from l2o_cli.ablation.results import as_plain, draw, print_summaries, summaries
-    from l2o_cli.ablation.run import Interrupted, UnderWay, find_folder, members, run_all
     from l2o_cli.meta.run_tables import read_run
     from l2o_cli.reports.meta_training.validation import unit
     from l2o_cli.signals import StopOnSignal
@@ -57,10 +57,10 @@ def ablate(folder, minutes, out, overrides, seeds, xla, as_json):
     def tell(line):
         print(line, file=sys.stderr, flush=True)
 
-    under_way = UnderWay()
-    with StopOnSignal(under_way.save, "the same command goes on") as stop:
+    current = CurrentRun()
+    with StopOnSignal(current.save, "the same command goes on") as stop:
         try:
-            rows = run_all(runs, out, minutes, tell=tell, stop=stop, under_way=under_way, options=() if xla else ("--no-xla",))
+            rows = run_all(runs, out, minutes, tell=tell, stop=stop, current=current, options=() if xla else ("--no-xla",))
         except Interrupted:
             tell("stopped and saved; the same command goes on")
             sys.exit(stop.code)

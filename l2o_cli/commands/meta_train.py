@@ -66,12 +66,12 @@ def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
     from l2o_cli.meta.trainer import Interrupted, Trainer
 
     trainer = Trainer.open(spec, out, resume=resume, xla=xla, config=source)
-    done = f", going on after meta-step {trainer.meta_step}" if resume else ""
+    done = f", going on after meta-step {trainer.state.meta_step}" if resume else ""
     print(f"meta-training {trainer.describe()} in {out}{done}", file=sys.stderr)
     how = f"go on with --resume --out {out}"
     with (
         StopOnSignal(trainer.save, how) as stop,
-        MetaTrainingProgress(trainer.meta_step, trainer.spec.meta_steps) as progress,
+        MetaTrainingProgress(trainer.state.meta_step, trainer.spec.meta_steps) as progress,
     ):
         try:
             trainer.run(progress, stop, until)
@@ -79,7 +79,7 @@ def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
             print(f"{trainer.save()}; {how}", file=sys.stderr)
             sys.exit(stop.code)
     if not trainer.complete:
-        reached = f"meta-step {trainer.meta_step} of {trainer.spec.meta_steps}"
+        reached = f"meta-step {trainer.state.meta_step} of {trainer.spec.meta_steps}"
         print(f"time is up: saved after {reached}; {how}", file=sys.stderr)
     summary = trainer.summary()
     if as_json:

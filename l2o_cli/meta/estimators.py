@@ -6,10 +6,11 @@ Shape letters: I instances, W all weights packed, N samples of the meta-gradient
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import tensorflow as tf
 
-from l2o_cli.meta.meta_gradient import MetaGradient, Particles, Summary, estimate_of, finite, global_norm, summary_of
+from l2o_cli.meta.meta_gradient import MetaGradient, Particles, finite, global_norm, summary_of
 from l2o_cli.meta.truncation import unpacked
 from l2o_cli.spec import Estimator
 
@@ -26,10 +27,9 @@ class TruncatedBackpropagation(MetaGradient):
     def summarize(layout, spec, slope, values):
         return summary_of(slope[None] / values.shape[0], values, {})
 
-    def __call__(self, weights, particles, steps, seed, bound=None):
-        truncation = self._truncation(bound or self._maximum)
+    def _run(self, truncation, weights, particles, steps, seed):
         slope, values, after = truncation.derive(self._packed(weights), particles.carries[0], steps)
-        return estimate_of(self._summarize(slope, values), Particles((after,), particles.drift))
+        return (slope, values), Particles((after,), particles.drift)
 
 
 class EvolutionStrategies(MetaGradient):
@@ -48,12 +48,9 @@ class EvolutionStrategies(MetaGradient):
         diagnostics = {"difference": _root_mean_square(tf.stack(differences)), "variance_es": _mean_variance(samples)}
         return summary_of(samples, tf.stack([*plus, *minus]), diagnostics)
 
-    def __call__(self, weights, particles, steps, seed, bound=None):
-        truncation = self._truncation(bound or self._maximum)
-        pairs = self._pairs(truncation.run, weights, particles.carries[0], steps, seed)
-        plus, minus, noise = zip(*pairs, strict=True)
-        summary = self._summarize(noise, [half[0] for half in plus], [half[0] for half in minus])
-        return estimate_of(summary, Particles((plus[-1][1],), particles.drift))
+    def _run(self, truncation, weights, particles, steps, seed):
+        results, (_, after, _) = self._pairs(truncation.run, weights, particles.carries[0], steps, seed, columns=[0])
+        return results, Particles((after,), particles.drift)
 
 
 class FullEvolutionStrategies(EvolutionStrategies):
@@ -82,34 +79,31 @@ class PersistentEvolutionStrategies(MetaGradient):
         }
         return summary_of(samples, tf.stack([plus, minus]), diagnostics)
 
-    def __call__(self, weights, particles, steps, seed, bound=None):
-        truncation = self._truncation(bound or self._maximum)
+    def _run(self, truncation, weights, particles, steps, seed):
         halves = self._halves(truncation.run, weights, seed, particles.carries, steps)
         (plus, after, _), (minus, after_minus, _), noise = halves
         drift = particles.drift + noise
-        return estimate_of(self._summarize(drift, plus, minus), Particles((after, after_minus), drift))
+        return (drift, plus, minus), Particles((after, after_minus), drift)
 
 
 class Reparameterization(MetaGradient):
     """The mean of the derivatives at w + e and w - e: the derivative of the same expectation that ES estimates."""
 
-    diagnostics = ("variance_reparameterization",)
+    diagnostics: ClassVar[tuple[str, ...]] = ("variance_reparameterization",)
 
     @staticmethod
-    def summarize(layout, spec, plus, minus, values):
-        samples = _slopes(plus, minus, values[0].shape[0])
-        return summary_of(samples, tf.stack(values), {"variance_reparameterization": _mean_variance(samples)})
+    def summarize(layout, spec, noise, plus, minus, values_plus, values_minus):
+        samples = _slopes(plus, minus, values_plus[0].shape[0])
+        return summary_of(
+            samples, tf.stack([*values_plus, *values_minus]), {"variance_reparameterization": _mean_variance(samples)}
+        )
 
-    def __call__(self, weights, particles, steps, seed, bound=None):
-        truncation = self._truncation(bound or self._maximum)
-        pairs = self._pairs(truncation.derive, weights, particles.carries[0], steps, seed)
-        plus, minus, _ = zip(*pairs, strict=True)
-        values = [half[1] for half in (*plus, *minus)]
-        summary = self._summarize([half[0] for half in plus], [half[0] for half in minus], values)
-        return estimate_of(summary, Particles((plus[-1][2],), particles.drift))
+    def _run(self, truncation, weights, particles, steps, seed):
+        results, (_, _, after) = self._pairs(truncation.derive, weights, particles.carries[0], steps, seed, columns=[0, 1])
+        return results, Particles((after,), particles.drift)
 
 
-class Combined(MetaGradient):
+class Combined(Reparameterization):
     """ES and reparameterization from the same pairs, weighted for each weight by their inverse variances (Metz et al. 2019).
 
     The variances are over the perturbations of a family: over its instances and pairs, or over its pairs where the
@@ -136,14 +130,7 @@ class Combined(MetaGradient):
         for name, part in unpacked(share, layout).items():
             diagnostics[f"share_es/{name}"] = tf.reduce_mean(part)
         meta_loss = tf.reduce_mean(tf.stack([*values_plus, *values_minus]))
-        return Summary(gradient, meta_loss, global_norm(gradient), nonfinite_es + nonfinite, diagnostics)
-
-    def __call__(self, weights, particles, steps, seed, bound=None):
-        truncation = self._truncation(bound or self._maximum)
-        pairs = self._pairs(truncation.derive, weights, particles.carries[0], steps, seed)
-        plus, minus, noise = zip(*pairs, strict=True)
-        columns = [[half[column] for half in halves] for column in (0, 1) for halves in (plus, minus)]
-        return estimate_of(self._summarize(noise, *columns), Particles((plus[-1][2],), particles.drift))
+        return gradient, meta_loss, global_norm(gradient), nonfinite_es + nonfinite, diagnostics
 
 
 ESTIMATORS: dict[str, type[MetaGradient]] = {

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import Executor
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -14,25 +12,16 @@ from l2o_problems.base import Problem
 from l2o_problems.transforms import alike
 
 from l2o_cli.meta import horizons
+from l2o_cli.meta.checkpoints import nest, within
 from l2o_cli.meta.estimators import ESTIMATORS
-from l2o_cli.meta.meta_gradient import Estimate, MetaGradient
+from l2o_cli.meta.meta_gradient import MetaGradient
+from l2o_cli.meta.meta_step import FamilyRecord, FamilyRequest
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.population import Population, derive_seed
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.imitation import Imitating
 from l2o_cli.runtime import give_memory_back
 from l2o_cli.spec import Lengths, MetaTraining, ProblemSpec
-
-
-class Estimated(NamedTuple):
-    """One family's part of a meta-step."""
-
-    family: int  # its index
-    title: str
-    length: int  # steps
-    inner_steps: int  # over all instances
-    estimate: Estimate
-    compile_seconds: float  # of the first truncation, which compiles; else 0
 
 
 class Families:
@@ -58,50 +47,70 @@ class Families:
 
     def _estimator(self, entry: ProblemSpec, problem: Problem) -> MetaGradient:
         """The estimator of a family; families of equal structure and objective share one, and its compilation."""
-        spec, kind = self._spec, ESTIMATORS[self._spec.estimator.name]
-        lengths = (entry.horizon or spec.horizon) if kind.whole_horizon else (entry.truncation or spec.truncation)
+        spec, lengths = self._spec, self._lengths(entry)
         # Of the family as it is written: `problem` may be one that shares a compilation with others.
         adam = adam_of(entry.make()) if any(term.scale == "adam" for term in spec.objective.terms) else None
         key = (problem.structure, lengths.maximum, adam)
         if key not in self._estimators:
             objective = MeasuredObjective(spec.objective, problem, adam, entry.title)
             alone = min(spec.families_per_step, len(spec.problems)) == 1
+            kind = ESTIMATORS[spec.estimator.name]
             self._estimators[key] = kind(problem, self._optimizer, objective, spec.estimator, lengths.maximum, self._xla, alone)
         return self._estimators[key]
 
-    def draw(self, rng: np.random.Generator, meta_step: int) -> list[tuple[int, int]]:
-        """The families of a meta-step, by their index, and how many steps of each are unrolled."""
-        odds = np.array([entry.weight for entry in self._spec.problems])
+    def requests(self, rng: np.random.Generator, weights: Mapping[str, np.ndarray], meta_step: int) -> list[FamilyRequest]:
+        """Draw the families of a meta-step, and how many steps of each are unrolled."""
+        entries = self._spec.problems
+        odds = np.array([entry.weight for entry in entries])
         count = min(self._spec.families_per_step, len(odds))
-        indices = rng.choice(len(odds), count, replace=False, p=odds / odds.sum())
-        return [(int(index), int(horizons.draw(self._lengths(index), rng, 1, meta_step)[0])) for index in indices]
+        families = rng.choice(len(odds), count, replace=False, p=odds / odds.sum()).tolist()
+        lengths = [int(horizons.draw(self._lengths(entries[family]), rng, 1, meta_step)[0]) for family in families]
+        return [FamilyRequest(meta_step, *drawn, weights) for drawn in zip(families, lengths, strict=True)]
 
-    def _lengths(self, index: int) -> Lengths:
+    def _lengths(self, entry: ProblemSpec) -> Lengths:
         """The lengths of what a meta-step unrolls of a family."""
-        entry = self._spec.problems[index]
-        if self.populations[index].estimator.whole_horizon:
-            return entry.horizon or self._spec.horizon
-        return entry.truncation or self._spec.truncation
+        whole = ESTIMATORS[self._spec.estimator.name].whole_horizon
+        return (entry.horizon or self._spec.horizon) if whole else (entry.truncation or self._spec.truncation)
 
-    def estimate(self, pool: Executor, drawn: Sequence[tuple[int, int]], weights: Weights, meta_step: int) -> list[Estimated]:
-        """The meta-gradients of the families drawn; they are independent, and keep both cores busy."""
-        return list(pool.map(lambda pair: self._estimate(pair[0], pair[1], weights, meta_step), drawn))
+    def estimate(self, request: FamilyRequest) -> tuple[np.ndarray, FamilyRecord]:
+        """The meta-gradient [W] of one family, whose instances stay what they are until `advance`.
 
-    def _estimate(self, index: int, length: int, weights: Weights, meta_step: int) -> Estimated:
-        population = self.populations[index]
-        bound = horizons.bound(self._lengths(index), meta_step)
+        The same request has the same answer until then. Families are independent: several may be asked at once.
+        """
+        entry, population, meta_step = self._spec.problems[request.family], self.populations[request.family], request.meta_step
+        weights = {name: tf.constant(value) for name, value in request.weights.items()}
+        bound = horizons.bound(self._lengths(entry), meta_step)
         particles = population.particles(weights, meta_step)
-        seed = derive_seed(self._perturbation_seed, meta_step, index)
+        seed = derive_seed(self._perturbation_seed, meta_step, request.family)
         began = time.perf_counter()
-        result = population.estimator(weights, particles, tf.constant(length), seed, bound)
-        seconds = 0.0
+        estimate = population.estimator(weights, particles, tf.constant(request.truncation), seed, bound)
+        compile_seconds = 0.0
         if (population.estimator, bound) not in self._seen:
             # The first call compiles; of a hundred families what it leaves behind adds up to gigabytes.
             self._seen.add((population.estimator, bound))
-            seconds = time.perf_counter() - began
+            compile_seconds = time.perf_counter() - began
             give_memory_back()
-        title = self._spec.problems[index].title
-        return Estimated(index, title, length, length * population.instances, result, seconds)
+        replaced, started = population.plan(estimate.particles, meta_step)
+        record = FamilyRecord(
+            family=request.family,
+            problem=entry.title,
+            truncation=request.truncation,
+            meta_loss=float(estimate.meta_loss),
+            gradient_norm=float(estimate.norm),
+            nonfinite_entries=int(estimate.nonfinite),
+            diverged=estimate.diverged,
+            replaced=replaced,
+            inner_steps=request.truncation * population.instances,
+            compile_seconds=compile_seconds,
+            horizons=started,
+            diagnostics={name: float(value) for name, value in estimate.diagnostics.items()},
+        )
+        return estimate.gradient.numpy(), record
+
+    def advance(self, families: Iterable[int], weights: Weights, meta_step: int) -> None:
+        """Let the instances of families go on to what their last estimates left, after `meta_step` updates."""
+        for family in families:
+            self.populations[family].advance(weights, meta_step)
 
     def restart(self) -> None:
         """Give up all instances; others are drawn when they are needed."""
@@ -112,7 +121,7 @@ class Families:
         """All that `restore` needs, after `meta_step` updates; the next may be under way."""
         leaves: dict[str, tf.Tensor] = {}
         for index, population in enumerate(self.populations):
-            leaves |= {f"{index}/{path}": leaf for path, leaf in population.snapshot(meta_step).items()}
+            leaves |= nest(f"{index}/", population.snapshot(meta_step))
         return leaves
 
     def fault(self, leaves: Mapping[str, tf.Tensor], meta_step: int) -> str | None:
@@ -120,9 +129,8 @@ class Families:
         for name in leaves:
             if name.partition("/")[0] not in map(str, range(len(self.populations))):
                 return f"leaf {name!r} is none of this run's"
-        faults = (population.fault(within(f"{index}/", leaves), meta_step) for index, population in enumerate(self.populations))
-        for entry, found in zip(self._spec.problems, faults, strict=True):
-            if found is not None:
+        for index, (entry, population) in enumerate(zip(self._spec.problems, self.populations, strict=True)):
+            if (found := population.fault(within(f"{index}/", leaves), meta_step)) is not None:
                 return f"{entry.title}: {found}"
         return None
 
@@ -130,8 +138,3 @@ class Families:
         """Be what a snapshot was taken of."""
         for index, population in enumerate(self.populations):
             population.restore(within(f"{index}/", leaves))
-
-
-def within(prefix: str, leaves: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The leaves whose names begin with `prefix`, without it."""
-    return {path.removeprefix(prefix): leaf for path, leaf in leaves.items() if path.startswith(prefix)}

@@ -35,12 +35,15 @@ class Estimate(NamedTuple):
     """What one truncation of one problem family tells."""
 
     gradient: tf.Tensor  # [W], non-finite entries set to 0
-    particles: Particles  # after the truncation
     meta_loss: tf.Tensor  # [], the objective over the truncation
     norm: tf.Tensor  # [], of the gradient
     nonfinite: tf.Tensor  # [] int32, entries of the gradient that were not finite
-    diverged: int  # instances frozen so far and not yet reset
     diagnostics: dict[str, tf.Tensor]  # [] each; which there are depends on the estimator alone
+    particles: Particles  # after the truncation
+    diverged: int  # instances frozen so far and not yet reset
+
+
+Summary = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]  # the first fields of an estimate
 
 
 def global_norm(vector: tf.Tensor) -> tf.Tensor:
@@ -94,7 +97,6 @@ class MetaGradient(abc.ABC):
         state = self._optimizer.init_state(self._optimizer.init_weights(0), layout_of(self._problem), 1, 0)
         return {name: tf.TensorSpec(leaf.shape, leaf.dtype if tf.is_tensor(leaf) else tf.float32) for name, leaf in state.items()}
 
-    @abc.abstractmethod
     def __call__(self, weights: Weights, particles: Particles, steps: tf.Tensor, seed: int, bound: int | None = None) -> Estimate:
         """The estimate of one truncation.
 
@@ -103,11 +105,20 @@ class MetaGradient(abc.ABC):
             seed: the perturbations are drawn with it.
             bound: what the truncation is compiled for, by default the greatest there is.
         """
+        results, after = self._run(self._truncation(bound or self._maximum), weights, particles, steps, seed)
+        diverged = np.any([carry.diverged.numpy() != RUNNING for carry in after.carries], axis=0)
+        return Estimate._make([*self._summarize(*results), after, int(diverged.sum())])
+
+    @abc.abstractmethod
+    def _run(
+        self, truncation: Truncation, weights: Weights, particles: Particles, steps: tf.Tensor, seed: int
+    ) -> tuple[Sequence[Any], Particles]:
+        """The truncations of one call: their results, for `summarize`, and the particles afterwards."""
 
     @staticmethod
     @abc.abstractmethod
     def summarize(layout: Layout, spec: Estimator, *results: Any) -> Summary:
-        """What the results of a call's truncations say; traced once for all families."""
+        """What the results of `_run` say; traced once for all families."""
 
     def _halves(self, function: Callable, weights: Weights, seed: int, carries: Sequence[Carry], steps: tf.Tensor) -> list:
         """A function of `Truncation` at w + e from the first carry and at w - e from the last; and e, [I, W] or shared [1, W]."""
@@ -119,38 +130,32 @@ class MetaGradient(abc.ABC):
         mapping = self._pool.map if self._pool is not None else map
         return [*mapping(lambda vector, carry: function(vector, carry, steps), (plus, minus), (carries[0], carries[-1])), noise]
 
-    def _pairs(self, function: Callable, weights: Weights, carry: Carry, steps: tf.Tensor, seed: int) -> list:
-        """For each pair what `_halves` gives."""
+    def _pairs(
+        self, function: Callable, weights: Weights, carry: Carry, steps: tf.Tensor, seed: int, columns: Sequence[int]
+    ) -> tuple[Sequence[Any], Any]:
+        """The perturbations of all pairs, and of each of the columns of the function's results those at w + e and at w - e.
+
+        Returns:
+            Those, and all that the last pair gave at w + e.
+        """
         seeds = [int(np.random.SeedSequence([seed, pair]).generate_state(1)[0]) for pair in range(self._spec.pairs)]
-        return [self._halves(function, weights, own, (carry,), steps) for own in seeds]
-
-
-class Summary(NamedTuple):
-    """What an estimator makes of its samples."""
-
-    gradient: tf.Tensor  # [W]
-    meta_loss: tf.Tensor  # []
-    norm: tf.Tensor  # []
-    nonfinite: tf.Tensor  # [] int32
-    diagnostics: dict[str, tf.Tensor]
+        pairs = [self._halves(function, weights, own, (carry,), steps) for own in seeds]
+        plus, minus, noise = zip(*pairs, strict=True)
+        values = [[half[column] for half in halves] for column in columns for halves in (plus, minus)]
+        return (noise, *values), plus[-1]
 
 
 def summary_of(samples: tf.Tensor, values: tf.Tensor, diagnostics: dict[str, tf.Tensor]) -> Summary:
     """The mean of samples [N, W] of the meta-gradient, of the objectives `values`; entries not finite are set to 0."""
     samples, nonfinite = finite(samples)
     gradient = tf.reduce_mean(samples, axis=0)
-    return Summary(gradient, tf.reduce_mean(values), global_norm(gradient), nonfinite, diagnostics)
+    return gradient, tf.reduce_mean(values), global_norm(gradient), nonfinite, diagnostics
 
 
 def finite(samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The samples, entries that are not finite set to 0, and how many they are."""
     finite = tf.math.is_finite(samples)
     return tf.where(finite, samples, 0.0), tf.reduce_sum(tf.cast(~finite, tf.int32))
-
-
-def estimate_of(summary: Summary, particles: Particles) -> Estimate:
-    gone = np.any([carry.diverged.numpy() != RUNNING for carry in particles.carries], axis=0)
-    return Estimate(particles=particles, diverged=int(gone.sum()), **summary._asdict())
 
 
 # Graphs that all families share: of each there is one in a process.

@@ -18,6 +18,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.keras_optimizer import LearnedOptimizer
 from l2o_cli.export.resolve import resolve
 from l2o_cli.graph import Graph
+from l2o_cli.meta.checkpoints import nest
 from l2o_cli.meta.meta_gradient import global_norm
 from l2o_cli.meta.truncation import unpacked, weights_layout
 from l2o_cli.optimizers.base import Weights
@@ -71,22 +72,6 @@ def combine(spec: MetaOptimizer, gradients: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(gradients / gradients.shape[0], axis=0)
 
 
-class RunningRms:
-    """The root mean square of some numbers, in which the latest of them count most."""
-
-    def __init__(self) -> None:
-        self.sums = np.zeros(2)  # of the weighted squares and of their weights
-
-    def add(self, number: float) -> None:
-        self.sums = RMS_DECAY * self.sums + (1 - RMS_DECAY) * np.array([number**2, 1.0])
-
-    @property
-    def value(self) -> float:
-        """Infinite before the first number."""
-        squares, weights = self.sums
-        return math.sqrt(squares / weights) if weights else math.inf
-
-
 def make(spec: MetaOptimizer) -> keras.optimizers.Optimizer:
     """A meta-optimizer without state yet.
 
@@ -119,8 +104,8 @@ class Group(NamedTuple):
     optimizer: keras.optimizers.Optimizer
 
 
-class Applied(NamedTuple):
-    """What became of the families' meta-gradients."""
+class Move(NamedTuple):
+    """How an update moved the weights."""
 
     norm: float  # of their mean, as it was applied
     skipped: bool  # the mean was zero, or not finite: nothing moved
@@ -143,7 +128,7 @@ class WeightsInTraining:
         self._variables = {name: keras.Variable(value, name=name.replace("/", "_")) for name, value in initial.items()}
         self.average = {name: tf.constant(value) for name, value in initial.items()}
         self._groups = self._grouped(initial)
-        self._rms = RunningRms()
+        self._rms = np.zeros(2)  # running sums of weighted squared norms, and of their weights
 
         def mean(gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             combined = combine(spec, gradients)
@@ -158,7 +143,7 @@ class WeightsInTraining:
     def current(self) -> Weights:
         return {name: tf.convert_to_tensor(variable.value) for name, variable in self._variables.items()}
 
-    def apply(self, gradients: tf.Tensor, rate: float, meta_step: int) -> Applied:
+    def apply(self, gradients: tf.Tensor, rate: float, meta_step: int) -> Move:
         """The update number `meta_step` (from 0), with the meta-gradients of the families, [F, W].
 
         Args:
@@ -168,21 +153,20 @@ class WeightsInTraining:
         gradient, norm = self._mean(gradients)
         norm = float(norm)
         if not 0 < norm < math.inf:
-            return Applied(norm, skipped=True)
+            return Move(norm, skipped=True)
         bound, stage = self._bound(norm), _stage(self._spec, meta_step)
         for group in self._groups:
             if stage in group.stages:
                 # TensorFlow keeps a tensor of every Python number that it has ever converted, but not of numpy's.
                 group.optimizer.learning_rate.assign(np.float32(rate))
         self.average = self._updates[stage](gradient, tf.constant(np.float32(bound / norm)), self.average)
-        return Applied(bound, skipped=False)
+        return Move(bound, skipped=False)
 
     def snapshot(self) -> dict[str, tf.Tensor]:
         """Everything that must be kept, by name."""
-        leaves = {f"weights/{name}": value for name, value in self.current.items()}
-        leaves |= {f"average/{name}": value for name, value in self.average.items()}
+        leaves = nest("weights/", self.current) | nest("average/", self.average)
         leaves |= {name: tf.convert_to_tensor(variable.value) for name, variable in self._state()}
-        leaves["meta_gradient_rms"] = tf.constant(self._rms.sums)
+        leaves["meta_gradient_rms"] = tf.constant(self._rms)
         return leaves
 
     def restore(self, leaves: Mapping[str, tf.Tensor]) -> None:
@@ -192,7 +176,7 @@ class WeightsInTraining:
         self.average = {name: leaves[f"average/{name}"] for name in self.average}
         for name, variable in self._state():
             variable.assign(leaves[name])
-        self._rms.sums = np.asarray(leaves["meta_gradient_rms"])
+        self._rms = np.asarray(leaves["meta_gradient_rms"])
 
     def _grouped(self, names: Iterable[str]) -> list[Group]:
         stages = self._spec.stages
@@ -226,8 +210,10 @@ class WeightsInTraining:
     def _bound(self, norm: float) -> float:
         """The norm to which the mean meta-gradient, whose norm is `norm`, is clipped, which is added to the running RMS."""
         if self._spec.clip_running_rms is not None:
-            norm = min(norm, self._spec.clip_running_rms * self._rms.value)
-            self._rms.add(norm)
+            squares, weights = self._rms
+            if weights:  # not the first norm
+                norm = min(norm, self._spec.clip_running_rms * math.sqrt(squares / weights))
+            self._rms = RMS_DECAY * self._rms + (1 - RMS_DECAY) * np.array([norm**2, 1.0])
         return norm if self._spec.clip_norm is None else min(norm, self._spec.clip_norm)
 
     def _state(self) -> list[tuple[str, keras.Variable]]:

@@ -84,12 +84,12 @@ class MeasuredObjective:
         self._outer = [term for term in self._terms if term.on != "training" and term.of != "final"]
 
     @property
-    def measured(self) -> int:
+    def measurements(self) -> int:
         """M, how many outer losses are wanted at every step."""
         return len(self._outer)
 
-    def begun(self, carry: Carry) -> Carry:
-        """The carry with what this objective adds up in the state at zero, at the beginning of a truncation."""
+    def reset(self, carry: Carry) -> Carry:
+        """The carry at the beginning of a truncation: what this objective adds up in the state is at zero."""
         if not self._imitation:
             return carry
         return carry._replace(state={**carry.state, DISTANCE: tf.zeros_like(carry.state[DISTANCE])})
@@ -133,7 +133,7 @@ class MeasuredObjective:
             now = fold(seed, index)
             batch = problem.batch(fold(now, 0), task, split)
             if split == "validation" and term.batch_size is not None:
-                batch = drawn_from(batch, fold(now, 1), term.batch_size)
+                batch = resample(batch, fold(now, 1), term.batch_size)
             batch = disturbed(batch, fold(now, 2), term.noise, term.shift)
             losses.append(problem.loss(unpack(params, layout_of(problem)), task, batch))
         return tf.add_n(losses) / term.batches
@@ -153,7 +153,7 @@ def _over_steps(term: Term, values: tf.Tensor, made: tf.Tensor, count_diverged: 
     return total / tf.maximum(tf.reduce_sum(tf.cast(counted, tf.float32), axis=0), 1.0)
 
 
-def drawn_from(batch: Batch, seed: tf.Tensor, size: int) -> Batch:
+def resample(batch: Batch, seed: tf.Tensor, size: int) -> Batch:
     """`size` examples of a batch whose leaves are [I or 1, B, ...], drawn with replacement; all where there are no more."""
     examples = {leaf.shape[1] for leaf in batch.values() if leaf.shape.rank > 1}
     if len(examples) != 1 or max(examples) <= size:

@@ -18,10 +18,6 @@ class Outset:
         self._moved = self._measured = False
         self._last: Sequence[Row] = ()
 
-    @property
-    def begun(self) -> bool:
-        return bool(self._last)
-
     def add(self, rows: Sequence[Row]) -> None:
         """Take in the rows of one meta-step."""
         self._last = rows
@@ -34,7 +30,7 @@ class Outset:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong if nothing was learned so far, and what to try; None where something was, or nothing has begun."""
+        """What is wrong if nothing was learned so far, and what to try; None where something was, or at the very start."""
         if not self._last or (self._moved and self._measured):
             return None
         worst = max(self._last, key=lambda row: row.get("gradient_norm", 0.0))

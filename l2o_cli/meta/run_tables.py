@@ -15,6 +15,7 @@ from typing import Any
 
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
+from l2o_cli.meta.meta_step import DIAGNOSTIC
 from l2o_cli.meta.watchdog import RunWarning, Watchdog, no_progress
 from l2o_cli.spec.text import read_yaml
 
@@ -48,6 +49,13 @@ class Run:
     @property
     def validation_problems(self) -> dict[str, list[Row]]:
         return _grouped(self.validation)
+
+    @property
+    def diagnostics(self) -> dict[str, str]:
+        """The columns of the estimator's own, by what they are."""
+        prefix = DIAGNOSTIC.format("")
+        names = sorted({name for row in self.metrics for name in row if name.startswith(prefix)})
+        return {name.removeprefix(prefix).replace("_", " "): name for name in names}
 
     def watch(self) -> list[RunWarning]:
         """What the watchdog says of the rows."""
@@ -166,9 +174,7 @@ def of_family(rows: Sequence[Row]) -> dict[str, float]:
         "meta_loss_last": mean(losses[-some:]),
         "gradient_norm_median": median(norms),
         "gradient_norm_greatest": max(norms),
-        "nonfinite_entries": total(rows, "nonfinite_entries"),
-        "diverged": total(rows, "diverged"),
-        "replaced": total(rows, "replaced"),
+        **{name: total(rows, name) for name in ("nonfinite_entries", "diverged", "replaced")},
     }
 
 
@@ -213,12 +219,13 @@ def summary(run: Run) -> dict[str, Any]:
         },
         "warnings": [vars(warning) for warning in run.watch()],
     }
-    return _without_nan(numbers)
+    return without_nan(numbers)
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """For JSON: null stands for numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(part) for key, part in value.items()}
+        return {key: without_nan(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_without_nan(part) for part in value]
+        return [without_nan(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -54,20 +54,19 @@ class Truncation:
             second_derivatives=spec.second_derivatives,
             divergence=spec.divergence,
             update=compiled_update(optimizer) if xla and not whole else None,
-            measure=objective.measure if objective.measured else None,
-            measured=objective.measured,
+            measure=objective.measure if objective.measurements else None,
+            measured=objective.measurements,
         )
 
         def run(vector: tf.Tensor, carry: Carry, steps: tf.Tensor) -> tuple[tf.Tensor, Carry, tf.Tensor]:
-            after, losses = rollout(stepping, unpacked(vector, layout), objective.begun(carry), steps, maximum)
+            after, losses = rollout(stepping, unpacked(vector, layout), objective.reset(carry), steps, maximum)
             return objective(losses, after, steps, count_diverged=True), after.without_task(), losses[:, 0]
 
         def derive(vector: tf.Tensor, carry: Carry, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Carry]:
             def value(losses: tf.Tensor, after: Carry) -> tf.Tensor:
                 return objective(losses, after, steps)
 
-            begun = objective.begun(carry)
-            result = backpropagation(stepping, unpacked(vector, layout), begun, steps, maximum, value)
+            result = backpropagation(stepping, unpacked(vector, layout), objective.reset(carry), steps, maximum, value)
             shared = vector.shape.rank == 1
             gradient = packed(result.gradient, layout) if shared else pack(result.gradient, layout)
             return gradient, result.values, result.carry.without_task()

@@ -44,9 +44,8 @@ class Validator:
             carry = start(problem, optimizer, weights, derive_seed(seed, index), spec.instances)
             self._runs.append((entry.title, whole, carry))
 
-    def scores(self, weights: Weights) -> list[Score]:
-        vector = packed(weights, self._layout)
-        return [self._score(title, whole, carry, vector) for title, whole, carry in self._runs]
+    def scores(self, weights: Weights) -> tuple[Score, ...]:
+        return tuple(self._score(*run, packed(weights, self._layout)) for run in self._runs)
 
     def _score(self, title: str, whole: Truncation, carry: Carry, vector: tf.Tensor) -> Score:
         values, after, losses = whole.run(vector, carry, self._steps)

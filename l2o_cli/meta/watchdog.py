@@ -89,12 +89,10 @@ class _Family:
         self._last: deque[float] = deque(maxlen=ENOUGH)
         self._exploded, self._flat = _Episode(), _Episode(begin=1)
         self.diverged = _Episode(begin=1)
-        self._begun = False
 
     def begins_without(self, meta_loss: float) -> bool:
         """Whether this is the first meta-loss and no finite number."""
-        first, self._begun = not self._begun, True
-        return first and not math.isfinite(meta_loss)
+        return not self._last and not math.isfinite(meta_loss)
 
     def loss_explodes(self, meta_loss: float) -> tuple[bool, float]:
         """Whether an explosion begins, and the median of the healthy meta-losses before."""
@@ -139,17 +137,17 @@ class Watchdog:
         scores = {step: list(rows) for step, rows in itertools.groupby(validation, _meta_step)}
         warnings = []
         for step, rows in itertools.groupby(metrics, _meta_step):
-            warnings += self.step(list(rows)) + self.validated(scores.get(step, []))
+            warnings += self.update(list(rows)) + self.validation(scores.get(step, []))
         return warnings
 
-    def step(self, rows: Sequence[Row]) -> list[RunWarning]:
+    def update(self, rows: Sequence[Row]) -> list[RunWarning]:
         """Take in the rows of one meta-step."""
         found = [*self._first(rows), *self._combined(rows), *self._typical_norm(rows), *self._nonfinite_entries(rows)]
         for row in rows:
             found += self._family(row)
         return [RunWarning(kind, _meta_step(rows[0]), message) for kind, message in found]
 
-    def validated(self, rows: Sequence[Row]) -> list[RunWarning]:
+    def validation(self, rows: Sequence[Row]) -> list[RunWarning]:
         """Take in the rows of one validation; none if there was none."""
         if not rows:
             return []
@@ -166,9 +164,9 @@ class Watchdog:
 
     def _first(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         """Of a run that learns nothing from its first meta-step on."""
-        begins = not self.outset.begun
+        first = not self._recent
         self.outset.add(rows)
-        if begins and self.outset.fault:
+        if first and self.outset.fault:
             yield "fruitless", self.outset.fault
 
     def _combined(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:

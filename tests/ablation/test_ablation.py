@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 
-from l2o_cli.ablation import run as ablation
+from l2o_cli.ablation import experiment
+from l2o_cli.ablation.experiment import Interrupted, find_folder, members, run_all
 from l2o_cli.ablation.results import AblationRow, as_plain, draw, print_summaries, read_rows, summaries, write_rows
-from l2o_cli.ablation.run import Interrupted, find_folder, members, run_all
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
 
@@ -51,14 +51,14 @@ def _trained(monkeypatch):
     """Runs that only leave an artifact behind; what they were given, as (directory, minutes). `codes` are their exit codes."""
     calls, codes = [], {}
 
-    def train(member, minutes, stop, under_way, options):
+    def train(member, minutes, stop, current, options):
         calls.append((member.path.name, minutes))
         (member.path / "artifact").mkdir(parents=True, exist_ok=True)
         return codes.get(member.name, 0)
 
-    monkeypatch.setattr(ablation, "_train", train)
+    monkeypatch.setattr(experiment, "_train", train)
     monkeypatch.setattr(
-        ablation, "outcome", lambda spec, seed, minutes, path: replace(ROW, spec=spec, seed=seed, minutes=minutes)
+        experiment, "outcome", lambda spec, seed, minutes, path: replace(ROW, spec=spec, seed=seed, minutes=minutes)
     )
     calls_and_codes = type("Trained", (), {"calls": calls, "codes": codes})
     return calls_and_codes
@@ -215,7 +215,7 @@ def test_the_command_trains_compares_and_does_not_repeat(folder, l2o_in, monkeyp
     with (out / "base-seed-5" / "validation.csv").open(newline="") as file:
         assert [int(row["meta_step"]) for row in csv.DictReader(file)] == [0, 2, 4]
 
-    monkeypatch.setattr(ablation, "_train", lambda *arguments: pytest.fail("trained again"))
+    monkeypatch.setattr(experiment, "_train", lambda *arguments: pytest.fail("trained again"))
     print_summaries(summaries(go(folder, out, minutes=3.0)))
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["spec", *entries]
     with pytest.raises(BadInput, match="instances differs from the spec"):

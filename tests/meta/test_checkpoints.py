@@ -86,7 +86,7 @@ def test_a_checkpoint_that_is_not_of_this_run_is_passed_over(change, stopped, tm
     Checkpoints(run / "checkpoints").save(6, found)
     trainer = Trainer.open(None, run, resume=True, xla=False)
     said = capsys.readouterr().err
-    assert trainer.meta_step == 3 and said.count("\n") == 1
+    assert trainer.state.meta_step == 3 and said.count("\n") == 1
     assert f"{run / 'checkpoints' / 'ckpt-6'}: " in said and "leaf '" in said and "going on from ckpt-3" in said
 
 
@@ -106,4 +106,4 @@ def test_a_state_on_its_way_to_infinity_is_resumed(stopped, tmp_path):
     found["family/0/0/initial_loss"] *= np.nan
     found |= {name: leaf * np.nan for name, leaf in found.items() if name.startswith("family/0/0/state/")}
     Checkpoints(run / "checkpoints").save(6, found)
-    assert Trainer.open(None, run, resume=True, xla=False).meta_step == 6
+    assert Trainer.open(None, run, resume=True, xla=False).state.meta_step == 6

@@ -9,7 +9,7 @@ from l2o_problems.random import as_seed
 
 from l2o_cli.carry import RUNNING, layout_of, start
 from l2o_cli.errors import BadInput
-from l2o_cli.meta.objectives import DIVERGED, MeasuredObjective, disturbed, drawn_from, scaled
+from l2o_cli.meta.objectives import DIVERGED, MeasuredObjective, disturbed, resample, scaled
 from l2o_cli.optimizers import Sgd
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import Stepping, backpropagation, rollout
@@ -122,8 +122,8 @@ def run(problem, fields, steps=4):
     measured = MeasuredObjective(Objective.model_validate(fields), problem)
     optimizer = Sgd(learning_rate=0.5)
     weights = {"learning_rate": tf.constant(0.5)}
-    measure = measured.measure if measured.measured else None
-    stepping = Stepping(problem, optimizer, measure=measure, measured=measured.measured)
+    measure = measured.measure if measured.measurements else None
+    stepping = Stepping(problem, optimizer, measure=measure, measured=measured.measurements)
     carry = start(problem, optimizer, weights, 0, 2)
     after, losses = rollout(stepping, weights, carry, steps, steps)
     value = measured(losses, after, tf.constant(steps))
@@ -187,7 +187,7 @@ def test_disturbed_inputs_by_their_moments():
 def test_examples_are_drawn_together():
     rows = tf.range(50)
     batch = {"inputs": tf.cast(rows, tf.float32)[None, :, None], "labels": rows[None]}
-    part = drawn_from(batch, as_seed(1), 7)
+    part = resample(batch, as_seed(1), 7)
     assert part["inputs"].shape == (1, 7, 1)
     np.testing.assert_array_equal(part["inputs"][0, :, 0], tf.cast(part["labels"][0], tf.float32))
-    assert drawn_from(batch, as_seed(1), 50) is batch
+    assert resample(batch, as_seed(1), 50) is batch

@@ -28,7 +28,14 @@ def carry_of(people, weights, meta_step):
 def hand_over(people, carry, weights, meta_step):
     """Let the population go on with `carry`."""
     particles = people.particles(weights, meta_step)._replace(carries=(carry,))
-    return people.advance(particles, weights, meta_step)
+    return advance(people, particles, weights, meta_step)
+
+
+def advance(people, particles, weights, meta_step):
+    """The instances go on from what a truncation is said to have left; how many were replaced."""
+    replaced, _ = people.plan(particles, meta_step - 1)
+    people.advance(weights, meta_step)
+    return replaced
 
 
 def test_only_finished_and_diverged_instances_are_replaced():
@@ -54,10 +61,10 @@ def test_replacements_depend_on_the_seed_and_the_meta_step_alone():
     first.particles(weights, 0), second.particles(weights, 0)
     for people in (first, second):
         people.horizon[:] = 0
-        people.advance(people.particles(weights, 0), weights, meta_step=3)
+        advance(people, people.particles(weights, 0), weights, meta_step=3)
     tf.nest.map_structure(np.testing.assert_array_equal, first.particles(weights, 3), second.particles(weights, 3))
     second.horizon[:] = 0
-    second.advance(second.particles(weights, 3), weights, meta_step=4)
+    advance(second, second.particles(weights, 3), weights, meta_step=4)
     assert not np.array_equal(carry_of(first, weights, 4).params, carry_of(second, weights, 4).params)
 
 
@@ -68,7 +75,7 @@ def test_a_snapshot_holds_no_task_and_restores_everything(name):
     old = people.particles(weights, 2)
     people.horizon = np.array([9, 0, 9, 9], np.int32)
     carries = tuple(carry._replace(step=tf.constant([5, 5, 5, 5])) for carry in old.carries)
-    people.advance(old._replace(carries=carries, drift=old.drift + 1.0), weights, meta_step=7)
+    advance(people, old._replace(carries=carries, drift=old.drift + 1.0), weights, meta_step=7)
     leaves = people.snapshot(1)
     assert not any("task" in leaf for leaf in leaves)
     again, _ = population(name)
@@ -82,7 +89,7 @@ def test_an_instance_that_is_replaced_begins_without_perturbations():
     people, weights = population("pes")
     old = people.particles(weights, 0)
     people.horizon = np.array([9, 0, 9, 9], np.int32)
-    people.advance(old._replace(drift=old.drift + 1.0), weights, meta_step=1)
+    advance(people, old._replace(drift=old.drift + 1.0), weights, meta_step=1)
     drift = people.particles(weights, 1).drift.numpy()
     assert drift.shape[1] == sum(int(tf.size(value)) for value in weights.values())
     assert (drift[1] == 0).all() and (drift[[0, 2, 3]] == 1).all()
@@ -91,7 +98,7 @@ def test_an_instance_that_is_replaced_begins_without_perturbations():
 def test_whole_runs_begin_anew_each_time():
     people, weights = population("full_es")
     people.horizon[:] = 1000
-    assert people.advance(people.particles(weights, 0), weights, meta_step=1) == 4
+    assert advance(people, people.particles(weights, 0), weights, meta_step=1) == 4
 
 
 def test_the_first_instances_are_out_of_phase_unless_they_are_not_to_be():
@@ -100,7 +107,18 @@ def test_the_first_instances_are_out_of_phase_unless_they_are_not_to_be():
     for people in (whole, parted):
         people.particles(weights, 0)
     assert (parted.horizon <= whole.horizon).all() and (parted.horizon < whole.horizon).any()
-    assert whole.begun() == whole.horizon.tolist() and whole.begun() == []
+
+
+def test_horizons_of_the_first_instances_and_of_those_that_replace_them_are_told_once():
+    people, weights = population()
+    first = people.particles(weights, 3)
+    people.horizon = np.array([9, 0, 9, 9], np.int32)
+    for _ in range(2):  # as long as nothing is advanced, a truncation may be made again
+        replaced, started = people.plan(first, meta_step=3)
+        assert replaced == 1 and started[:-1] == (9, 0, 9, 9) and people.horizon[1] == 0
+    people.advance(weights, meta_step=4)
+    assert people.horizon[1] == started[-1] > 0
+    assert people.plan(people.particles(weights, 4), meta_step=4) == (0, ())
 
 
 def test_derived_seeds_differ_by_purpose():

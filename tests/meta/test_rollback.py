@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from l2o_cli.export.artifact import load_artifact
 from l2o_cli.meta.meta_optimizer import WeightsInTraining
-from l2o_cli.meta.rollback import Rollbacks
+from l2o_cli.meta.state import State
 from l2o_cli.meta.trainer import Interrupted, Trainer
 from l2o_cli.spec import MetaOptimizer, MetaTraining, Rollback
 
@@ -44,31 +44,44 @@ def assert_same(first, second):
         np.testing.assert_array_equal(leaf, second[name], err_msg=name)
 
 
+class NoFamilies:
+    """Stands for those of a run."""
+
+    restarts = 0
+
+    def restart(self):
+        self.restarts += 1
+
+    def snapshot(self, meta_step):
+        return {}
+
+
 def test_the_state_of_the_best_validation_comes_back():
     weights = WeightsInTraining(MetaOptimizer(learning_rate=0.1), 0.9, {"a": np.ones((2, 3), np.float32), "b": np.zeros(2, "f")})
-    rollbacks = Rollbacks(Rollback(margin=0.5, patience=2))
+    state = State(weights, NoFamilies(), Rollback(margin=0.5, patience=2))
     rng = np.random.default_rng(0)
-    best, kept, went_back = math.inf, {}, []
+    least, kept, went_back = math.inf, {}, []
     # Bad is above 1.5; a row of bad ones is broken by one that is not, and by going back.
     for step, score in enumerate([2.0, 1.0, 1.6, 1.5, 1.6, math.nan, 1.6, 1.6, 1.4, 0.9]):
         weights.apply(tf.constant(rng.standard_normal((1, 8)), tf.float32), 0.1, step)
-        if score < best:
+        if score < least:
             kept = as_arrays(weights.snapshot())
-        went_back.append(rollbacks.validated(weights, score, best))
-        best = min(best, score) if score == score else best
-        if went_back[-1]:
+        best, rolled_back = state.judge(score)
+        went_back.append(rolled_back)
+        assert best == (score < least) and state.best_score == min(least, score)
+        least = state.best_score
+        if rolled_back:
             assert_same(as_arrays(weights.snapshot()), kept)
         else:
-            assert np.any(as_arrays(weights.snapshot())["weights/a"] != kept["weights/a"]) or score == best
+            assert np.any(as_arrays(weights.snapshot())["weights/a"] != kept["weights/a"]) or score == least
     assert went_back == [False, False, False, False, False, True, False, True, False, False]
-    assert rollbacks.count == 2
+    assert state.rollbacks == state.families.restarts == 2
 
 
 def test_without_a_spec_nothing_is_kept():
-    weights = WeightsInTraining(MetaOptimizer(), 0.9, {"a": np.ones(2, np.float32)})
-    rollbacks = Rollbacks(None)
-    assert not any(rollbacks.validated(weights, score, 0.0) for score in (-1.0, 9.0, 9.0, 9.0, 9.0))
-    assert rollbacks.snapshot() == {}
+    state = State(WeightsInTraining(MetaOptimizer(), 0.9, {"a": np.ones(2, np.float32)}), NoFamilies(), None)
+    assert [state.judge(score) for score in (-1.0, 9.0, 9.0, 9.0, 9.0)] == [(True, False)] + 4 * [(False, False)]
+    assert not any(name.startswith("rollback/") for name in state.snapshot())
 
 
 def test_a_spec_that_never_validates_cannot_roll_back():
@@ -77,24 +90,24 @@ def test_a_spec_that_never_validates_cannot_roll_back():
 
 
 class Watch:
-    """Keeps what a run tells, and its state when validation was best."""
+    """Keeps when a run went back, and its weights when validation was best."""
 
     def __init__(self, trainer):
-        self.trainer, self.told, self.best, self.rolled_back = trainer, [], {}, []
+        self.trainer, self.best, self.rolled_back = trainer, {}, []
 
-    def __call__(self, progress):
-        self.told.append(progress)
-        state = as_arrays(self.trainer.weights.snapshot())
-        if progress.best:
-            self.best = state
-        if progress.rolled_back:
-            self.rolled_back.append(progress.meta_step)
-            assert_same(state, self.best)
-            assert all(population.snapshot(self.trainer.meta_step) == {} for population in self.trainer.families.populations)
+    def __call__(self, record):
+        state = self.trainer.state
+        weights = as_arrays(state.weights.snapshot())
+        if record.validation.best:
+            self.best = weights
+        if record.validation.rolled_back:
+            self.rolled_back.append(record.validation.meta_step)
+            assert_same(weights, self.best)
+            assert all(population.snapshot(state.meta_step) == {} for population in state.families.populations)
 
 
 def final(trainer):
-    return as_arrays({name: leaf for name, leaf in trainer._snapshot().items() if name != "progress"})
+    return as_arrays({name: leaf for name, leaf in trainer.state.snapshot().items() if name != "progress"})
 
 
 def test_a_run_goes_back_and_a_resumed_one_does_the_same(tmp_path):
@@ -105,13 +118,13 @@ def test_a_run_goes_back_and_a_resumed_one_does_the_same(tmp_path):
     with (tmp_path / "whole" / "validation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["meta_step"]) for row in rows if row["rolled_back"] == "1"] == watch.rolled_back
-    assert int(trainer._snapshot()["rollback/counts"][1]) == len(watch.rolled_back)
+    assert int(trainer.state.snapshot()["rollback/counts"][1]) == len(watch.rolled_back)
 
     # Stopped between two bad validations.
     stop_at = watch.rolled_back[0] - 1
     again = Trainer.open(MetaTraining.model_validate(SPEC), tmp_path / "parts", xla=False)
     with pytest.raises(Interrupted):
-        again.run(lambda progress: None, lambda: again.meta_step == stop_at)
+        again.run(lambda progress: None, lambda: again.state.meta_step == stop_at)
     last = Trainer.open(None, tmp_path / "parts", resume=True, xla=False)
     last.run(lambda progress: None)
     assert_same(final(trainer), final(last))
@@ -126,11 +139,11 @@ def test_when_time_is_up_the_weights_so_far_are_written(tmp_path):
     told = card.card["meta_training"]
     assert (told["complete"], told["meta_steps"], told["meta_steps_planned"]) == (False, 1, 3)
     # Nothing was validated yet: the average as it is, not as it was at the start.
-    assert_same(card.weights, as_arrays(trainer.weights.average))
+    assert_same(card.weights, as_arrays(trainer.state.weights.average))
     assert "best_validation_objective" not in told and "best_validation_objective" not in trainer.summary()
 
     again = Trainer.open(None, tmp_path / "run", resume=True, xla=False)
-    assert again.meta_step == 1
+    assert again.state.meta_step == 1
     again.run(lambda progress: None, until=time.monotonic() + 1000)
     told = load_artifact(tmp_path / "run" / "artifact").card["meta_training"]
     assert (told["complete"], told["meta_steps"]) == (True, 3) and "best_validation_objective" in told

@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
 from l2o_cli.meta.checkpoints import Checkpoints
-from l2o_cli.meta.run_directory import LOCK, RunDirectory, Table
+from l2o_cli.meta.run_directory import LOCK, RunDirectory
+from l2o_cli.meta.writers import Table
 from l2o_cli.spec import MetaTraining
 
 SPEC = MetaTraining.model_validate({"optimizer": {"name": "hrnn"}, "problems": ["quadratic"]})
@@ -192,8 +193,8 @@ def test_events_that_cannot_be_written_are_one_warning(tmp_path, capsys):
     directory = RunDirectory.create(tmp_path / "run", SPEC)
     (tmp_path / "run" / "events").write_text("a file")
     with directory.in_use():
-        directory.event(1, {"meta_loss": 1.0})
-        directory.event(2, {"meta_loss": 1.0})
+        directory.events.write_values(1, {"meta_loss": 1.0}, {})
+        directory.events.write_values(2, {"meta_loss": 1.0}, {})
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "run/events: no more TensorBoard events: " in said
 
@@ -201,10 +202,10 @@ def test_events_that_cannot_be_written_are_one_warning(tmp_path, capsys):
 def test_events_that_fail_later_are_one_warning(tmp_path, capsys):
     directory = RunDirectory.create(tmp_path / "run", SPEC)
     with directory.in_use():
-        directory.event(1, {"meta_loss": 1.0})
+        directory.events.write_values(1, {"meta_loss": 1.0}, {})
         with file_size_limit(100):
             for meta_step in range(2, 100):
-                directory.event(meta_step, {"meta_loss": 1.0})
+                directory.events.write_values(meta_step, {"meta_loss": 1.0}, {})
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "File too large" in said
 
@@ -218,7 +219,7 @@ def test_events_leave_nothing_in_memory(tmp_path):
 
     def write(events):
         for meta_step in events:
-            directory.event(meta_step, {f"scalar/{index}": meta_step + index / 20 for index in range(20)})
+            directory.events.write_values(meta_step, {f"scalar/{index}": meta_step + index / 20 for index in range(20)}, {})
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
 
     with directory.in_use():
@@ -230,7 +231,7 @@ def test_tensorboard_reads_the_scalars(tmp_path):
     directory = RunDirectory.create(tmp_path / "run", SPEC)
     with directory.in_use():
         for meta_step in (1, 7):
-            directory.event(meta_step, {"meta_loss/a (b=1)": -0.5 * meta_step, "rate": 2})
+            directory.events.write_values(meta_step, {"meta_loss/a (b=1)": -0.5 * meta_step, "rate": 2}, {})
     read = EventAccumulator(str(tmp_path / "run" / "events")).Reload()
     assert [(entry.step, entry.value) for entry in read.Scalars("meta_loss/a (b=1)")] == [(1, -0.5), (7, -3.5)]
     assert [(entry.step, entry.value) for entry in read.Scalars("rate")] == [(1, 2.0), (7, 2.0)]

@@ -48,7 +48,7 @@ def light(**changes):
 def train(out, stop_after=None, **options):
     """A run to the end, or to the end of the meta-step `stop_after`."""
     trainer = Trainer.open(out=out, xla=False, **options)
-    trainer.run(lambda progress: None, lambda: trainer.meta_step == stop_after)
+    trainer.run(lambda progress: None, lambda: trainer.state.meta_step == stop_after)
     return trainer
 
 
@@ -64,7 +64,7 @@ def _light_whole(tmp_path_factory):
 
 
 def final_state(trainer):
-    return {name: np.asarray(leaf) for name, leaf in trainer._snapshot().items() if name != "progress"}
+    return {name: np.asarray(leaf) for name, leaf in trainer.state.snapshot().items() if name != "progress"}
 
 
 def assert_same(first, second):
@@ -77,13 +77,13 @@ def test_a_run_may_begin_with_the_weights_of_another(tmp_path):
     first = train(tmp_path / "first", spec=light())
     weights = {name: np.array(value) for name, value in load_artifact(first.directory.artifact).weights.items()}
     further = Trainer.open(light(begin_from=str(tmp_path / "first")), tmp_path / "further", xla=False)
-    tf.nest.map_structure(np.testing.assert_array_equal, dict(further.weights.current), weights)
+    tf.nest.map_structure(np.testing.assert_array_equal, dict(further.state.weights.current), weights)
     whole = train(tmp_path / "whole", spec=light(begin_from=str(tmp_path / "first")))
     with pytest.raises(Interrupted):
         train(tmp_path / "parts", stop_after=4, spec=light(begin_from=str(tmp_path / "first")))
     (tmp_path / "first").rename(tmp_path / "gone")
     parts = train(tmp_path / "parts", spec=None, resume=True)  # it needs them no more
-    tf.nest.map_structure(np.testing.assert_array_equal, dict(parts.weights.current), dict(whole.weights.current))
+    tf.nest.map_structure(np.testing.assert_array_equal, dict(parts.state.weights.current), dict(whole.state.weights.current))
 
 
 def test_weights_of_another_optimizer_are_no_beginning(tmp_path):
@@ -111,8 +111,9 @@ def test_a_run_writes_everything(whole):
     assert (out / "checkpoints" / "ckpt-8").exists()
     loaded = load_artifact(out / "artifact")
     assert loaded.optimizer == trainer.optimizer and loaded.card["meta_training"]["meta_steps"] == 8
-    assert trainer.best.keys() == loaded.weights.keys()
-    for name, value in trainer.best.items():
+    best = trainer.state.best
+    assert best.keys() == loaded.weights.keys()
+    for name, value in best.items():
         np.testing.assert_array_equal(loaded.weights[name], value)
 
 
@@ -169,7 +170,7 @@ def test_what_is_saved_within_a_meta_step_goes_on_bit_for_bit(tmp_path, two_whol
     if meta_step is None:
         drawn = [row["problem"] for row in read(two_whole.directory.path / "metrics.csv")]
         meta_step = next(step for step, problem in enumerate(drawn) if problem != drawn[0])
-    estimate, validate = trainer.families.estimate, trainer._validate
+    estimate, validate = trainer.state.families.estimate, trainer._validate
 
     def kill():
         thread = threading.Thread(target=lambda: said.append(trainer.save()))
@@ -177,18 +178,18 @@ def test_what_is_saved_within_a_meta_step_goes_on_bit_for_bit(tmp_path, two_whol
         thread.join()
         raise KeyboardInterrupt
 
-    def estimated(pool, drawn, weights, now):
-        result = estimate(pool, drawn, weights, now)
-        if moment == "estimated" and now == meta_step:
+    def estimated(request):
+        answer = estimate(request)
+        if moment == "estimated" and request.meta_step == meta_step:
             kill()
-        return result
+        return answer
 
     def validated():
-        if moment == "validated" and trainer.meta_step == meta_step + 1:
+        if moment == "validated" and trainer.state.meta_step == meta_step + 1:
             kill()
         return validate()
 
-    monkeypatch.setattr(trainer.families, "estimate", estimated)
+    monkeypatch.setattr(trainer.state.families, "estimate", estimated)
     monkeypatch.setattr(trainer, "_validate", validated)
     said = []
     with pytest.raises(KeyboardInterrupt):
@@ -279,7 +280,7 @@ def test_another_spec_is_not_resumed_but_more_meta_steps_are(tmp_path):
     with pytest.raises(BadInput, match="instances differs"):
         Trainer.open(light(instances=5), tmp_path / "run", resume=True)
     longer = train(tmp_path / "run", spec=light(meta_steps=4), resume=True)
-    assert longer.meta_step == 4
+    assert longer.state.meta_step == 4
 
 
 def test_meta_training_learns_and_keeps_the_best(tmp_path):
@@ -301,11 +302,11 @@ def test_meta_training_learns_and_keeps_the_best(tmp_path):
     trained = train(tmp_path / "run", spec=spec(**changes))
     validator = Validator(trained.spec.validation, trained.spec.objective, trained.optimizer, 99, xla=False)
     untrained = overall(validator.scores(trained.optimizer.init_weights(5)))
-    learned = overall(validator.scores(trained.best))
+    learned = overall(validator.scores(trained.state.best))
     # A mean log ratio: e^1 lower losses on average, on instances that neither training nor selection has seen.
     assert learned < untrained - 1.0
     kept = [float(row["objective"]) for row in read(tmp_path / "run" / "validation.csv")]
-    assert trained.best_score == pytest.approx(min(kept))
+    assert trained.state.best_score == pytest.approx(min(kept))
 
 
 def start_process(tmp_path, out):
@@ -353,7 +354,7 @@ def test_a_run_whose_meta_steps_are_all_skipped_ends_without_an_artifact(tmp_pat
     trainer = Trainer.open(light(**{"validation": {}, "meta_steps": 3} | made), tmp_path / "run", xla=False)
     for _ in range(2):  # resumed, it is the same
         with pytest.raises(Failure) as error:
-            trainer.run(lambda progress: told.extend(progress.warnings))
+            trainer.run(lambda record: told.extend(record.warnings))
         assert all(word in str(error.value) for word in words) and "no artifact" in str(error.value)
         assert not trainer.directory.artifact.exists()
         trainer = Trainer.open(None, tmp_path / "run", resume=True, xla=False)

@@ -38,7 +38,7 @@ def spec(trained_on=None, **validation):
 
 def train(out, watch=lambda progress: None, stop_after=None, **options):
     trainer = Trainer.open(out=out, xla=False, **options)
-    trainer.run(watch, lambda: trainer.meta_step == stop_after)
+    trainer.run(watch, lambda: trainer.state.meta_step == stop_after)
     return trainer
 
 
@@ -60,7 +60,7 @@ def test_the_weights_at_the_start_are_validated_too(tmp_path):
     assert [step for step, _, _ in found] == [0, 0, 3, 3, 6, 6]
     own = trainer.spec.objective
     assert sum(objective for _, _, objective in found[:2]) / 2 == pytest.approx(start_score(trainer, own), rel=1e-6)
-    assert trainer.best_score < start_score(trainer, own)
+    assert trainer.state.best_score < start_score(trainer, own)
 
 
 def test_a_run_that_begins_again_has_no_row_twice(tmp_path):
@@ -83,8 +83,8 @@ def test_a_run_may_go_back_to_its_start(tmp_path):
     fast = SPEC["meta_optimizer"] | {"learning_rate": 20.0}  # the rate leaves every sensible range at once
     content = SPEC | {"meta_optimizer": fast, "ema": 0.0, "validation": VALIDATION | changes}
     trainer = train(tmp_path / "run", spec=MetaTraining.model_validate(content))
-    assert trainer._rollbacks.count >= 1
-    assert trainer.best_score < 0
+    assert trainer.state.rollbacks >= 1
+    assert trainer.state.best_score < 0
 
 
 @pytest.mark.parametrize("trained_on", [{"epsilon": 1e-3}, {"scale": "ratio"}, {"scale": "loss", "cap": 10}])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from l2o_cli.meta import trainer
+from l2o_cli.meta.meta_step import FamilyRecord, MetaStepRecord, UpdateRecord
 from l2o_cli.meta.run_tables import read_table
 from l2o_cli.meta.watchdog import RunWarning, Watchdog, no_progress
 from l2o_cli.progress import MetaTrainingProgress
@@ -155,7 +156,7 @@ def test_rows_fed_again_bring_it_where_it_was(rows):
         )
         after = []
         for step, group in itertools.groupby((row for row in worse if row["meta_step"] > cut), lambda row: row["meta_step"]):
-            after += resumed.step(list(group)) + resumed.validated([row for row in scores if row["meta_step"] == step])
+            after += resumed.update(list(group)) + resumed.validation([row for row in scores if row["meta_step"] == step])
         assert before + after == whole
 
 
@@ -181,34 +182,39 @@ def test_a_resumed_run_tells_the_watchdog_what_was_before(tmp_path, monkeypatch)
     heard = []
 
     class Spy(Watchdog):
-        def step(self, rows):
+        def update(self, rows):
             heard.append(rows[0]["meta_step"])
-            return [*super().step(rows), RunWarning("explosion", rows[0]["meta_step"], "planted")]
+            return [*super().update(rows), RunWarning("explosion", rows[0]["meta_step"], "planted")]
 
-        def validated(self, rows):
+        def validation(self, rows):
             if rows:
                 heard.append(f"validation at {rows[0]['meta_step']:.0f}")
-            return super().validated(rows)
+            return super().validation(rows)
 
     monkeypatch.setattr(trainer, "Watchdog", Spy)
     expected = [1, 2, "validation at 2", 3, 4, "validation at 4", 5, 6, "validation at 6"]
     told = []
     first = trainer.Trainer.open(MetaTraining.model_validate(SMALL), tmp_path / "run", xla=False)
     with pytest.raises(trainer.Interrupted):
-        first.run(told.append, lambda: first.meta_step == 3)
+        first.run(told.append, lambda: first.state.meta_step == 3)
     assert heard == expected[:4]
     heard.clear()
     trainer.Trainer.open(None, tmp_path / "run", resume=True, xla=False).run(told.append)
     assert heard == expected
-    assert [str(warning) for progress in told for warning in progress.warnings] == [
+    assert [str(warning) for record in told for warning in record.warnings] == [
         f"meta-step {step}: planted" for step in range(1, 7)
     ]
+
+
+def update_record(meta_step):
+    family = FamilyRecord(0, "bowl", 5, -1.0, 0.1, 0, 0, 0, 100, 0.0, (), {})
+    return UpdateRecord(meta_step, (family,), np.ones((1, 3), np.float32), 0.1, False, 1e-3, 0.1)
 
 
 def test_warnings_reach_the_terminal(capsys):
     display = MetaTrainingProgress(0, 10)
     warning = RunWarning("collapse", 3, "bowl[x]: " + "long " * 60)
-    display(trainer.Progress(3, 10, -1.0, 100, 0.1, 0.0, warnings=(warning,)))
+    display(MetaStepRecord(update_record(3), None, (warning,)))
     assert f"l2o: warning: meta-step 3: bowl[x]: {'long ' * 60}".rstrip() in [
         line.rstrip() for line in capsys.readouterr().err.splitlines()
     ]
@@ -231,7 +237,7 @@ def test_a_run_that_learns_nothing_is_told_of_at_its_first_meta_step(rows, chang
     ) or "problem" in first.message
     assert all(word in first.message for word in words) and len(str(first)) < 250
     assert all(word in watchdog.outset.fault for word in words)
-    watchdog.step(plant(rows, 31, 31, skipped=0)[60:62])
+    watchdog.update(plant(rows, 31, 31, skipped=0)[60:62])
     assert watchdog.outset.fault is None
 
 

@@ -84,12 +84,12 @@ def meta_trained(
     } | spec
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer.open(MetaTraining.model_validate(content), Path(folder) / "run", xla=xla)
-        initial, began = trainer.weights.average, time.monotonic()
+        initial, began = trainer.state.weights.average, time.monotonic()
         trainer.run(lambda progress: None, until=began + 60 * minutes)
         seconds = time.monotonic() - began
-    trained = trainer.best
+    trained = trainer.state.best
     losses = [mean_loss(trainer.optimizer, weights, dimension, steps, xla) for weights in (initial, trained)]
-    return MetaTrained(*losses, trainer.meta_step, seconds)
+    return MetaTrained(*losses, trainer.state.meta_step, seconds)
 
 
 def mean_loss(optimizer: Optimizer, weights: Weights, dimension: int, steps: int, xla: bool = True) -> float:

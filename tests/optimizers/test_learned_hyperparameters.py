@@ -183,11 +183,11 @@ def test_a_rate_is_learned_that_is_good_for_a_bowl():
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer.open(MetaTraining.model_validate(BOWL | {"meta_steps": 100}), Path(folder) / "run", xla=False)
         trainer.run(lambda progress: None)
-    assert 0.4 < np.exp(trainer.best["log_rate"]) < 0.9
+    assert 0.4 < np.exp(trainer.state.best["log_rate"]) < 0.9
     rollout = Rollout(Bowl(condition=2.0), trainer.optimizer, maximum=20, xla=False)
     trained, untrained = (
         np.mean(rollout(weights, rollout.start(weights, 7, 32), 20)[1][-1])
-        for weights in (trainer.best, trainer.optimizer.init_weights(0))
+        for weights in (trainer.state.best, trainer.optimizer.init_weights(0))
     )
     assert trained < untrained / 100
 

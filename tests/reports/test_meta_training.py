@@ -377,7 +377,7 @@ def test_the_command(l2o, folder):
 def test_tensorboard_gets_numbers_and_histograms(tmp_path):
     directory = RunDirectory.create(tmp_path / "run", MetaTraining.model_validate(SPEC))
     with directory.in_use():
-        directory.event(3, {"meta_loss": -1.5}, {"average/kernel": tf.constant([0.0, 1.0, 1.0, 4.0])})
+        directory.events.write_values(3, {"meta_loss": -1.5}, {"average/kernel": tf.constant([0.0, 1.0, 1.0, 4.0])})
     events = EventAccumulator(str(tmp_path / "run" / "events"), {"tensors": 0}).Reload()
     (loss,), (kernel,) = events.Scalars("meta_loss"), events.Tensors("average/kernel")
     assert (loss.step, loss.value) == (3, -1.5)

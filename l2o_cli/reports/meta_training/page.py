@@ -12,7 +12,6 @@ from typing import Any
 
 from l2o_cli import yaml12
 from l2o_cli.files import write_atomically
-from l2o_cli.meta.run_directory import DIAGNOSTIC
 from l2o_cli.meta.run_tables import Row, Run, by_meta_step, column, mean, median, speeds, summary, worst_first
 from l2o_cli.reports.html import (
     abbreviated,
@@ -31,7 +30,6 @@ from l2o_cli.reports.meta_training.validation import unit, validation
 from l2o_cli.terminal import duration
 
 PICTURED = 12  # families with curves of their own
-ESTIMATOR = DIAGNOSTIC.format("")  # what the columns of an estimator's diagnostics begin with
 
 
 def write_report(run: Run, path: Path) -> None:
@@ -121,14 +119,12 @@ def _gradients(run: Run) -> Iterator[str]:
     steps = by_meta_step(run.metrics)
     x = [step for step, _ in steps]
     families = [median(column(rows, "gradient_norm")) for _, rows in steps]
+    norms, rates = (column([rows[0] for _, rows in steps], name) for name in ("mean_norm", "learning_rate"))
     figures = [figure("Families' meta-gradients", plots.curves(x, [("median norm", families, True)]), "before clipping")]
-    for name, caption, label, draw in (
-        ("mean_norm", "Combined meta-gradient", "norm", lambda y, label: plots.curves(x, [(label, y, True)])),
-        ("learning_rate", "Meta-learning rate", "learning rate", lambda y, label: plots.line(x, label, y)),
-    ):
-        values = [rows[0].get(name, math.nan) for _, rows in steps]
-        if not all(map(math.isnan, values)):
-            figures.append(figure(caption, draw(values, label), "as applied" if name == "mean_norm" else ""))
+    if not all(map(math.isnan, norms)):
+        figures.append(figure("Combined meta-gradient", plots.curves(x, [("norm", norms, True)]), "as applied"))
+    if not all(map(math.isnan, rates)):
+        figures.append(figure("Meta-learning rate", plots.line(x, "learning rate", rates)))
     yield tag("h2", "Meta-gradients")
     yield grid(figures)
 
@@ -150,10 +146,8 @@ def _families(run: Run) -> Iterator[str]:
 
 
 def _family(title: str, short: str, rows: Sequence[Row]) -> str:
-    panels = [
-        (label, column(rows, name), log)
-        for name, label, log in (("meta_loss", "meta-loss", False), ("gradient_norm", "gradient norm", True))
-    ]
+    losses, norms = column(rows, "meta_loss"), column(rows, "gradient_norm")
+    panels = [("meta-loss", losses, False), ("gradient norm", norms, True)]
     return figure(short, plots.curves(column(rows, "meta_step"), panels), full=title)
 
 
@@ -175,17 +169,15 @@ def _lengths(run: Run) -> Iterator[str]:
 
 
 def _diagnostics(run: Run) -> Iterator[str]:
-    names = sorted({name for row in run.metrics for name in row if name.startswith(ESTIMATOR)})
-    if not names:
+    if not run.diagnostics:
         return
     yield tag("h2", "Estimator")
     figures = []
-    for name in names:
+    for label, name in run.diagnostics.items():
         rows = [row for row in run.metrics if name in row]
         values = column(rows, name)
         known = [value for value in values if math.isfinite(value)]
         log = bool(known) and min(known) > 0 and max(known) > 100 * min(known)
-        label = name.removeprefix(ESTIMATOR).replace("_", " ")
         figures.append(figure(label, plots.curves(column(rows, "meta_step"), [(label, values, log)]), "of each family"))
     yield grid(figures)
 

@@ -35,17 +35,17 @@ def thinned(x: np.ndarray, y: np.ndarray, points: int = POINTS) -> tuple[np.ndar
         known = part[np.isfinite(y[part])]
         if len(known):
             kept |= {int(known[y[known].argmin()]), int(known[y[known].argmax()])}
-    chosen = sorted(kept)
-    return x[chosen], y[chosen]
+    places = sorted(kept)
+    return x[places], y[places]
 
 
-def _raw_and_smoothed(axes: Axes, x: np.ndarray, y: np.ndarray, log: bool, colour: str = FIRST) -> None:
+def _raw_and_smoothed(axes: Axes, x: np.ndarray, y: np.ndarray, log: bool) -> None:
     """The values faint, and their running mean; on a logarithmic axis that of their logarithms."""
     y = np.where(np.isfinite(y) & ((y > 0) | (not log)), y, np.nan)
     middle = np.exp(smoothed(np.log(y))) if log else smoothed(y)
     marker = "." if len(x) <= FEW else ""
-    axes.plot(*thinned(x, y), color=colour, alpha=0.4, linewidth=0.8, marker=marker)
-    axes.plot(*thinned(x, middle), color=colour, linewidth=1.8)
+    axes.plot(*thinned(x, y), color=FIRST, alpha=0.4, linewidth=0.8, marker=marker)
+    axes.plot(*thinned(x, middle), color=FIRST, linewidth=1.8)
     _scale(axes, y, log)
 
 
@@ -60,25 +60,25 @@ def _scale(axes: Axes, y: np.ndarray, log: bool) -> None:
         axes.set_yscale("symlog", linthresh=1.0)
 
 
-def curves(x: Sequence[float], named: Sequence[tuple[str, Sequence[float], bool]], x_label: str = "meta-steps") -> str:
+def curves(x: Sequence[float], named: Sequence[tuple[str, Sequence[float], bool]]) -> str:
     """A panel for each (label with unit, values, whether its axis is logarithmic), over the same x."""
 
     def draw(panels: Sequence[Axes]) -> None:
         for axes, (label, values, log) in zip(panels, named, strict=True):
             _raw_and_smoothed(axes, np.asarray(x, float), np.asarray(values, float), log)
             axes.set_ylabel(label)
-        panels[-1].set_xlabel(x_label)
+        panels[-1].set_xlabel("meta-steps")
 
     return panels_svg(repr((x[-1:], named)), draw, len(named))
 
 
-def line(x: Sequence[float], label: str, values: Sequence[float], log: bool = False) -> str:
+def line(x: Sequence[float], label: str, values: Sequence[float]) -> str:
     """One quantity that is no sample of anything, such as a learning rate."""
 
     def draw(panels: Sequence[Axes]) -> None:
         y = np.asarray(values, float)
         panels[0].plot(*thinned(np.asarray(x, float), y), color=FIRST, linewidth=1.8)
-        _scale(panels[0], y, log)
+        _scale(panels[0], y, log=False)
         panels[0].set_ylabel(label)
         panels[0].set_xlabel("meta-steps")
 

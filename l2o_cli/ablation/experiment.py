@@ -18,9 +18,7 @@ from l2o_cli.ablation.results import BASE, AblationRow, outcome, read_rows, writ
 from l2o_cli.assets import configs
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
-from l2o_cli.meta.checkpoints import Checkpoints
 from l2o_cli.meta.run_directory import RunDirectory
-from l2o_cli.meta.run_tables import by_meta_step, read_table
 from l2o_cli.spec import MetaTraining, read_meta_training
 
 LEAST_MINUTES = 0.01  # given to a run whose time was up when it was killed, to end as it should
@@ -44,8 +42,12 @@ class Member:
     def name(self) -> str:
         return self.config.stem
 
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.name, self.spec.seed
 
-class UnderWay:
+
+class CurrentRun:
     """The run that is made at the moment, by a process of its own."""
 
     def __init__(self) -> None:
@@ -104,7 +106,7 @@ def run_all(
     *,
     tell: Callable[[str], object],
     stop: Callable[[], bool] = lambda: False,
-    under_way: UnderWay | None = None,
+    current: CurrentRun | None = None,
     options: Sequence[str] = (),
 ) -> list[AblationRow]:
     """Train what is not finished yet; all rows of the table `ablations.csv` in `out`, which is written after each run.
@@ -113,75 +115,55 @@ def run_all(
         minutes: for each run, what earlier commands have given it included.
         tell: called with a line before each run, and when one fails.
         stop: asked now and then; when it says so the run under way is saved and `Interrupted` raised.
-        under_way: knows the run under way, from now on.
+        current: knows the run under way, from now on.
         options: further arguments of `l2o meta-train`.
 
     Raises:
         BadInput: another process makes an experiment in `out`.
         Failure: a run failed; all others were made.
     """
+    table, failed = out / "ablations.csv", []
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock") as alone:
         if not alone:
             raise BadInput(f"{out}: another l2o ablate is running here")
-        return _run_all(runs, out, minutes, tell, stop, under_way or UnderWay(), options)
-
-
-def _run_all(
-    runs: Sequence[Member],
-    out: Path,
-    minutes: float,
-    tell: Callable[[str], object],
-    stop: Callable[[], bool],
-    under_way: UnderWay,
-    options: Sequence[str],
-) -> list[AblationRow]:
-    table = out / "ablations.csv"
-    rows = {row.key: row for row in read_rows(table)}
-    failed = []
-    for number, member in enumerate(runs, 1):
-        key = member.name, member.spec.seed
-        row = rows.get(key) if (member.path / "artifact").is_dir() else None
-        title = f"{number} of {len(runs)}: {member.name}, seed {member.spec.seed}"
-        if row is None or not _finished(row, member, minutes):
-            left = max(LEAST_MINUTES, minutes - _spent(row, member.path))
+        rows = {row.key: row for row in read_rows(table)}
+        for number, member in enumerate(runs, 1):
+            row = rows.get(member.key) if (member.path / "artifact").is_dir() else None
+            if row is not None and (row.minutes >= minutes or row.meta_steps >= member.spec.meta_steps):
+                continue
+            title = f"{number} of {len(runs)}: {member.name}, seed {member.spec.seed}"
+            left = max(LEAST_MINUTES, minutes - _minutes_spent(row, member))
             tell(f"{title}, {left:.3g} of {minutes:g} minutes")
-            code = _train(member, left, stop, under_way, options)
+            code = _train(member, left, stop, current or CurrentRun(), options)
             if stop():
                 raise Interrupted
             if code:
                 failed.append(f"{member.name} (seed {member.spec.seed})")
                 tell(f"{title} failed with exit code {code}")
                 continue
-            rows[key] = outcome(member.name, member.spec.seed, minutes, member.path)
+            rows[member.key] = outcome(*member.key, minutes, member.path)
             write_rows(table, rows.values())
     if failed:
         raise Failure(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}; the same command tries them again")
     return list(rows.values())
 
 
-def _finished(row: AblationRow, member: Member, minutes: float) -> bool:
-    return row.minutes >= minutes or row.meta_steps >= member.spec.meta_steps
-
-
-def _spent(row: AblationRow | None, path: Path) -> float:
+def _minutes_spent(row: AblationRow | None, member: Member) -> float:
     """The minutes that a run has had: those of its row, and of the meta-steps after it that a checkpoint keeps.
 
     What a kill has lost does not count, and neither does the start-up before it, since that of the process that goes on does.
     """
-    metrics = path / "metrics.csv"
-    rows = read_table(metrics) if metrics.exists() else []
-    first, last = (row.meta_steps if row else 0), Checkpoints(path / "checkpoints").last
-    kept = [float(group[0].get("seconds", 0.0)) for step, group in by_meta_step(rows) if first < step <= last]
-    return (row.minutes if row else 0.0) + sum(kept) / 60
+    minutes, meta_steps = (row.minutes, row.meta_steps) if row else (0.0, 0)
+    return minutes + RunDirectory(member.path, member.spec).seconds_kept(meta_steps) / 60
 
 
-def _train(member: Member, minutes: float, stop: Callable[[], bool], under_way: UnderWay, options: Sequence[str]) -> int:
+def _train(member: Member, minutes: float, stop: Callable[[], bool], current: CurrentRun, options: Sequence[str]) -> int:
     """Begin the run or go on with it in a process of its own; its exit code."""
-    begun = ["--resume"] if (member.path / "spec.yaml").exists() else []
+    resume = ["--resume"] if (member.path / "spec.yaml").exists() else []
     settings = [part for setting in member.settings for part in ("--set", setting)]
-    arguments = [str(member.config), *begun, "--out", str(member.path), "--minutes", f"{minutes:g}", *settings, *options]
-    child = under_way.process = children.begin(
+    arguments = [str(member.config), *resume, "--out", str(member.path), "--minutes", f"{minutes:g}", *settings, *options]
+    child = current.process = children.begin(
         "from l2o_cli import children, cli, signals; signals.of_a_child(); children.end_with_parent(); cli.main()",
         ("meta-train", *arguments),
         stdout=subprocess.DEVNULL,
@@ -189,16 +171,16 @@ def _train(member: Member, minutes: float, stop: Callable[[], bool], under_way: 
         # Ctrl-C reaches this process alone, which passes it on.
         process_group=0,
     )
-    asked = False
+    stopping = False
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return child.wait(_ASK)
-            if stop() and not asked:
-                asked = True
+            if stop() and not stopping:
+                stopping = True
                 child.send_signal(signals.STOP[0])
     finally:
-        under_way.process = None
+        current.process = None
         if child.poll() is None:
             child.kill()
             child.wait()
