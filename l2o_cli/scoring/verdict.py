@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from l2o_cli.scoring.scored import NORMALIZED, PairScore, Scoring
@@ -65,14 +66,18 @@ def sentence(scoring: Scoring, one: str, other: str) -> str:
 def claim(scoring: Scoring, pair: PairScore) -> str:
     """On how many problems one has the lower loss, how fast it was, and whether that may be chance; without the full stop."""
     ours, theirs, loss = label(scoring, pair.optimizer), label(scoring, pair.other), NAMES[pair.measure]
-    lower, equal, higher = _outcomes(scoring, pair)
+    lower, equal, higher, diverged = _outcomes(scoring, pair)
+    side = side_of(pair)
+    over_all = f"{'better' if side > 0 else 'worse'} over all runs"
     if not lower and not higher:
-        return f"{ours} and {theirs} reached the same {loss} on {_of(equal, pair)}"
+        said = f"reached the same {loss} on {_of(equal, pair)}" if equal else ""
+        said += f"{' and ' if equal else ''}diverged on {_of(diverged, pair)}" if diverged else ""
+        return f"{ours} and {theirs} both {said}{f', but {ours} is {over_all}' if side else ''}"
     ahead = len(lower) - len(higher)
     more = lower if ahead >= 0 else higher
     said = f"{ours} reached a {'lower' if more is lower else 'higher'} {loss} than {theirs} on {_of(more, pair)}"
     said += f" and the same on {len(equal)}" if equal else ""
-    side = side_of(pair)
+    said += f" (both diverged on {len(diverged)})" if diverged else ""
     if side == 0:
         return f"{said}, which may be chance"
     said += _speed_in_words(scoring, pair, but=more is higher)
@@ -80,7 +85,7 @@ def claim(scoring: Scoring, pair: PairScore) -> str:
         runs = f"{pair.fewest_runs} run{'s' if pair.fewest_runs > 1 else ''} on a problem"
         return f"{said}, but {runs} cannot make that certain"
     if side * ahead <= 0:  # a little ahead on most problems, far behind on the others
-        return f"{said}, but is {'better' if side > 0 else 'worse'} over all runs"
+        return f"{said}, but is {over_all}"
     return said
 
 
@@ -96,20 +101,19 @@ def evidence(scoring: Scoring, pair: PairScore) -> str:
     return f"{said}: probability of improvement {pair.improvement}"
 
 
-def _outcomes(scoring: Scoring, pair: PairScore) -> tuple[list[str], list[str], list[str]]:
-    """The problems on which the median of the one is lower, equal and higher."""
+def _outcomes(scoring: Scoring, pair: PairScore) -> tuple[list[str], list[str], list[str], list[str]]:
+    """The problems on which the median of the one is lower, equal and higher, and where both are infinite."""
     ours, theirs = (
         {row.problem: row.medians[pair.measure] for row in scoring.problems if row.optimizer == optimizer}
         for optimizer in (pair.optimizer, pair.other)
     )
-    lower: list[str] = []
-    equal: list[str] = []
-    higher: list[str] = []
+    found: tuple[list[str], ...] = ([], [], [], [])
     for problem, mine in ours.items():
         its = theirs.get(problem)
         if mine is not None and its is not None:
-            (lower if mine < its else equal if mine == its else higher).append(problem)
-    return lower, equal, higher
+            found[0 if mine < its else 2 if mine > its else 3 if math.isinf(mine) else 1].append(problem)
+    lower, equal, higher, diverged = found
+    return lower, equal, higher, diverged
 
 
 def _of(some: Sequence[str], pair: PairScore) -> str:

@@ -167,7 +167,23 @@ MOSTLY_LOWER = [1] * 13 + [3] * 12
         (
             {"p": [1] * 5, "q": [2] * 5},
             {"p": [1] * 5, "q": [2] * 5},
-            "ours and other reached the same final training loss on both problems. They cannot be told apart: ",
+            "ours and other both reached the same final training loss on both problems. They cannot be told apart: ",
+        ),
+        ({"p": [NAN] * 5}, {"p": [NAN] * 5}, "ours and other both diverged on p. They cannot be told apart: "),
+        (
+            {"p": [NAN] * 5, "q": [2] * 5},
+            {"p": [NAN] * 5, "q": [2] * 5},
+            "ours and other both reached the same final training loss on 1 of 2 problems and diverged on 1 of 2 problems. They ",
+        ),
+        (
+            {"p": [NAN] * 5, "q": [1] * 5, "r": [1] * 5},
+            {"p": [NAN] * 5, "q": [2] * 5, "r": [2] * 5},
+            "ours reached a lower final training loss than other on 2 of 3 problems (both diverged on 1). It beats other: ",
+        ),
+        (
+            {"p": [*[2] * 13, *[1] * 12]},
+            {"p": [2] * 25},
+            "ours and other both reached the same final training loss on p, but ours is better over all runs. It beats other: ",
         ),
         (
             {"p": [1] * 5, "q": [2] * 5},
