@@ -31,6 +31,7 @@ COMMANDS = {
     "problems": "List the problems, transformations and ensembles; describe or draw a problem.",
     "calibrate": "Measure how far Adam gets on problems, its learning rate tuned.",
     "optimizers": "List the optimizers and the published checkpoints; describe one.",
+    "spec": "Show every field of a spec, or a JSON schema of it for editors.",
     "cache": "Show or clear what is kept to be faster the next time.",
 }
 
@@ -80,7 +81,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
     Try:  l2o evaluate --problem digits_mlp
     """
-    runtime.prepare(debug, compiling=ctx.invoked_subcommand != "cache")
+    runtime.prepare(debug, compiling=ctx.invoked_subcommand not in ("cache", "spec"))
 
 
 def _exit_code(error: Exception) -> int | None:

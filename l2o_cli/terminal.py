@@ -110,3 +110,15 @@ def _print_wrapped(console: Console, text: str, first: str, further: str) -> Non
     width = max(20, console.width - len(first)) if console.is_terminal else max(1, cell_len(text))
     for index, line in enumerate(Text(re.sub(r"\s+", " ", text)).wrap(console, width)):
         console.print(Text((further if index else first) + line.plain.rstrip()))
+
+
+def several(count: int, word: str) -> str:
+    """`1 run`, `1,200 runs`."""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """`1 h 2 min`, `3 min 4 s`, `5 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -249,14 +249,15 @@ for _kind, _pattern in (("bool", _BOOL), ("int", _INTEGER), ("float", _FLOAT), (
     _Dumper.add_implicit_resolver(_TAG + _kind, _pattern, None)
 
 
-def write(content: Any, width: int = 120, unicode: bool = False) -> str:
+def write(content: Any, width: float = 120, unicode: bool = False, brackets: bool = False) -> str:
     """YAML that `parse` reads as the same; keys in their order.
 
     Args:
         content: plain values: dicts with texts for keys, lists, texts, numbers, booleans, None.
         unicode: whether letters beyond ASCII stand for themselves.
+        brackets: whether lists and mappings are written within brackets.
     """
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=width, allow_unicode=unicode)
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=width, allow_unicode=unicode, default_flow_style=brackets)
 
 
 def flow(value: Any) -> str:

@@ -1,16 +1,21 @@
 """The command line: what it imports, how it fails, what it prints."""
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated, Literal
 
 import click
+import click.testing
+import pydantic
 import pytest
 
 from l2o_cli import cli
+from l2o_cli.commands.field_options import field_option
 from l2o_cli.errors import BadInput, Failure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +59,52 @@ def test_help_imports_nothing_heavy():
     assert result.stderr == "[]\n"
     for name in cli.COMMANDS:
         assert name in result.stdout
+
+
+def test_commands_import_no_tensorflow_before_they_run():
+    """Nor numpy, which begins threads: what is set before they are imported, and the fork, come after the options are read."""
+    code = (
+        "import sys\nfrom l2o_cli import cli\n"
+        "for name in cli.COMMANDS:\n    assert cli.cli.get_command(None, name).params, name\n"
+        "print(sorted({'tensorflow', 'keras', 'numpy', 'matplotlib', 'l2o_problems.base'} & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
+class Fields(pydantic.BaseModel):
+    count: Annotated[pydantic.PositiveInt, pydantic.Field(le=9)] = pydantic.Field(3, description="how many")
+    share: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(0.5, description="of all")
+    names: tuple[str, ...] = pydantic.Field(("a", "b"), description="which")
+    kind: Literal["fast", "slow"] = pydantic.Field("fast", description="how")
+    every: pydantic.PositiveInt | None = pydantic.Field(None, description="steps; null: a few")
+    quiet_one: bool = pydantic.Field(True, description="say less")
+    needed: str = pydantic.Field(description="what", examples=["this"])
+
+
+def test_an_option_is_what_its_field_is():
+    def show(**options):
+        click.echo(json.dumps(options))
+
+    names = {"names": ("--name", "-n"), "count": ("--count",)}
+    for field in reversed(Fields.model_fields):
+        show = field_option(Fields, field, *names.get(field, ()))(show)
+    call = functools.partial(click.testing.CliRunner().invoke, click.command(show))
+    defaults = {name: field.default for name, field in Fields.model_fields.items() if name != "needed"}
+    assert json.loads(call([]).output) == defaults | {"names": ["a", "b"], "needed": None}
+    given = json.loads(call("--name x -n y --kind slow --every 4 --no-quiet-one --needed z --share 0").output)
+    assert given == {"count": 3, "share": 0, "names": ["x", "y"], "kind": "slow", "every": 4, "quiet_one": False, "needed": "z"}
+    for wrong, said in (
+        ("--count 10", "1<=x<=9"),
+        ("--share 1", "0<=x<1"),
+        ("--every 0", "x>=1"),
+        ("--kind no", "'fast', 'slow'"),
+    ):
+        result = call(wrong)
+        assert result.exit_code == 2 and said in result.output
+    told = " ".join(call(["--help"]).output.split())
+    for text in ("How many. [default: 3; 1<=x<=9]", "Steps. [default: (a few); x>=1]", "Which. [default: a, b]", "What. --help"):
+        assert text in told
 
 
 def test_every_command_exists_and_shows_an_example():

@@ -17,7 +17,8 @@ from l2o_cli.comparison.tuning.learning_rates import grid
 from l2o_cli.export.resolve import resolve
 from l2o_cli.runs.records import Run
 from l2o_cli.runs.trials import Trials
-from l2o_cli.scoring.scores import median, score
+from l2o_cli.scoring.run_scores import score
+from l2o_cli.scoring.statistics import median
 
 SWEEP_PROBLEMS = ("digits_mlp", "mnist_conv")
 STEPS, RATES, SEEDS = 1000, 15, 5
@@ -152,7 +153,7 @@ class _Beside:
 
 def _losses(rates: Sequence[float], runs: Sequence[Run], theirs: Sequence[float], seeds: int) -> list[dict]:
     """Of each rate the medians over the seeds of the final validation losses; None where most of them are no numbers."""
-    ours = [score(run).final_validation_loss for run in runs]
+    ours = [score(run)["final_validation_loss"] for run in runs]
 
     def of_rate(losses: Sequence[float | None], index: int) -> float | None:
         middle = median([math.inf if loss is None else loss for loss in losses[index * seeds : (index + 1) * seeds]])

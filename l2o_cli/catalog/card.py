@@ -11,7 +11,7 @@ from typing import Any
 
 import pydantic
 from l2o_problems.base import Problem
-from l2o_problems.from_file import is_file_name
+from l2o_problems.file_names import is_file_name
 from l2o_problems.transforms import Rescale, SumOfProblems, Transform
 
 from l2o_cli.catalog.text import Row, plain

@@ -50,65 +50,24 @@ def bench(estimators, optimizers, sweep, as_json):
         if sys.stderr.isatty():
             click.echo(line, err=True)
 
-    measure, show = _measurement(estimators, optimizers, sweep)
+    measure, lines_of = _measurement(estimators, optimizers, sweep)
     figures = measure(tell)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
     else:
-        show(figures)
+        click.echo("\n".join(lines_of(figures)))
 
 
 def _measurement(estimators, optimizers, sweep):
-    """The function that measures, and the one that prints its figures."""
+    """The function that measures, and the one that makes its figures lines of text."""
+    from l2o_cli.benchmark import text
+
     if sweep:
         from l2o_cli.benchmark.sweep import measure_sweeps
 
-        return measure_sweeps, _print_sweeps
+        return measure_sweeps, text.of_sweeps
     from l2o_cli.benchmark.inner_loop import measure, measure_estimators, measure_optimizers
 
     if estimators:
-        return measure_estimators, _print_estimators
-    return (measure_optimizers, _print_optimizers) if optimizers else (measure, _print)
-
-
-def _print(figures):
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            for size, entry in value.items():
-                click.echo(f"{name.replace('_', ' ')}, {int(size):,} parameters: {entry:,.1f}")
-        else:
-            click.echo(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else f'{value:,.1f}'}")
-
-
-def _print_estimators(figures):
-    click.echo(f"{'problem':<26}{'estimator':<28}{'inner steps/s':>14}{'first call, s':>15}")
-    for row in figures:
-        rate, first = row["inner_steps_per_second"], row["compile_seconds"]
-        click.echo(f"{row['problem']:<26}{row['estimator']:<28}{rate:>14,.0f}{first:>15.1f}")
-
-
-def _print_optimizers(figures):
-    click.echo(f"{'optimizer':<20}{'bytes':>8}{'parameters':>14}{'milliseconds':>15}{'Adams':>9}")
-    for row in figures:
-        for cost in row["update"]:
-            size, milliseconds, adams = cost["parameters"], cost["milliseconds"], cost["adams"]
-            bytes_each = row["state_bytes_per_parameter"]
-            click.echo(f"{row['optimizer']:<20}{bytes_each:>8.4g}{size:>14,}{milliseconds:>15.3g}{adams:>9.3g}")
-
-
-def _print_sweeps(figures):
-    for row in figures:
-        runs = row["rates"] * row["seeds"]
-        click.echo(f"{row['problem']}: Adam, {row['rates']} learning rates x {row['seeds']} seeds, {row['steps']:,} steps")
-        click.echo(f"  l2o: {row['seconds']:.1f} s with compilation, {row['compiled_seconds']:.1f} s without")
-        for side in row["keras"]:
-            times = f"the first run {side['first_run_seconds']:.2f} s, each of the others {side['other_run_seconds']:.2f} s"
-            click.echo(f"  Keras, {side['call']}: {side['seconds']:.1f} s, {times}")
-            click.echo(f"  l2o / Keras: {side['ratio']:.3f}; {runs} runs of each, half of Keras's before and half after")
-        click.echo(f"  ways to call model.fit:{'first call, s':>64}{'step, ms':>10}")
-        for way in row["keras_ways"]:
-            click.echo(f"    {way['call']:<70}{way['first_call_seconds']:>13.2f}{way['step_milliseconds']:>10.3f}")
-        click.echo(f"  {'learning rate':<15}{'validation loss, l2o':>21}{'Keras':>11}")
-        for loss in row["losses"]:
-            ours, theirs = ("diverged" if value is None else f"{value:.4g}" for value in (loss["loss"], loss["keras_loss"]))
-            click.echo(f"  {loss['learning_rate']:<15.3g}{ours:>21}{theirs:>11}")
+        return measure_estimators, text.of_estimators
+    return (measure_optimizers, text.of_optimizers) if optimizers else (measure, text.of_inner_loop)

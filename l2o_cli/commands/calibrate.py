@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from l2o_cli.commands.field_options import field_option
+from l2o_cli.spec import EvaluationSpec
+
 
 @click.command(
     short_help="Measure how far tuned Adam gets on problems.",
@@ -24,12 +27,12 @@ Examples:
     metavar="NAME",
     help="Repeatable: as in `l2o evaluate`, or an ensemble.  [default: all problems and ensembles whose data are here]",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of a run.")
-@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Runs that are reported.")
+@field_option(EvaluationSpec, "steps")
+@field_option(EvaluationSpec, "seeds", default=2)
 @click.option("--out", type=click.Path(path_type=Path), default="adam.csv", show_default=True, metavar="FILE", help="The table.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @click.option("--resume", is_flag=True, help="Go on with FILE: what is in it, of the same problem and data, is not run again.")
-@click.option("--xla/--no-xla", default=True, help="Compile with XLA, or run an ordinary TensorFlow graph.")
+@field_option(EvaluationSpec, "xla")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def calibrate(problems, steps, seeds, out, overwrite, resume, xla, quiet):
     """Measure how far Adam gets on problems with its best learning rate.

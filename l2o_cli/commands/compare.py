@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from l2o_cli.commands.evaluate import asked, conclude, end_of, run_options
-
-SELECT = ("final_train_loss", "mean_log_train_loss", "final_validation_loss")
+from l2o_cli.commands.field_options import field_option
+from l2o_cli.commands.requests import asked, end_of, request_options, run_options
+from l2o_cli.spec import ComparisonSpec
 
 
 @click.command(
@@ -24,65 +25,12 @@ Examples:
 """
 )
 @click.argument("config", required=False)
-@click.option(
-    "--problems",
-    "--problem",
-    multiple=True,
-    default=("digits_mlp,mnist_mlp,mnist_conv",),
-    show_default=True,
-    metavar="A,B",
-    help="Problems, comma-separated or repeated.",
-)
-@click.option(
-    "--baselines",
-    "--baseline",
-    multiple=True,
-    default=("adam,rmsprop",),
-    show_default=True,
-    metavar="A,B[:TIER]",
-    help="Hand-designed optimizers, each with its tier of tuning after a colon, if it has one of its own.",
-)
-@click.option(
-    "--tuning",
-    "tiers",
-    multiple=True,
-    default=("sweep",),
-    show_default=True,
-    metavar="TIER",
-    help="The tier of the baselines that name none; several, comma-separated or repeated, make as many baselines of each.",
-)
-@click.option(
-    "--optimizer",
-    "optimizers",
-    multiple=True,
-    default=("hrnn",),
-    show_default=True,
-    metavar="NAME|DIR",
-    help="Repeatable, not tuned: a checkpoint or hand-designed optimizer by name, the folder of a run or export, or lbfgs.",
-)
-@click.option(
-    "--trials",
-    type=click.IntRange(min=1),
-    default=15,
-    show_default=True,
-    help="Learning rates of a sweep, half a decade apart: 15 span 1e-6 to 1e1, fewer lie around the optimizer's default.",
-)
-@click.option("--steps", type=click.IntRange(min=1), default=500, show_default=True, help="Steps of a run.")
-@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs that are reported.")
-@click.option(
-    "--tuning-seeds",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="Other seeds, on which hyperparameters are chosen.",
-)
-@click.option(
-    "--select",
-    type=click.Choice(SELECT),
-    default=SELECT[0],
-    show_default=True,
-    help="The score by whose median over the tuning seeds hyperparameters are chosen, and by which the verdict is given.",
-)
+@request_options(ComparisonSpec)
+@field_option(ComparisonSpec, "baselines", "--baselines", "--baseline", metavar="A,B[:TIER]", note="Comma-separated or repeated.")
+@field_option(ComparisonSpec, "tuning", metavar="TIER", note="Comma-separated or repeated.")
+@field_option(ComparisonSpec, "trials")
+@field_option(ComparisonSpec, "tuning_seeds")
+@field_option(ComparisonSpec, "select")
 @click.option(
     "--into-card",
     type=click.Path(path_type=Path),
@@ -94,17 +42,16 @@ Examples:
 def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minutes, report, as_json, quiet, **options):
     """Compare optimizers as they are with hand-designed ones that are tuned.
 
-    CONFIG is a YAML file with the fields problems, optimizers, baselines, tuning, trials, tuning_seeds, select, steps, seeds,
-    seed, every, xla and sweeps, or the name of such a spec that l2o ships: robustness, scale (sizes of networks and lengths
-    of runs) or transfer (sixteen kinds of networks and data). Options replace its fields; without it they say all but sweeps,
-    in which one quantity takes several values: see docs/comparison.md.
+    CONFIG is a YAML file, whose fields `l2o spec compare` shows, or the name of such a spec that l2o ships: robustness, scale
+    (sizes of networks and lengths of runs) or transfer (sixteen kinds of networks and data). Options replace its fields; without
+    it they say all but sweeps, in which one quantity takes several values: see docs/comparison.md.
 
     The hyperparameters of each baseline are chosen on seeds that are not reported. Then everything runs on the same reporting
     seeds. A diverged run is never dropped: it has the worst score. What is going to run is printed first, with an estimate of its
     time from a few steps. At the end it is said who won by the score of --select, by how much and with what certainty, as by
     `l2o score`, and of each --optimizer at how many problems and values of sweeps its loss is below that of the first baseline.
 
-    
+    \b
     A tier says what a baseline may try. It follows its name, as in adam:global, or is that of --tuning:
       defaults        its own hyperparameters, such as those in adam(learning_rate=0.01); also for lbfgs
       sweep           --trials learning rates on each problem; sweep:N tries N
@@ -143,24 +90,23 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
     wall-clock per step of one instance while all seeds run together, in one compiled call per window.
     """
     until = end_of(minutes)
-    from l2o_cli.comparison.compare import compare as run
-    from l2o_cli.comparison.comparison import comparison_of
+    from l2o_cli.comparison.run import carry_out, make_plan
     from l2o_cli.export.artifact import add_to_card, load_artifact
+    from l2o_cli.reports.comparison.printed import conclude
     from l2o_cli.runs.store import user_store
-    from l2o_cli.scoring.scores import card_section
     from l2o_cli.signals import StopOnSignal
-    from l2o_cli.spec import ComparisonSpec
     from l2o_cli.stages import Stages
 
     if into_card:
         load_artifact(into_card)  # rather an error now than after the runs
     spec, out = asked(ctx, ComparisonSpec, config, out, resume)
     store = user_store(fresh, workers)
-    others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
-    comparison = comparison_of(spec, out, store=store, **others)
+    plan, how = make_plan(spec, store), {"overwrite": overwrite, "resume": resume, "workers": workers}
     with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
-        outcome = run(comparison, Stages(quiet, until=until, stop=stop), spec.sweeps)
+        outcome = carry_out(plan, out, Stages(quiet, until=until, stop=stop), **how)
         if into_card and outcome.complete:
             setting = {"steps": spec.steps, "select": spec.select, "tuning_seeds": spec.tuning_seeds}
-            add_to_card(into_card, "scores", card_section(setting, [entry.row for entry in outcome.entries]))
-        conclude(outcome, as_json, stop)
+            add_to_card(into_card, "scores", {**setting, "rows": [entry.summary.as_json() for entry in outcome.entries]})
+        conclude(outcome, out, report=report, json_only=as_json)
+        if stop():
+            sys.exit(stop.code)

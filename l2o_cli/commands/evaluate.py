@@ -2,148 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import sys
-import time
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 import click
-from click.core import ParameterSource
 
+from l2o_cli.commands.field_options import field_option
+from l2o_cli.commands.requests import asked, end_of, request_options, run_options
 from l2o_cli.errors import BadInput
-from l2o_cli.files import new_folder
-
-# Of a spec, by the parameter of the commands that says it.
-FIELDS = {
-    "problems": "problems",
-    "optimizers": "optimizers",
-    "baselines": "baselines",
-    "tiers": "tuning",
-    "trials": "trials",
-    "tuning_seeds": "tuning_seeds",
-    "select": "select",
-    "steps": "steps",
-    "seeds": "seeds",
-    "seed": "seed",
-    "every": "every",
-    "xla": "xla",
-    "settings": "settings",
-}
-
-
-def run_options(command: Callable) -> Callable:
-    """The options of every command that runs optimizers and writes what came of it."""
-    for option in reversed(
-        (
-            click.option(
-                "--every",
-                type=click.IntRange(min=1),
-                metavar="N",
-                help="Steps per window, one record each.  [default: a hundredth of the steps]",
-            ),
-            click.option(
-                "--seed",
-                type=click.IntRange(min=0),
-                default=0,
-                show_default=True,
-                help="The reporting seeds are S, S+1, ...",
-            ),
-            click.option("--xla/--no-xla", default=True, help="Compile with XLA, or run an ordinary TensorFlow graph."),
-            click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the results."),
-            click.option("--overwrite", is_flag=True, help="Write into --out although it is not empty."),
-            click.option("--resume", is_flag=True, help="Go on with what was begun in --out, as its spec.yaml says."),
-            click.option(
-                "--fresh", is_flag=True, help="Make every run, and keep none; else what was run before is not run again."
-            ),
-            click.option(
-                "--workers",
-                type=click.IntRange(min=1),
-                default=1,
-                show_default=True,
-                help="Processes, each with a problem of its own. With more than one the times are those of a busy machine.",
-            ),
-            click.option(
-                "--minutes",
-                type=click.FloatRange(min=0, min_open=True),
-                help="End after this time, start-up included, with a report on the problems that are complete.",
-            ),
-            click.option("--report/--no-report", default=True, help="Write report.html and the pictures, or leave them out."),
-            click.option("--json", "as_json", is_flag=True, help="Print only the rows, as JSON; all else goes to stderr."),
-            click.option("--quiet", is_flag=True, help="No progress on stderr."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def asked(ctx: click.Context, model: type, config: str | None, out: Path | None, resume: bool) -> tuple[Any, Path]:
-    """The spec that a command line means, and the folder of its results.
-
-    It is that of --out where it is resumed; else CONFIG, its fields replaced by the options that are given.
-    """
-    from l2o_cli.assets import find_config
-    from l2o_cli.spec import read_request
-
-    given = {
-        FIELDS[name]: value
-        for name, value in ctx.params.items()
-        if name in FIELDS and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
-    }
-    if resume:
-        if out is None:
-            raise BadInput("--resume needs --out, the folder of the results")
-        if config or given:
-            raise BadInput(f"--resume goes on as {out / 'spec.yaml'} says; leave out CONFIG and what is in it")
-        if not (out / "spec.yaml").is_file():
-            raise BadInput(f"--out {out}: nothing to resume, there is no spec.yaml")
-        return read_request(model, out / "spec.yaml", {}), out
-    spec = read_request(model, find_config(config) if config else None, _meant(given))
-    default = Path("runs") / f"{ctx.info_name}-{datetime.now():%Y%m%d-%H%M%S}"
-    return spec, out or ctx.with_resource(new_folder(default))
-
-
-def _meant(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a spec that the texts of options mean."""
-    from l2o_cli.spec import named_problems, split_outside
-
-    fields = dict(given)
-    for name in ("problems", "baselines", "tuning"):
-        if name in fields:
-            # Commas within brackets belong to a name.
-            fields[name] = [text for value in fields[name] for text in split_outside(value, ",")]
-    if "problems" in fields:
-        fields["problems"] = named_problems(fields["problems"])
-    if "settings" in fields:
-        fields["settings"] = dict(map(_setting, fields["settings"]))
-    return fields
-
-
-def conclude(outcome: Any, as_json: bool, stop: Any) -> None:
-    """Print what came out; the exit code of a command that a signal ended."""
-    from l2o_cli.reports.comparison.tables_told import print_outcome
-
-    print_outcome(outcome, as_json)
-    if stop():
-        sys.exit(stop.code)
-
-
-def end_of(minutes: float | None) -> float:
-    """The value of time.monotonic() at which the command ends."""
-    return math.inf if minutes is None else time.monotonic() + 60 * minutes
-
-
-def _setting(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not name or not math.isfinite(number):
-        raise BadInput(f"--set {text!r}: expected NAME=NUMBER, such as learning_rate=0.01")
-    return name, number
+from l2o_cli.spec import EvaluationSpec
 
 
 @click.command(
@@ -156,39 +22,15 @@ Examples:
 """
 )
 @click.argument("config", required=False)
-@click.option(
-    "--problem",
-    "--problems",
-    "problems",
-    multiple=True,
-    metavar="NAME",
-    help="Repeatable, or comma-separated; see `l2o problems`.",
-)
-@click.option(
-    "--optimizer",
-    "optimizers",
-    multiple=True,
-    default=("hrnn",),
-    show_default=True,
-    metavar="NAME|DIR",
-    help="Repeatable: a hand-designed optimizer or published checkpoint by name, the folder of a run or an export, or lbfgs.",
-)
-@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of a run.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per problem and optimizer.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=NUMBER",
-    help="Repeatable: a hyperparameter of the hand-designed optimizers, such as learning_rate=0.01.",
-)
+@request_options(EvaluationSpec)
+@field_option(EvaluationSpec, "settings", "--set", metavar="NAME=NUMBER", note="Repeatable.")
 @run_options
 @click.pass_context
 def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, report, as_json, quiet, **options):
     """Run optimizers on problems as they are; write their curves and scores.
 
-    CONFIG is a YAML file with the fields problems, optimizers, steps, seeds, seed, every, settings and xla, such as the spec.yaml
-    that every evaluation leaves with its results. Options replace its fields; without it they say all.
+    CONFIG is a YAML file, whose fields `l2o spec evaluate` shows; the spec.yaml that every evaluation leaves with its results is
+    one. Options replace its fields; without it they say all.
 
     A run is one (problem, optimizer, hyperparameters, seed) for N steps. The same seed means the same task, initial
     params, minibatches and random optimizer state for every optimizer, whatever else is run.
@@ -223,19 +65,19 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
       report.html      everything on one page, and in pictures/ its pictures as PNG and SVG
     """
     until = end_of(minutes)
-    from l2o_cli.comparison.evaluate import evaluate as run
-    from l2o_cli.comparison.request import request_of
+    from l2o_cli.comparison.run import carry_out, make_plan
+    from l2o_cli.reports.comparison.printed import conclude
     from l2o_cli.runs.store import user_store
     from l2o_cli.signals import StopOnSignal
-    from l2o_cli.spec import EvaluationSpec
     from l2o_cli.stages import Stages
 
     if not (config or resume or options["problems"]):
         raise BadInput("no problem is given: --problem NAME, or a CONFIG that names some")
     spec, out = asked(ctx, EvaluationSpec, config, out, resume)
     store = user_store(fresh, workers)
-    others = {"overwrite": overwrite, "resume": resume, "workers": workers, "report": report}
-    request = request_of(spec, out, store=store, **others)
+    plan, how = make_plan(spec, store), {"overwrite": overwrite, "resume": resume, "workers": workers}
     with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
-        outcome = run(request, Stages(quiet, until=until, stop=stop))
-        conclude(outcome, as_json, stop)
+        outcome = carry_out(plan, out, Stages(quiet, until=until, stop=stop), **how)
+        conclude(outcome, out, report=report, json_only=as_json)
+        if stop():
+            sys.exit(stop.code)

@@ -35,28 +35,13 @@ def export(optimizer: str, format_: str, out: Path, overwrite: bool) -> None:
     Example:
       l2o export --optimizer hrnn --format keras --out hrnn.json
     """
-    from l2o_cli.errors import BadInput
-    from l2o_cli.export.artifact import CARD, save_artifact
-    from l2o_cli.export.keras_optimizer import keras_file
+    from l2o_cli.export.files import check_place, write
     from l2o_cli.export.resolve import resolve
-    from l2o_cli.files import write_atomically
     from l2o_cli.optimizers.transforms import names_of
 
-    wrong_kind = out.is_dir() if format_ == "keras" else out.exists() and not out.is_dir()
-    if wrong_kind:
-        raise BadInput(f"--out {out}: --format {format_} writes a {'file' if format_ == 'keras' else 'directory'}")
-    if out.exists() and not overwrite:
-        raise BadInput(f"--out {out}: exists already; choose another path or add --overwrite")
-    if out.is_dir() and any(out.iterdir()) and not (out / CARD).exists():
-        raise BadInput(f"--out {out}: a directory with other files in it, no artifact to overwrite")
-
+    check_place(out, format_, overwrite)
     loaded = resolve(optimizer)
-    if format_ == "keras":
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, keras_file(loaded))
-    else:
-        save_artifact(out, loaded.optimizer, loaded.weights, loaded.card or {})
-
+    write(loaded, out, format_)
     count = sum(value.size for value in loaded.weights.values())
     click.echo(f"wrote {out}: {loaded.label} ({loaded.source}), optimizer {names_of(loaded.optimizer)}, {count:,} weights")
     click.echo("use it:")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import click
 
+from l2o_cli.commands.field_options import field_option
+from l2o_cli.spec import MetaTraining
+
 
 @click.command(
     epilog="""\b
@@ -20,7 +23,7 @@ Examples:
 @click.argument("config", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/NAME-seed-SEED]")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a field of the spec; repeatable.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of the run, as --set seed=N.")
+@field_option(MetaTraining, "seed", default=None, show_default=False, note="As --set seed=N.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
 @click.option(
     "--minutes",
@@ -32,7 +35,9 @@ Examples:
 def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
     """Meta-train a learned optimizer as CONFIG says.
 
-    CONFIG is a YAML file, or the name of a spec that l2o ships (such as quick); docs/meta-training.md says what it may choose.
+    CONFIG is a YAML file, or the name of a spec that l2o ships (such as quick). `l2o spec meta-train` shows its fields, what each
+    means and its default, and docs/meta-training.md says when to choose what.
+
     The run directory gets the resolved spec.yaml with every field, metrics.csv, validation.csv, horizons.csv, checkpoints,
     TensorBoard events and, at the end, the trained optimizer in artifact/. Ctrl-C, SIGTERM or SIGHUP saves the run before it ends
     (exit code 130, 143 or 129); --resume goes on with it, bit for bit. SIGUSR1 and SIGUSR2, which clusters send ahead of a time

@@ -70,17 +70,13 @@ def _summary(folder: Path) -> str:
 
 def _write_results(folder: Path, page: Path, pictures: bool) -> list[Path]:
     from l2o_cli.reports.comparison.page import write_comparison_report
+    from l2o_cli.scoring.results_folder import read_results
 
-    return write_comparison_report(folder, out=None if pictures else page)
+    return write_comparison_report(read_results(folder), out=None if pictures else page)
 
 
 def _scores(folder: Path) -> str:
-    """Of sweeps without a comparison, their rows."""
-    from l2o_cli.reports.comparison.score_report import as_json
-    from l2o_cli.scoring.loss_ratios import score_and_ratios
-    from l2o_cli.scoring.results_folder import read_rows
+    from l2o_cli.reports.comparison.printed import scores_as_json
+    from l2o_cli.scoring.results_folder import read_results
 
-    sweeps = folder / "sweeps.csv"
-    if sweeps.exists() and not (folder / "curves.csv").exists():
-        return json.dumps(read_rows(sweeps), indent=2)
-    return as_json(*score_and_ratios(folder))
+    return scores_as_json(read_results(folder))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+# As in `scoring.measures`, which imports numpy.
 MEASURE = (
     "final_train_loss",
     "final_validation_loss",
@@ -58,12 +59,11 @@ def score(results, measure, reference, seed, as_json):
     else) and the tables optimizers, pairs, problems, runs and profiles. null is infinite (a diverged run, a target never reached)
     or unknown. docs/comparison.md defines each score.
     """
-    from l2o_cli.reports.comparison.score_report import as_json as text
-    from l2o_cli.reports.comparison.score_report import print_scoring
-    from l2o_cli.scoring.loss_ratios import score_and_ratios
+    from l2o_cli.reports.comparison.printed import print_scores, scores_as_json
+    from l2o_cli.scoring.results_folder import read_results
 
-    scoring, ratios = score_and_ratios(results, reference=reference, measure=measure, seed=seed)
+    scored = read_results(results, reference=reference, measure=measure, seed=seed)
     if as_json:
-        click.echo(text(scoring, ratios))
+        click.echo(scores_as_json(scored))
     else:
-        print_scoring(scoring, ratios)
+        print_scores(scored)

@@ -14,8 +14,8 @@ from l2o_problems.data import DataMissing
 from l2o_problems.ensembles import ENSEMBLES
 from l2o_problems.registry import PROBLEMS
 
-from l2o_cli.comparison.comparison import Comparison
-from l2o_cli.comparison.request import Request, check_memory, make_problems
+from l2o_cli.comparison.checks import check_memory
+from l2o_cli.comparison.plan import Cell, Terms, make_problems
 from l2o_cli.comparison.results import write_csv
 from l2o_cli.comparison.tuning.choice import sweep
 from l2o_cli.comparison.tuning.learning_rates import Tuning
@@ -24,8 +24,10 @@ from l2o_cli.errors import BadInput
 from l2o_cli.rollout import layout_of
 from l2o_cli.runs.batches import default_window
 from l2o_cli.runs.records import Contender, Run
-from l2o_cli.runs.trials import Trials
-from l2o_cli.scoring.scores import median, score
+from l2o_cli.scoring.curves import curve_of
+from l2o_cli.scoring.measures import step_milliseconds
+from l2o_cli.scoring.run_scores import score
+from l2o_cli.scoring.statistics import median
 from l2o_cli.spec import parse_problems
 from l2o_cli.stages import Stages
 
@@ -106,22 +108,19 @@ def calibrate(calibration: Calibration, stages: Stages) -> list[AdamRow]:
 
 def _measure(calibration: Calibration, title: str, problem: Problem, stages: Stages) -> AdamRow:
     steps, seeds = calibration.steps, calibration.seeds
-    request = Request([title], [], steps=steps, seeds=seeds, out=calibration.out.parent, xla=calibration.xla)
-    comparison = Comparison(request, baselines=[], trials=calibration.trials, tuning_seeds=1)
-    every = max(1, steps // WINDOWS)
-    trials = Trials(title, problem, calibration.contender, steps=steps, every=every, xla=calibration.xla)
-    tuning, _ = sweep(comparison, Tier(), [trials], stages)
+    terms = Terms(steps, seeds, every=max(1, steps // WINDOWS), xla=calibration.xla, trials=calibration.trials, tuning_seeds=1)
+    cell = Cell(title, problem, calibration.contender.label, calibration.contender, terms, Tier())
+    tuning, _ = sweep([cell], stages)
     with stages.stage(f"{title}: rate {tuning.rate:.3g}, {seeds} seeds of {steps} steps") as advance:
         runs: list[Run] = []
-        for seed in request.reporting_seeds:  # one alone at a time, for its time per step
-            runs += trials.run(
+        for seed in terms.reporting:  # one alone at a time, for its time per step
+            runs += cell.batches().run(
                 [{"learning_rate": tuning.rate}], [seed], curve=False, advance=lambda share: advance(share / seeds)
             )
     return _row(title, problem, tuning, runs)
 
 
 def _row(title: str, problem: Problem, tuning: Tuning, runs: Sequence[Run]) -> AdamRow:
-    scores = [score(run) for run in runs]
     return AdamRow(
         problem=title,
         parameters=layout_of(problem).parameters,
@@ -129,8 +128,8 @@ def _row(title: str, problem: Problem, tuning: Tuning, runs: Sequence[Run]) -> A
         edge=tuning.edge or "",
         initial_loss=median([float(run.losses[0]) for run in runs]),
         best_loss=median([best_loss(run) for run in runs]),
-        final_loss=median([one.final_train_loss for one in scores]),
-        step_milliseconds=median([one.step_milliseconds for one in scores]),
+        final_loss=median([score(run).known("final_train_loss") for run in runs]),
+        step_milliseconds=median([step_milliseconds(curve_of(run)) for run in runs]),
         diverged=sum(run.diverged_at is not None for run in runs),
         steps=runs[0].steps,
         seeds=len(runs),

@@ -17,7 +17,9 @@ from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.errors import BadInput
 from l2o_cli.files import write_atomically
 from l2o_cli.runs.records import Run
-from l2o_cli.scoring.scores import Row, score
+from l2o_cli.scoring.curves import curve_of
+from l2o_cli.scoring.measures import CRITERIA, step_milliseconds
+from l2o_cli.scoring.run_scores import SUMMARIZED, Summary, score
 
 CURVE_COLUMNS = ("problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss", "test_loss")
 SCORE_COLUMNS = (
@@ -28,13 +30,11 @@ SCORE_COLUMNS = (
     "hyperparameters",
     "seed",
     "steps",
-    "final_train_loss",
-    "mean_log_train_loss",
-    "final_validation_loss",
-    "final_test_loss",
+    *SUMMARIZED,
     "diverged_at",
     "step_milliseconds",
 )
+TUNED_BY = [name for name in SUMMARIZED if name in CRITERIA]
 TUNING_COLUMNS = (
     "problem",
     "optimizer",
@@ -44,9 +44,7 @@ TUNING_COLUMNS = (
     "learning_rate",
     "hyperparameters",
     "seed",
-    "final_train_loss",
-    "mean_log_train_loss",
-    "final_validation_loss",
+    *TUNED_BY,
     "diverged_at",
     "chosen",
 )
@@ -56,7 +54,7 @@ TUNING_COLUMNS = (
 class Entry:
     """One optimizer on one problem: its runs on the reporting seeds, and how a baseline's hyperparameters were chosen."""
 
-    row: Row
+    summary: Summary
     runs: Sequence[Run]
     learned: bool
     tuning: Choice | None = None
@@ -132,18 +130,44 @@ def score_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
             yield (
                 run.problem,
                 run.optimizer,
-                entry.row.trials,
+                entry.summary.trials,
                 run.trial,
                 _settings(run.hyperparameters),
                 run.seed,
                 run.steps,
-                scores.final_train_loss,
-                scores.mean_log_train_loss,
-                scores.final_validation_loss,
-                scores.final_test_loss,
+                *(scores[name] for name in SUMMARIZED),
                 run.diverged_at,
-                scores.step_milliseconds,
+                step_milliseconds(curve_of(run)),
             )
+
+
+def write_tables(out: Path, entries: Sequence[Entry], tuning: bool) -> None:
+    """curves.csv and scores.csv, and with `tuning` tuning.csv."""
+    write_csv(out / "curves.csv", CURVE_COLUMNS, curve_rows(entries))
+    write_csv(out / "scores.csv", SCORE_COLUMNS, score_rows(entries))
+    if tuning:
+        write_csv(out / "tuning.csv", TUNING_COLUMNS, tuning_rows(entries))
+
+
+def tuning_record(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """How the hyperparameters of each baseline were chosen on each problem, as plain values."""
+    return [
+        {
+            "problem": entry.summary.problem,
+            "optimizer": entry.summary.optimizer,
+            "tier": entry.tuning.tier.text,
+            "trials": entry.tuning.trials,
+            "trial": entry.tuning.trial,
+            "learning_rate": entry.summary.hyperparameters.get("learning_rate"),
+            "hyperparameters": entry.summary.hyperparameters,
+            "tried": entry.tuning.tried,
+            "problems": entry.tuning.problems,
+            "runs": len(entry.tuning.runs),
+            "edge": entry.tuning.edge,
+        }
+        for entry in entries
+        if entry.tuning
+    ]
 
 
 def tuning_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
@@ -155,9 +179,9 @@ def tuning_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
         choice = entry.tuning
         if choice is None:
             continue
-        begin = (entry.row.problem, entry.row.optimizer, choice.tier.text, choice.trials)
+        begin = (entry.summary.problem, entry.summary.optimizer, choice.tier.text, choice.trials)
         if not choice.runs:
-            own = entry.row.hyperparameters
+            own = entry.summary.hyperparameters
             yield (*begin, choice.trial, own.get("learning_rate"), _settings(own), *[None] * 5, 1)
         for run in choice.runs:
             scores = score(run)
@@ -167,9 +191,7 @@ def tuning_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
                 run.hyperparameters.get("learning_rate"),
                 _settings(run.hyperparameters),
                 run.seed,
-                scores.final_train_loss,
-                scores.mean_log_train_loss,
-                scores.final_validation_loss,
+                *(scores[name] for name in TUNED_BY),
                 run.diverged_at,
                 int(run.trial == choice.trial),
             )

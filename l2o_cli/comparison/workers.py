@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,9 +22,10 @@ from l2o_cli.errors import Failure
 from l2o_cli.stages import Advance, Stages
 
 if TYPE_CHECKING:
-    from l2o_cli.comparison.request import Request
     from l2o_cli.runs.store import RunStore
     from l2o_cli.spec import ComparisonSpec, EvaluationSpec
+
+    Spec = EvaluationSpec | ComparisonSpec
 
 _POLL = 0.2  # seconds between looks at the processes
 
@@ -111,8 +111,8 @@ def _receive(source: IO[bytes], messages: Queue[tuple]) -> None:
             messages.put(pickle.load(source))
 
 
-def make_runs(request: Request, problems: Sequence[str], stages: Stages) -> None:
-    """Make the runs of the spec of a request on these problems, each problem in a process, `request.workers` at a time.
+def make_runs(spec: Spec, store: RunStore | None, problems: Sequence[str], workers: int, stages: Stages) -> None:
+    """Make the runs of a spec on these problems, each problem in a process, `workers` at a time.
 
     What one setting is chosen for on several problems is run as far as it does not depend on other problems.
 
@@ -120,15 +120,15 @@ def make_runs(request: Request, problems: Sequence[str], stages: Stages) -> None
         Failure: a process failed; what was finished is in the store.
         Stopped: as by `stages`.
     """
-    assert request.store is not None and request.spec is not None
+    assert store is not None
     messages: Queue[tuple] = Queue()
     shown = _Shown(stages)
     waiting, running = list(problems), dict[str, _Worker]()
     try:
         while waiting or running:
-            while waiting and len(running) < request.workers:
+            while waiting and len(running) < workers:
                 title = waiting.pop(0)
-                running[title] = _Worker(messages, request.spec, request.store, title)
+                running[title] = _Worker(messages, spec, store, title)
             _relay(messages, shown)
             for title, code in [(title, one.exit_code()) for title, one in running.items()]:
                 if code is None:
@@ -186,23 +186,11 @@ def work() -> None:
         sys.exit(1)
 
 
-def _run(spec: EvaluationSpec | ComparisonSpec, store: RunStore, title: str, stages: Stages) -> None:
-    from l2o_cli.comparison.comparison import Comparison, all_labels, comparison_of
-    from l2o_cli.comparison.entries import enter, enter_tuned
-    from l2o_cli.comparison.request import make_problems, request_of
-    from l2o_cli.comparison.tuning.choice import try_settings
-    from l2o_cli.spec import ComparisonSpec
+def _run(spec: Spec, store: RunStore, title: str, stages: Stages) -> None:
+    from l2o_cli.comparison.cells import run_cell
+    from l2o_cli.comparison.run import make_plan
+    from l2o_cli.comparison.tuning.choice import try_candidates
 
-    if isinstance(spec, ComparisonSpec):
-        comparison = comparison_of(spec, Path(), store=store)
-    else:
-        comparison = Comparison(request_of(spec, Path(), store=store), [])
-    baselines, contenders = all_labels(comparison)
-    problem = make_problems(spec.problems)[title]
-    for label, contender in contenders.items():
-        enter(comparison.request, title, problem, contender, label, stages)
-    for label, baseline in baselines.items():
-        if baseline.tier.shared:
-            try_settings(comparison, baseline.tier, comparison.request.batches(title, problem, baseline.contender, label), stages)
-        else:
-            enter_tuned(comparison, title, problem, baseline, stages, label=label)
+    for cell in make_plan(spec, store).cells:
+        if cell.title == title:
+            (try_candidates if cell.shared else run_cell)(cell, stages)

@@ -11,10 +11,10 @@ import tensorflow as tf
 from l2o_problems.base import Problem, Task
 from l2o_problems.random import as_seed
 
-from l2o_cli.comparison.comparison import Comparison
-from l2o_cli.comparison.entries import enter, enter_tuned
-from l2o_cli.comparison.request import Request, check_memory, labels
-from l2o_cli.comparison.tuning.tiers import Baseline
+from l2o_cli.comparison.cells import run_cell
+from l2o_cli.comparison.checks import check_memory
+from l2o_cli.comparison.plan import Cell, Terms, labels
+from l2o_cli.comparison.tuning.tiers import Tier
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers.packing import pack
 from l2o_cli.portraits.landscape import Landscape, grid_points, minimizers, shown
@@ -74,21 +74,12 @@ def draw(portrait: Portrait, stages: Stages) -> Path:
 
 def _draw_curves(portrait: Portrait, names: Sequence[str], source: str, stages: Stages) -> Path:
     """Losses against steps, of hand-designed optimizers with their best learning rate."""
-    request = Request(
-        problems=[portrait.title],
-        contenders=portrait.contenders,
-        steps=portrait.steps or CURVE_STEPS,
-        seeds=CURVE_SEEDS,
-        seed=portrait.seed,
-        out=portrait.path.parent,
-    )
-    comparison = Comparison(request, baselines=[], tuning_seeds=1)
-    entries = [
-        enter(request, portrait.title, portrait.problem, contender, name, stages)
-        if contender.optimizer.learned
-        else enter_tuned(comparison, portrait.title, portrait.problem, Baseline(contender), stages)
-        for contender, name in zip(portrait.contenders, names, strict=True)
+    terms = Terms(portrait.steps or CURVE_STEPS, CURVE_SEEDS, portrait.seed, tuning_seeds=1)
+    cells = [
+        Cell(portrait.title, portrait.problem, name, one, terms, None if one.optimizer.learned else Tier())
+        for one, name in zip(portrait.contenders, names, strict=True)
     ]
+    entries = [entry for cell in cells for entry in run_cell(cell, stages)]
     return plot_problem(portrait.path, portrait.title, source, entries)
 
 

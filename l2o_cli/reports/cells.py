@@ -11,6 +11,7 @@ from l2o_cli.scoring.run_scores import RunScore
 from l2o_cli.scoring.scored import OptimizerScore, ProblemScore, Scoring
 from l2o_cli.scoring.statistics import Estimate, decimals
 from l2o_cli.scoring.verdict import label
+from l2o_cli.terminal import several
 
 OPTIMIZER_HEADINGS = (
     "optimizer",
@@ -110,11 +111,6 @@ def notes(scoring: Scoring) -> list[str]:
     """What is to be known of the tables."""
     diverged = [f"diverged, and counted as the worst: {describe_divergence(run)}" for run in scoring.diverged]
     return [f"* best by the median of {scoring.measure}", *scoring.cut, *diverged, *describe_left_out(scoring)]
-
-
-def several(count: int, word: str) -> str:
-    """`1 run`, `1,200 runs`."""
-    return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
 def file_lines(files: Sequence[Path]) -> list[str]:

@@ -53,12 +53,6 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def figure(caption: str, svg: str, remark: str = "", full: str = "", first: bool = False) -> str:
     """A picture under its caption; `full` is shown where the mouse rests on it. In `pairs`, the `first` begins a row."""
     extra = f" <span>{escape(remark)}</span>" if remark else ""

@@ -12,14 +12,12 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem, Task
 
-from l2o_cli.errors import BadInput
-from l2o_cli.export.resolve import resolve
 from l2o_cli.graph import Graph
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.packing import unpack
@@ -27,9 +25,7 @@ from l2o_cli.optimizers.sgd import Sgd
 from l2o_cli.rollout import Rollout, layout_of
 from l2o_cli.runs.batches import Batches, Job, Measured
 from l2o_cli.runs.records import Contender
-from l2o_cli.runs.trials import Trials, started
-
-NAME = "lbfgs"
+from l2o_cli.runs.trials import started
 
 LossAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]  # float64 [P] -> loss, float64 [P]
 
@@ -38,29 +34,12 @@ LossAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]  # float64 [P
 class Lbfgs:
     """A contender without hyperparameters. Its `optimizer` stands in for an update rule where a run is started."""
 
-    label: str = NAME
+    name: ClassVar[str] = "lbfgs"
+
+    label: str = name
     source: str = "scipy.optimize, L-BFGS-B without bounds; a step is an evaluation of the loss and its gradient"
     optimizer: Optimizer = field(default_factory=Sgd)
     weights: Mapping[str, Any] = field(default_factory=dict)
-
-
-def contender(name: str) -> Contender:
-    """What a user means by the name of an optimizer in an evaluation: `lbfgs`, or what `resolve` finds."""
-    return Lbfgs() if name == NAME else resolve(name)
-
-
-def check_fits(contenders: Sequence[Contender], problems: Mapping[str, Problem]) -> None:
-    """BadInput if L-BFGS is to run on a problem with minibatches or noise."""
-    if not any(isinstance(one, Lbfgs) for one in contenders):
-        return
-    for name, problem in problems.items():
-        if not problem.deterministic:
-            raise BadInput(f"optimizer {NAME!r} needs problems without minibatches and noise; {name!r} has them")
-
-
-def trials_of(name: str, problem: Problem, one: Contender, **options: Any) -> Batches:
-    """The runs of a contender on a problem; options as for `Batches`."""
-    return (LbfgsTrials if isinstance(one, Lbfgs) else Trials)(name, problem, one, **options)
 
 
 class LbfgsTrials(Batches):

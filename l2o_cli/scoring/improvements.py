@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from l2o_cli.scoring.measures import MEASURES
 from l2o_cli.scoring.run_scores import RunScore
-from l2o_cli.scoring.scored import NORMALIZED, Scoring
-from l2o_cli.scoring.scores import median
+from l2o_cli.scoring.scored import Scoring
+from l2o_cli.scoring.statistics import median
 
 MANY_PROBLEMS = 8  # from which a number for each problem is enough to show how they are distributed
 
@@ -74,12 +75,10 @@ def find_improvements(scoring: Scoring, optimizer: str, other: str, each: str | 
     shared = {
         problem: sides
         for problem, sides in by_problem.items()
-        if all(sides) and all(getattr(run, scoring.measure) is not None for run in (*sides[0], *sides[1]))
+        if all(sides) and all(run[scoring.measure] is not None for run in (*sides[0], *sides[1]))
     }
-    name = NORMALIZED.get(scoring.measure)
-    known = [
-        one for one, sides in shared.items() if name and all(getattr(run, name) is not None for run in (*sides[0], *sides[1]))
-    ]
+    name = MEASURES[scoring.measure].normalized
+    known = [one for one, sides in shared.items() if name and all(run[name] is not None for run in (*sides[0], *sides[1]))]
     normalized = name if known and 2 * len(known) >= len(shared) else None
     each = each or ("problem" if len(shared) >= MANY_PROBLEMS else "run")
     differences: list[Difference] = []
@@ -107,4 +106,4 @@ def _groups(each: str, ours: list[RunScore], theirs: list[RunScore]) -> list[tup
 
 
 def _middle(runs: Sequence[RunScore], name: str) -> float:
-    return float(median([getattr(run, name) for run in runs]))
+    return float(median([run.known(name) for run in runs]))

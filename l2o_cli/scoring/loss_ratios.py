@@ -8,17 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from l2o_cli.errors import BadInput
-from l2o_cli.scoring.curves import FILE
-from l2o_cli.scoring.results_folder import part, read_record, score_folder
+from l2o_cli.scoring.record import part
 from l2o_cli.scoring.run_scores import find_reference
 from l2o_cli.scoring.scored import Scoring
-from l2o_cli.scoring.sweep_tables import SweepTable, axis_label, read_tables, value_texts
+from l2o_cli.scoring.sweep_tables import SweepTable, axis_label, value_texts
 
 MEASURE = "final_train_loss"
 UNTUNED = ("learning_rate", "step_time", "training_problems")  # sweeps whose values are no points
@@ -120,20 +118,6 @@ def _trend(points: Sequence[Point]) -> Trend | None:
     places, ratios = np.log2(np.array(known, np.float64)).T
     centred = places - places.mean()
     return Trend(str(points[0].sweep), str(points[0].axis), float(centred @ ratios / (centred @ centred)))
-
-
-def score_and_ratios(folder: Path, **options: Any) -> tuple[Scoring | None, list[LossRatios]]:
-    """All that a results folder says of its points and, unless it has sweeps alone, all scores of its runs.
-
-    Args:
-        options: as for `score_folder`.
-
-    Raises:
-        BadInput: as `score_folder`.
-    """
-    tables = read_tables(folder)
-    scoring = score_folder(folder, **options) if (folder / FILE).exists() or not tables else None
-    return scoring, loss_ratios(read_record(folder), scoring, tables, options.get("reference"))
 
 
 def loss_ratios(

@@ -1,80 +1,69 @@
-"""A results folder, scored: its curves, and what its other files say of them, without running anything."""
+"""A results folder, scored once: its curves and sweeps, and what its other files say of them, without running anything."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l2o_problems.adam_table import Reference, find_adam
-
-from l2o_cli import yaml12
-from l2o_cli.errors import BadInput
-from l2o_cli.files import read_csv
-from l2o_cli.scoring.curves import read_curves
+from l2o_cli.scoring.curves import FILE, read_curves
+from l2o_cli.scoring.loss_ratios import LossRatios, loss_ratios
+from l2o_cli.scoring.measures import COMPARED
+from l2o_cli.scoring.record import adam_references, part, read_record, read_trials
 from l2o_cli.scoring.score_curves import score_curves
-from l2o_cli.scoring.scored import MEASURES, Scoring
+from l2o_cli.scoring.scored import Scoring
+from l2o_cli.scoring.sweep_tables import SweepTable, read_tables
 
-RECORDS = ("compare.yaml", "evaluation.yaml")
+
+@dataclass(frozen=True)
+class Results:
+    """What a results folder says.
+
+    Attributes:
+        record: what was asked and with what it was done; {} where that is not there.
+        scoring: all scores of its runs; None of a folder with sweeps alone.
+        ratios: losses over those of the first baseline, on its problems and at the values of its sweeps.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    scoring: Scoring | None
+    sweeps: Sequence[SweepTable]
+    ratios: Sequence[LossRatios]
 
 
-def score_folder(folder: Path, *, reference: str | None = None, measure: str | None = None, seed: int = 0) -> Scoring:
-    """All scores of the runs in a results folder. Only curves.csv has to be there.
+def read_results(folder: Path, *, reference: str | None = None, measure: str | None = None, seed: int = 0) -> Results:
+    """Score the runs of a results folder. Only curves.csv has to be there, or sweeps.csv with sweeps.yaml.
 
     Args:
-        measure: by which the verdict is given and the best are marked; None: the score that hyperparameters were chosen by, as
-            the record has it, if the runs have that; else the final training loss.
+        reference: the label of the baseline that others are measured by; None: tuned Adam, or the first baseline.
+        measure: by which the verdict is given and the best are marked; None: the criterion that hyperparameters were chosen by,
+            as the record has it, if the runs have that; else the final training loss.
+        seed: of the bootstrap.
 
     Raises:
         BadInput: a file is not there or not as it should be, and as `score_curves`.
     """
-    curves, record, trials = read_curves(folder), read_record(folder), read_trials(folder)
+    record, sweeps = read_record(folder), read_tables(folder)
+    alone = sweeps and not (folder / FILE).exists()
+    scoring = None if alone else _score(folder, record, reference, measure, seed)
+    return Results(folder, record, scoring, sweeps, loss_ratios(record, scoring, sweeps, reference))
+
+
+def _score(folder: Path, record: Mapping[str, Any], reference: str | None, measure: str | None, seed: int) -> Scoring:
+    curves = read_curves(folder)
     chosen_by = part(record, "request").get("select")
-    wanted = measure or (chosen_by if chosen_by in MEASURES else MEASURES[0])
+    wanted = measure or (chosen_by if chosen_by in COMPARED else COMPARED[0])
     optimizers = part(record, "optimizers")
-    learned = [str(label) for label in optimizers if part(optimizers, label).get("learned")]
-    known = {"trials": trials, "adam": adam_references(record), "learned": learned}
-    options: dict[str, Any] = {"reference": reference, "seed": seed, **known}
+    options: dict[str, Any] = {
+        "reference": reference,
+        "seed": seed,
+        "trials": read_trials(folder),
+        "adam": adam_references(record),
+        "learned": [str(label) for label in optimizers if part(optimizers, label).get("learned")],
+    }
     scoring = score_curves(curves, measure=wanted, **options)
     if measure is None and not any(score.medians[wanted] is not None for score in scoring.problems):
         scoring = score_curves(curves, **options)  # such as a validation loss where nothing is held out
     return scoring
-
-
-def adam_references(record: Mapping[str, Any]) -> dict[str, Reference]:
-    """{problem: what losses on it are normalized by}, by what the record says that it is and was measured on."""
-    described = part(record, "problems")
-    known = {str(title): part(described, title) for title in described}
-    return {title: find_adam(one.get("identity"), one.get("source")) for title, one in known.items()}
-
-
-def read_trials(folder: Path) -> dict[str, tuple[int, ...]]:
-    """{optimizer: settings tried on each problem}, as scores.csv has it; {} without one."""
-    found: dict[str, dict[str, int]] = {}
-    for row in read_rows(folder / "scores.csv"):
-        if row.get("trials", "").isdigit() and {"optimizer", "problem"} <= row.keys():
-            found.setdefault(row["optimizer"], {})[row["problem"]] = int(row["trials"])
-    return {optimizer: tuple(by_problem.values()) for optimizer, by_problem in found.items()}
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, as text; none where there is no such file."""
-    return [row for _, row in read_csv(path)] if path.is_file() else []
-
-
-def read_record(folder: Path) -> Mapping[str, Any]:
-    """What was asked and with what it was done; {} where no record is there, BadInput where it is none."""
-    for name in RECORDS:
-        path = folder / name
-        if path.is_file():
-            record = yaml12.read(path)
-            if not isinstance(record, Mapping):
-                raise BadInput(f"{path}: expected a record, as `l2o {name.split('.')[0]}` writes it")
-            return record
-    return {}
-
-
-def part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A section of a record; empty where it is missing."""
-    value = record.get(name)
-    return value if isinstance(value, Mapping) else {}

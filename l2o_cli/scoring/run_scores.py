@@ -1,22 +1,32 @@
-"""Everything that is said of one run by its curve: losses, normalised losses, speed-up and time to target."""
+"""The scores of runs: of each by its curve, and of the runs of one optimizer on one problem together."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from l2o_problems.adam_table import AdamRow, Reference
+from l2o_problems.adam_table import Reference
 
-from l2o_cli.scoring.curves import Curve
-from l2o_cli.scoring.speedup import SECONDS, STEPS, cost_to_target, envelope, speedup, target_loss
-
-WORST_NORMALIZED, BEST_NORMALIZED = 2.0, -2.0
+from l2o_cli.runs.records import Run
+from l2o_cli.scoring.curves import Curve, curve_of, rounded
+from l2o_cli.scoring.measures import MEASURES, Beside, step_milliseconds
+from l2o_cli.scoring.speedup import Speedup
+from l2o_cli.scoring.statistics import median
 
 
 @dataclass(frozen=True)
 class RunScore:
-    """Of one run. A loss is inf where the run diverged; None is what cannot be said, for want of data or of a reference."""
+    """Of one run.
+
+    Attributes:
+        last_finite_step: of the last record with a finite training loss.
+        values: of each of MEASURES. A loss is inf where the run diverged; None is what cannot be said, for want of data, of a
+            reference or of other runs.
+        at_least: the speed-ups that may be greater.
+    """
 
     problem: str
     optimizer: str
@@ -25,33 +35,51 @@ class RunScore:
     steps: int
     seconds: float
     diverged: bool
-    last_finite_step: int  # the last record with a finite training loss
-    final_train_loss: float
-    final_validation_loss: float | None
-    final_test_loss: float | None
-    mean_log_train_loss: float
-    mean_log_validation_loss: float | None
-    equal_time_train_loss: float  # the final training loss, had the run ended when the fastest optimizer did
-    equal_time_validation_loss: float | None
-    normalized_loss: float | None
-    equal_time_normalized_loss: float | None
-    speedup_steps: float | None
-    speedup_steps_at_least: bool  # the speed-up may be greater
-    speedup_seconds: float | None
-    speedup_seconds_at_least: bool
-    steps_to_target: float | None  # inf: never
-    seconds_to_target: float | None
+    last_finite_step: int
+    values: Mapping[str, float | None]
+    at_least: Mapping[str, bool] = field(default_factory=dict)
+
+    def __getitem__(self, measure: str) -> float | None:
+        return self.values[measure]
+
+    def known(self, measure: str) -> float:
+        """A value that is always there."""
+        value = self.values[measure]
+        assert value is not None, measure
+        return value
 
 
-def normalized_loss(loss: float, row: AdamRow | None) -> float | None:
-    """1 for the initial loss, 0 for the best of tuned Adam, linear in between and beyond, clipped to -2 and 2.
+def score(run: Run) -> RunScore:
+    """What is said of a run alone, by what curves.csv has of it: `l2o score` and every page say the same.
 
-    inf, the loss of a diverged run, is 2. None where there is no row, or where Adam did not get below the initial loss.
+    A diverged run is the worst there is, inf in each of the losses. All are rounded to 8 digits.
     """
-    if row is None or not row.improved:
-        return None
-    scaled = (loss - row.best_loss) / (row.initial_loss - row.best_loss)
-    return min(max(scaled, BEST_NORMALIZED), WORST_NORMALIZED)
+    return score_curve(curve_of(run))
+
+
+def score_curve(curve: Curve, beside: Beside | None = None) -> RunScore:
+    values: dict[str, float | None] = {}
+    at_least: dict[str, bool] = {}
+    for name, measure in MEASURES.items():
+        if measure.alone:
+            value: float | Speedup | None = measure.alone(curve)
+        else:
+            value = measure.beside(curve, beside) if beside and measure.beside else None
+        if isinstance(value, Speedup):
+            at_least[name] = value.at_least
+        values[name] = value.value if isinstance(value, Speedup) else value
+    return RunScore(
+        problem=curve.problem,
+        optimizer=curve.optimizer,
+        trial=curve.trial,
+        seed=curve.seed,
+        steps=int(curve.steps[-1]),
+        seconds=float(curve.seconds[-1]),
+        diverged=curve.diverged,
+        last_finite_step=curve.last_finite_step,
+        values=values,
+        at_least=at_least,
+    )
 
 
 def find_reference(optimizers: Sequence[str]) -> str | None:
@@ -69,7 +97,7 @@ def time_budget(curves: Sequence[Curve]) -> float:
 
 
 def score_runs(curves: Sequence[Curve], reference: str | None, adam: Mapping[str, Reference]) -> list[RunScore]:
-    """The scores of each run, in order.
+    """The scores of each run beside the others, in order.
 
     Args:
         reference: the optimizer whose envelope is inverted; None leaves speed-up and time to target out.
@@ -79,47 +107,63 @@ def score_runs(curves: Sequence[Curve], reference: str | None, adam: Mapping[str
     for curve in curves:
         by_problem.setdefault(curve.problem, []).append(curve)
     budgets = {problem: time_budget(of_problem) for problem, of_problem in by_problem.items()}
+    rows = {problem: adam[problem].row if problem in adam else None for problem in by_problem}
     references: dict[tuple[str, int], list[Curve]] = {}
     for curve in curves:
         if curve.optimizer == reference:
             references.setdefault((curve.problem, curve.seed), []).append(curve)
     return [
-        _score(curve, budgets[curve.problem], adam.get(curve.problem), references.get((curve.problem, curve.seed), []))
+        score_curve(curve, Beside(budgets[curve.problem], rows[curve.problem], references.get((curve.problem, curve.seed), ())))
         for curve in curves
     ]
 
 
-def _score(curve: Curve, budget: float, adam: Reference | None, reference: Sequence[Curve]) -> RunScore:
-    row = adam.row if adam else None
-    within = curve.record_within(budget)
-    final, at_equal_time = (curve.final_loss("train", record) for record in (-1, within))
-    mean_log = curve.mean_log("train")
-    assert final is not None and at_equal_time is not None and mean_log is not None  # training is always measured
-    target = target_loss(reference)
-    faster = {unit: speedup(curve, envelope(reference, unit), unit) for unit in (STEPS, SECONDS) if reference}
-    reached = {unit: cost_to_target(curve, target, unit) for unit in (STEPS, SECONDS) if target is not None}
-    return RunScore(
-        problem=curve.problem,
-        optimizer=curve.optimizer,
-        trial=curve.trial,
-        seed=curve.seed,
-        steps=int(curve.steps[-1]),
-        seconds=float(curve.seconds[-1]),
-        diverged=curve.diverged,
-        last_finite_step=curve.last_finite_step,
-        final_train_loss=final,
-        final_validation_loss=curve.final_loss("validation"),
-        final_test_loss=curve.final_loss("test"),
-        mean_log_train_loss=mean_log,
-        mean_log_validation_loss=curve.mean_log("validation"),
-        equal_time_train_loss=at_equal_time,
-        equal_time_validation_loss=curve.final_loss("validation", within),
-        normalized_loss=normalized_loss(final, row),
-        equal_time_normalized_loss=normalized_loss(at_equal_time, row),
-        speedup_steps=faster[STEPS].value if faster else None,
-        speedup_steps_at_least=bool(faster) and faster[STEPS].at_least,
-        speedup_seconds=faster[SECONDS].value if faster else None,
-        speedup_seconds_at_least=bool(faster) and faster[SECONDS].at_least,
-        steps_to_target=reached.get(STEPS),
-        seconds_to_target=reached.get(SECONDS),
+SUMMARIZED = ("final_train_loss", "mean_log_train_loss", "final_validation_loss", "final_test_loss")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The runs of one optimizer with one setting on one problem: medians over the seeds, in which a diverged run counts as inf.
+
+    Attributes:
+        trials: hyperparameter settings that were tried to choose this one; 0: nothing was tuned.
+        medians: of each of SUMMARIZED.
+        diverged: how many of the seeds.
+    """
+
+    problem: str
+    optimizer: str
+    trials: int
+    hyperparameters: dict[str, float]
+    medians: dict[str, float | None]
+    diverged: int
+    seeds: int
+    step_milliseconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """With null for what is infinite: more than half of the runs, or one of the middle two, diverged."""
+        plain: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            plain |= value if name == "medians" else {name: value}
+        return {name: None if isinstance(one, float) and not math.isfinite(one) else one for name, one in plain.items()}
+
+
+def summarize(runs: Sequence[Run], trials: int = 0) -> Summary:
+    """Of the runs of one optimizer with one setting on one problem, one run per seed."""
+    curves = [curve_of(run) for run in runs]
+    return Summary(
+        problem=runs[0].problem,
+        optimizer=runs[0].optimizer,
+        trials=trials,
+        hyperparameters=runs[0].hyperparameters,
+        medians={name: _known_median([score_curve(curve)[name] for curve in curves]) for name in SUMMARIZED},
+        diverged=sum(run.diverged_at is not None for run in runs),
+        seeds=len(runs),
+        step_milliseconds=rounded(median([step_milliseconds(curve) for curve in curves])),
     )
+
+
+def _known_median(values: Sequence[float | None]) -> float | None:
+    """The median, rounded; None where nothing is known."""
+    known = [value for value in values if value is not None]
+    return rounded(median(known)) if known else None

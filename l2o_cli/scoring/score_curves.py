@@ -14,20 +14,17 @@ from l2o_problems.adam_table import Reference, find_adam
 
 from l2o_cli.errors import BadInput
 from l2o_cli.scoring.curves import Curve, of_equal_length
+from l2o_cli.scoring.measures import COMPARED, MEASURES, POOLED
 from l2o_cli.scoring.profiles import LARGEST_FACTOR, performance_profile, profile_integral
 from l2o_cli.scoring.run_scores import RunScore, find_reference, score_runs
 from l2o_cli.scoring.scored import (
-    MEASURES,
-    MEDIANS,
-    POOLED,
     OptimizerScore,
     PairScore,
     ProblemScore,
     ProfilePoint,
     Scoring,
 )
-from l2o_cli.scoring.scores import median
-from l2o_cli.scoring.statistics import Estimate, estimate_interquartile_mean, probability_of_improvement
+from l2o_cli.scoring.statistics import Estimate, estimate_interquartile_mean, median, probability_of_improvement
 
 FACTORS = np.linspace(1, LARGEST_FACTOR, 61)  # of the profiles
 
@@ -48,7 +45,7 @@ class _Table:
 
     def values(self, problem: str, optimizer: str, name: str) -> np.ndarray | None:
         """A score of all runs; None where there are none or one of them lacks it."""
-        values = [getattr(run, name) for run in self.of(problem, optimizer)]
+        values = [run[name] for run in self.of(problem, optimizer)]
         return None if not values or None in values else np.array(values, np.float64)
 
     def complete(self, name: str) -> list[str]:
@@ -64,7 +61,7 @@ def score_curves(
     curves: Sequence[Curve],
     *,
     reference: str | None = None,
-    measure: str = MEASURES[0],
+    measure: str = COMPARED[0],
     trials: Mapping[str, tuple[int, ...]] | None = None,
     adam: Mapping[str, Reference] | None = None,
     learned: Collection[str] = (),
@@ -74,7 +71,7 @@ def score_curves(
 
     Args:
         reference: the label of tuned Adam; None: the one that looks so, if more than one setting was tried for it.
-        measure: one of MEASURES, by which the best are marked.
+        measure: one of COMPARED, by which the best are marked.
         trials: {optimizer: the settings tried on each problem}, where they are known.
         adam: {problem: what losses on it are normalized by}, of those of which that is known.
         learned: optimizers that are no Adam, whatever they are called.
@@ -86,8 +83,8 @@ def score_curves(
     labels = list(dict.fromkeys(curve.optimizer for curve in curves))
     if reference is not None and reference not in labels:
         raise BadInput(f"reference {reference!r} is not among the optimizers: {', '.join(labels)}")
-    if measure not in MEASURES:
-        raise BadInput(f"measure {measure!r}; there are: {', '.join(MEASURES)}")
+    if measure not in COMPARED:
+        raise BadInput(f"measure {measure!r}; there are: {', '.join(COMPARED)}")
     trials = trials or {}
     tuned = [label for label in labels if max(trials.get(label, (2,))) > 1 and label not in learned]
     reference = reference or find_reference(tuned)
@@ -122,7 +119,7 @@ def _problem_scores(table: _Table, measure: str) -> list[ProblemScore]:
     scores = []
     for problem in table.problems:
         here = [optimizer for optimizer in table.optimizers if table.of(problem, optimizer)]
-        medians = {one: {name: _median(table.values(problem, one, name)) for name in MEDIANS} for one in here}
+        medians = {one: {name: _median(table.values(problem, one, name)) for name in MEASURES} for one in here}
         known = [value for one in here if (value := medians[one][measure]) is not None]
         least = min(known, default=math.inf)
         for one in here:
@@ -163,16 +160,14 @@ def _pooled(table: _Table, optimizer: str, name: str, seed: int) -> tuple[Estima
     if not strata:
         return None, False
     estimate = estimate_interquartile_mean(strata, seed)
-    if not name.startswith("speedup"):
-        return estimate, False
     runs = [run for problem in complete for run in table.of(problem, optimizer)]
+    if not any(run.at_least.get(name) for run in runs):
+        return estimate, False
     # It is one if it would grow with those values that may be greater.
     greatest = [
-        np.array([math.inf if getattr(run, f"{name}_at_least") else getattr(run, name) for run in table.of(problem, optimizer)])
-        for problem in complete
+        np.array([math.inf if run.at_least[name] else run[name] for run in table.of(problem, optimizer)]) for problem in complete
     ]
-    bounded = any(getattr(run, f"{name}_at_least") for run in runs)
-    return estimate, bounded and estimate_interquartile_mean(greatest, seed, resamples=1).value != estimate.value
+    return estimate, estimate_interquartile_mean(greatest, seed, resamples=1).value != estimate.value
 
 
 def _costs(table: _Table, unit: str) -> np.ndarray | None:
@@ -203,7 +198,7 @@ def _profiles(table: _Table) -> list[ProfilePoint]:
 
 def _pair_scores(table: _Table, seed: int) -> list[PairScore]:
     pairs = []
-    for measure in MEASURES:
+    for measure in COMPARED:
         for one, other in itertools.combinations(table.optimizers, 2):
             pair = _pair(table, one, other, measure, seed)
             if pair is not None:

@@ -11,21 +11,6 @@ from l2o_cli.scoring.curves import Curve
 from l2o_cli.scoring.run_scores import RunScore
 from l2o_cli.scoring.statistics import Estimate
 
-# What pairs of optimizers are compared by: attributes of RunScore.
-MEASURES = (
-    "final_train_loss",
-    "final_validation_loss",
-    "final_test_loss",
-    "mean_log_train_loss",
-    "equal_time_train_loss",
-    "equal_time_validation_loss",
-)
-# The normalized loss that goes with a measure: it means the same on all problems.
-NORMALIZED = {"final_train_loss": "normalized_loss", "equal_time_train_loss": "equal_time_normalized_loss"}
-# What is pooled over problems.
-POOLED = ("normalized_loss", "equal_time_normalized_loss", "speedup_steps", "speedup_seconds")
-MEDIANS = (*MEASURES, "mean_log_validation_loss", *POOLED, "steps_to_target", "seconds_to_target")
-
 
 @dataclass(frozen=True)
 class ProblemScore:
@@ -35,7 +20,7 @@ class ProblemScore:
     optimizer: str
     runs: int
     diverged: int
-    medians: dict[str, float | None]  # of each of MEDIANS
+    medians: dict[str, float | None]  # of each of MEASURES
     best: bool  # whether no other optimizer has a lower median of the measure
 
 
@@ -128,7 +113,7 @@ def _plain(row: Any) -> dict[str, Any]:
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
         for name, one in value.items() if isinstance(value, dict) else [(field.name, value)]:
-            key = f"{name}_at_least" if field.name == "pooled_at_least" else name
+            key = f"{name}_at_least" if field.name.endswith("at_least") else name
             if isinstance(one, Estimate):
                 result |= {key: one.value, f"{key}_low": one.low, f"{key}_high": one.high}
             else:

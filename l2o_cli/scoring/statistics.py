@@ -47,6 +47,13 @@ def decimals(value: float) -> str:
     return f"{value:#.2g}"
 
 
+def median(values: Sequence[float]) -> float:
+    """The median, inf being the worst."""
+    known = sorted(values)
+    middle = len(known) // 2
+    return known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2
+
+
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
     """The mean of the middle half along the last axis: a quarter of the values, rounded down, is left out at each end."""
     cut = values.shape[-1] // 4

@@ -14,7 +14,7 @@ from typing import Any
 from l2o_cli import yaml12
 from l2o_cli.errors import Failure
 from l2o_cli.files import read_csv
-from l2o_cli.scoring.scores import median
+from l2o_cli.scoring.statistics import median
 
 TABLE, FACTS = "sweeps.csv", "sweeps.yaml"
 MEASURES = {

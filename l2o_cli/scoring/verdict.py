@@ -5,20 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from l2o_cli.scoring.scored import NORMALIZED, PairScore, Scoring
+from l2o_cli.scoring.measures import MEASURES
+from l2o_cli.scoring.scored import PairScore, Scoring
 from l2o_cli.scoring.statistics import Estimate
 
 ENOUGH_RUNS = 5  # of each optimizer on a problem; with fewer the interval is too narrow to be relied on
 SLOWER = "slower"
-
-NAMES = {
-    "final_train_loss": "final training loss",
-    "final_validation_loss": "final validation loss",
-    "final_test_loss": "final test loss",
-    "mean_log_train_loss": "mean log training loss",
-    "equal_time_train_loss": "training loss after equal time",
-    "equal_time_validation_loss": "validation loss after equal time",
-}
 
 
 def verdict(scoring: Scoring) -> str:
@@ -65,7 +57,7 @@ def sentence(scoring: Scoring, one: str, other: str) -> str:
 
 def claim(scoring: Scoring, pair: PairScore) -> str:
     """On how many problems one has the lower loss, how fast it was, and whether that may be chance; without the full stop."""
-    ours, theirs, loss = label(scoring, pair.optimizer), label(scoring, pair.other), NAMES[pair.measure]
+    ours, theirs, loss = label(scoring, pair.optimizer), label(scoring, pair.other), MEASURES[pair.measure].title
     lower, equal, higher, diverged = _outcomes(scoring, pair)
     side = side_of(pair)
     over_all = f"{'better' if side > 0 else 'worse'} over all runs"
@@ -170,7 +162,7 @@ def _amount(scoring: Scoring, pair: PairScore) -> str:
     scores = {score.optimizer: score for score in scoring.optimizers}
     ours, theirs = scores[pair.optimizer], scores[pair.other]
     said = ""
-    normalized = NORMALIZED.get(pair.measure)
+    normalized = MEASURES[pair.measure].normalized
     mine, its = (normalized and score.pooled[normalized] for score in (ours, theirs))
     if mine and its:
         said += f", normalized loss {mine} against {its}"

@@ -18,10 +18,10 @@ class Estimator(Model):
 
     name: Literal["truncated_backpropagation", "es", "reparameterization", "combined", "pes", "full_es"] = Field(
         "truncated_backpropagation",
-        description="truncated_backpropagation: the derivative of a truncation; es: antithetic differences of a truncation;"
-        " reparameterization: its derivative at perturbed weights; combined: these two, weighted by their inverse variances"
-        " for each weight (Metz et al. 2019); pes: persistent ES, unbiased under truncation (Vicol et al. 2021); full_es: ES"
-        " over the whole horizon",
+        description="the estimator: truncated_backpropagation: the derivative of a truncation; es: antithetic differences of a"
+        " truncation; reparameterization: its derivative at perturbed weights; combined: these two, weighted by their"
+        " inverse variances for each weight (Metz et al. 2019); pes: persistent ES, unbiased under truncation (Vicol et"
+        " al. 2021); full_es: ES over the whole horizon",
     )
     second_derivatives: bool = Field(True, description="let meta-gradients flow through the inner gradients")
     divergence: PositiveFloat | None = Field(
@@ -31,11 +31,11 @@ class Estimator(Model):
     pairs: Annotated[int, Field(ge=1, le=1000)] = Field(
         1, description="antithetic pairs of each truncation; not for pes, which takes more instances"
     )
-    shared: bool = Field(False, description="one perturbation for all instances of a family; off: each instance has its own")
+    shared: bool = Field(False, description="one perturbation for all instances of a family; false: each instance has its own")
     difference: Literal["plain", "normalized", "sign"] = Field(
         "plain",
-        description="what multiplies the perturbations: the difference of a pair's objectives; divided by the root mean square"
-        " of the family's differences; its sign alone",
+        description="what multiplies the perturbations: plain: the difference of a pair's objectives; normalized: that divided by"
+        " the root mean square of the family's differences; sign: its sign alone",
     )
 
     @pydantic.model_validator(mode="after")

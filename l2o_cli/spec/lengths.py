@@ -21,14 +21,16 @@ Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
 class LengthStage(Model):
     """The greatest length from a meta-step on."""
 
-    meta_step: NonNegativeInt
-    maximum: PositiveInt = Field(description="in steps")
+    meta_step: NonNegativeInt = Field(description="at which it begins to hold", examples=[0])
+    maximum: PositiveInt = Field(description="the greatest length from then on, in steps", examples=[200])
 
 
 class Growth(Model):
     """How the greatest length grows over the meta-steps."""
 
-    kind: Literal["linear", "stages"]
+    kind: Literal["linear", "stages"] = Field(
+        description="how it grows: linear: from `start` to the maximum of the distribution; stages: as `stages` says"
+    )
     start: PositiveInt = Field(10, description="linear: the greatest length at the first meta-step, in steps")
     over: PositiveInt = Field(20_000, description="linear: meta-steps until it is the maximum of the distribution")
     stages: tuple[LengthStage, ...] = Field((), description="stages: each holds until the next; the first is from meta-step 0")
@@ -46,11 +48,18 @@ class Growth(Model):
 class Lengths(Model):
     """A distribution of lengths, in inner steps."""
 
-    distribution: Literal["constant", "exponential", "log_uniform", "uniform"] = "exponential"
+    distribution: Literal["constant", "exponential", "log_uniform", "uniform"] = Field(
+        "exponential",
+        description="how they are spread: constant: all are `maximum`; exponential: `minimum` and a draw of mean `scale` more,"
+        " `maximum` at most; log_uniform: from `minimum` to `maximum`, their logarithms being uniform; uniform: from"
+        " `minimum` to `maximum`",
+    )
     scale: PositiveFloat = Field(20.0, description="mean of the exponential part, in steps; it grows with the greatest length")
     minimum: PositiveInt = Field(10, description="the least length, in steps")
     maximum: Steps = Field(50, description="the greatest length, in steps; the length where it is constant")
-    growth: Growth | None = Field(None, description="the greatest length over the meta-steps; none: always `maximum`")
+    growth: Growth | None = Field(
+        None, description="how the greatest length grows over the meta-steps; null: it is always `maximum`"
+    )
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Lengths:

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import keras
 import pydantic
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from l2o_cli.errors import BadInput, shown
-from l2o_cli.optimizers.options import Range
+from l2o_cli.spec.faults import listed, unknown
 from l2o_cli.spec.lengths import check_begins
 from l2o_cli.spec.model import Fraction, Model
-from l2o_cli.spec.names import listed, unknown
 from l2o_cli.spec.strict import Misplaced
 
+if TYPE_CHECKING:
+    import keras
+
 LEARNED = "learned"
-# The others of Keras's are wrapped around optimizers of their own.
-KERAS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
-    f"keras.{name}": cls
-    for name, cls in vars(keras.optimizers).items()
-    if inspect.isclass(cls) and "learning_rate" in inspect.signature(cls).parameters
-}
-# Of options that Keras does not check.
-_DECAYS = ("beta_1", "beta_2", "rho", "ema_momentum", "adam_beta_1", "adam_beta_2")
-_FROM_ZERO = ("epsilon", "weight_decay", "adam_weight_decay", "initial_accumulator_value")
-KERAS_RANGES = {**dict.fromkeys(_DECAYS, Range(0, 1, below=True)), **dict.fromkeys(_FROM_ZERO, Range(0))}
-NAMES = ("adam", "adamw", "rmsprop", LEARNED, *KERAS)
+OWN = ("adam", "adamw", "rmsprop", LEARNED)  # beside those of Keras, such as keras.Lion
 
 
 class Schedule(Model):
     """The meta-learning rate over the meta-steps."""
 
-    kind: Literal["constant", "cosine", "linear", "exponential", "piecewise"] = "constant"
+    kind: Literal["constant", "cosine", "linear", "exponential", "piecewise"] = Field(
+        "constant",
+        description="what the rate does after the warm-up: constant: it stays; cosine, linear, exponential: it falls to `final`"
+        " of itself at the last meta-step; piecewise: it is multiplied by `factors` in turn",
+    )
     warmup: NonNegativeInt = Field(0, description="meta-steps of linear increase from 0")
     final: Annotated[float, Field(ge=0, le=1)] = Field(
         0.1, description="cosine, linear, exponential: where it ends, as a fraction of the rate"
@@ -74,7 +67,9 @@ class Stage(Model):
 class MetaOptimizer(Model):
     """How the weights follow the meta-gradient."""
 
-    name: str = Field("adam", description="adam, adamw, rmsprop, any optimizer of Keras as keras.Lion, or learned")
+    name: str = Field(
+        "adam", examples=list(OWN), description="adam, adamw, rmsprop, any optimizer of Keras as keras.Lion, or learned"
+    )
     learning_rate: PositiveFloat = Field(1e-3, description="learned: multiplies its own steps; default there: 1.0")
     beta_1: Fraction = Field(0.9, description="adam, adamw: decay of the mean gradient")
     beta_2: Fraction = Field(0.999, description="adam, adamw: decay of the mean square")
@@ -97,7 +92,7 @@ class MetaOptimizer(Model):
     normalize_families: bool = Field(
         False, description="divide each family's meta-gradient by its norm, so that none outweighs the others"
     )
-    schedule: Schedule = Schedule()
+    schedule: Schedule = Field(Schedule(), description="the meta-learning rate over the meta-steps")
     stages: tuple[Stage, ...] = Field((), description="which weights move from which meta-step on; none: all, always")
 
     @pydantic.model_validator(mode="before")
@@ -116,12 +111,15 @@ class MetaOptimizer(Model):
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> MetaOptimizer:
-        if self.name not in NAMES:
-            raise Misplaced("name", str(unknown("meta-optimizer", self.name, NAMES)))
+        if self.name not in OWN:
+            from l2o_cli.spec.keras_optimizers import KERAS
+
+            if self.name not in KERAS:
+                raise Misplaced("name", str(unknown("meta-optimizer", self.name, (*OWN, *KERAS))))
         if (self.checkpoint is None) == (self.name == LEARNED):
             fault = "missing" if self.name == LEARNED else f"only for learned, not for {self.name}"
             raise Misplaced("checkpoint", f"{fault}; the name or path of a learned optimizer")
-        if self.name in KERAS:
+        if self.name not in OWN:
             self.make_keras()
         elif self.options:
             raise Misplaced("options", f"only for the optimizers of Keras, such as keras.Lion, not for {self.name}")
@@ -131,18 +129,9 @@ class MetaOptimizer(Model):
 
     def make_keras(self) -> keras.optimizers.Optimizer:
         """The optimizer of Keras that this is, unless it is learned; Misplaced, a ValueError, if it cannot have its options."""
-        moments = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
-        if self.name == "adam":
-            return keras.optimizers.Adam(self.learning_rate, **moments)
-        if self.name == "adamw":
-            return keras.optimizers.AdamW(self.learning_rate, weight_decay=self.weight_decay, **moments)
-        if self.name == "rmsprop":
-            return keras.optimizers.RMSprop(self.learning_rate, rho=self.decay, epsilon=self.epsilon)
-        _check_options(KERAS[self.name], self.options)
-        try:
-            return KERAS[self.name](self.learning_rate, **self.options)
-        except (TypeError, ValueError) as error:
-            raise Misplaced("options", str(error).strip().splitlines()[0]) from None
+        from l2o_cli.spec.keras_optimizers import make
+
+        return make(self)
 
     def check_weights(self, weights: Collection[str]) -> None:
         """BadInput if a stage names a weight that is not among these, or moves none of them."""
@@ -158,22 +147,3 @@ class MetaOptimizer(Model):
 
 def _matches(weight: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(weight, pattern) for pattern in patterns)
-
-
-def _check_options(cls: Callable, options: dict[str, Any]) -> None:
-    """ValueError unless the options are arguments of `cls`, numbers where it expects numbers, which Keras does not check."""
-    known = inspect.signature(cls).parameters.keys() - {"learning_rate", "name", "kwargs"}
-    for name, value in options.items():
-        if name not in known:
-            raise Misplaced(f"options.{name}", f"unknown field; {listed(sorted(known), name)}")
-        default = inspect.signature(cls).parameters[name].default
-        if isinstance(default, bool):
-            kind = "true or false" if not isinstance(value, bool) else None
-        else:
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            kind = "a number" if isinstance(default, int | float) and not number else None
-        if kind:
-            raise Misplaced(f"options.{name}", f"expected {kind} (got {shown(value)})")
-        fault = KERAS_RANGES[name].fault(value) if name in KERAS_RANGES and value is not None else None
-        if fault:
-            raise Misplaced(f"options.{name}", f"must be {fault}, not {shown(value)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import pydantic
 from pydantic import Field
@@ -14,6 +15,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 class Model(pydantic.BaseModel):
     """A section of a spec: unknown fields are errors, numbers are finite, values do not change once read."""
+
+    shorthand: ClassVar[str] = ""  # what may be written in its place, as it goes on after `section`
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -28,5 +31,19 @@ class Model(pydantic.BaseModel):
 class TransformSpec(Model):
     """A transformation around a problem or an optimizer."""
 
-    name: str
-    options: dict[str, Any] = {}
+    name: str = Field(description="see `l2o problems --transforms` and `l2o optimizers --transforms`")
+    options: dict[str, Any] = Field({}, description="its settings; what is not given is as listed there")
+
+
+@dataclass(frozen=True)
+class Besides:
+    """Marks a list: sections of which kinds may be written in it, besides those that are read."""
+
+    models: tuple[type[Model], ...]
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: pydantic.GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        return {
+            **schema,
+            "items": {"anyOf": [schema["items"], *(handler(model.__pydantic_core_schema__) for model in self.models)]},
+        }

@@ -1,63 +1,28 @@
-"""From names and options to optimizers and problems; what is wrong with them, in one line."""
+"""From names and options to optimizers and problems."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pydantic
 from l2o_problems.base import Problem
 from l2o_problems.contract import Broken, check
-from l2o_problems.from_file import is_file_name, place, problem_in_file, said
+from l2o_problems.file_names import is_file_name
+from l2o_problems.from_file import place, problem_in_file, said
 from l2o_problems.registry import PROBLEMS, TRANSFORMS
 from l2o_problems.transforms import SumOfProblems
 
-from l2o_cli.errors import LONGEST_VALUE, BadInput, shown
+from l2o_cli.errors import BadInput, shown
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers import TRANSFORMS as OPTIMIZER_TRANSFORMS
 from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.strict import Misplaced, check_kinds
-
-LONGEST_LIST = 150  # characters of names that a message lists
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> BadInput:
-    """The error for a name that is not there, with the nearest one that is."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else listed(known, name)
-    return BadInput(f"unknown {kind} {shown(name)}; {hint}")
-
-
-def listed(names: Collection[str], like: str = "") -> str:
-    """`there are: a, b, c`; of many those alone that are most `like` what was given."""
-    chosen = list(names)
-    if sum(len(name) + 2 for name in chosen) > LONGEST_LIST:
-        nearest = difflib.get_close_matches(like[:LONGEST_LIST], chosen, n=8, cutoff=0.0)
-        chosen = [*nearest, f"and {len(chosen) - len(nearest)} more"]
-    return f"there are: {', '.join(chosen)}"
-
-
-def first_problem(error: pydantic.ValidationError, section: str = "") -> str:
-    """The first complaint of a validation, as `section.field.path: what is wrong (got value)`."""
-    complaint = error.errors()[0]
-    path = [*([section] if section else []), *(str(part)[:LONGEST_VALUE] for part in complaint["loc"])]
-    message = complaint["msg"]
-    if complaint["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        message = "unknown field"
-    elif complaint["type"] == "value_error":  # our own checks: their message names the field
-        fault = complaint["ctx"]["error"]
-        message = str(fault)
-        if isinstance(fault, Misplaced):
-            path.append(fault.place)
-    elif complaint["type"] != "missing":
-        message += f" (got {shown(complaint['input'])})"
-    return f"{'.'.join(path)}: {message}" if path else message
 
 
 def _build(kind: str, classes: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.spec.model import Model
-from l2o_cli.spec.names import make_optimizer
+
+if TYPE_CHECKING:
+    from l2o_cli.optimizers.base import Optimizer
 
 NonNegative = Annotated[float, Field(ge=0)]
 
@@ -18,14 +19,19 @@ class Term(Model):
     """One measure of a truncation, or of a whole run in validation."""
 
     weight: float = Field(1.0, description="its share in the sum of all terms")
-    of: Literal["mean", "final", "minimum"] = Field("mean", description="over the steps: the mean, the last one, the least")
+    of: Literal["mean", "final", "minimum"] = Field(
+        "mean", description="which loss of the steps: mean: that of all; final: the last one; minimum: the least"
+    )
     scale: Literal["log", "ratio", "adam", "loss"] = Field(
         "log",
-        description="log: log((loss + epsilon) / (initial loss + epsilon)); ratio: that quotient; adam: 0 at the best loss of"
-        " tuned Adam, 1 at its initial loss, between -2 and 2 (problems/l2o_problems/adam.csv); loss: the loss itself",
+        description="what is made of the losses: log: log((loss + epsilon) / (initial loss + epsilon)); ratio: that quotient;"
+        " adam: 0 at the best loss of tuned Adam, 1 at its initial loss, between -2 and 2 (problems/l2o_problems/adam.csv);"
+        " loss: the loss itself",
     )
     on: Literal["training", "fresh", "validation"] = Field(
-        "training", description="the minibatches of the inner steps; other training minibatches; validation data"
+        "training",
+        description="data of the measurements: training: the minibatches of the inner steps; fresh: other training minibatches;"
+        " validation: validation data",
     )
     batches: Annotated[int, Field(ge=1, le=1000)] = Field(
         1, description="fresh: how many minibatches each measurement averages over"
@@ -50,19 +56,25 @@ class Term(Model):
 class Imitation(Model):
     """A teacher whose steps the optimizer is to imitate."""
 
-    teacher: str = Field(description="an optimizer, such as adam; see `l2o optimizers`")
+    teacher: str = Field(description="an optimizer; see `l2o optimizers`", examples=["adam"])
     options: dict[str, Any] = Field({}, description="its options, such as learning_rate")
     weight: float = Field(1.0, description="of log(1 + |step - teacher's step|^2 / |teacher's step|^2), mean over the steps")
 
     def make(self) -> Optimizer:
         """Raises BadInput if there is no such optimizer, or not with such options."""
+        from l2o_cli.spec.names import make_optimizer
+
         return make_optimizer(self.teacher, self.options)
 
 
 class Objective(Model):
     """What a truncation is judged by: a weighted sum of terms; a mapping of one term's fields, or a list of such, will do."""
 
-    terms: tuple[Term, ...] = Field((Term(),), min_length=1)
+    shorthand = ", fields of one term, or list of terms"
+
+    terms: tuple[Term, ...] = Field(
+        (Term(),), min_length=1, description="measures of the losses of a truncation, added up by their weights"
+    )
     imitation: Imitation | None = Field(None, description="an auxiliary objective; meta-validation goes without")
     weight_decay: NonNegative = Field(0.0, description="half of this times the sum of the squared weights is added")
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 from pydantic import Field
 
-from l2o_cli.optimizers.base import Optimizer
-from l2o_cli.optimizers.transforms import layers
 from l2o_cli.spec.model import Model, TransformSpec
-from l2o_cli.spec.names import make_optimizer
 from l2o_cli.spec.text import parse_parts, part_text
+
+if TYPE_CHECKING:
+    from l2o_cli.optimizers.base import Optimizer
 
 
 class OptimizerSpec(Model):
     """An optimizer: its name, options, and transformations around it; `name(option=value)+transformation(...)` will do."""
 
-    name: str = Field(description="see `l2o optimizers`; a learned one where it is to be meta-trained")
-    options: dict[str, Any] = Field({}, description="its switches and sizes, the fields of its class")
+    shorthand = " or text"
+
+    name: str = Field(description="see `l2o optimizers`; a learned one where it is to be meta-trained", examples=["hrnn"])
+    options: dict[str, Any] = Field({}, description="its switches and sizes; `l2o optimizers NAME` lists them")
     transforms: tuple[TransformSpec, ...] = Field(
         (), description="transformations around it, the innermost first; see `l2o optimizers --transforms`"
     )
@@ -31,10 +33,14 @@ class OptimizerSpec(Model):
     @classmethod
     def of(cls, optimizer: Optimizer) -> OptimizerSpec:
         """What makes an equal optimizer, all options written out as plain values."""
+        from l2o_cli.optimizers.transforms import layers
+
         rule, *transforms = [{"name": layer.name, "options": _options_of(layer)} for layer in layers(optimizer)]
         return cls.model_validate({**rule, "transforms": transforms})
 
     def make(self) -> Optimizer:
+        from l2o_cli.spec.names import make_optimizer
+
         return make_optimizer(**self.model_dump())
 
     @property

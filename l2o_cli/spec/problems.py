@@ -2,80 +2,55 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import pydantic
-from l2o_problems.base import Problem
 from l2o_problems.ensembles import ENSEMBLES
-from l2o_problems.from_file import is_file_name, located
+from l2o_problems.file_names import is_file_name, located
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from l2o_cli.errors import BadInput, shown
+from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.lengths import Lengths
-from l2o_cli.spec.model import Model, TransformSpec
-from l2o_cli.spec.names import first_problem, make_problem, unknown
+from l2o_cli.spec.model import Besides, Model, TransformSpec
 from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import parse_parts, part_text
 
-LARGEST = 10**15  # of whole numbers that are drawn
+if TYPE_CHECKING:
+    from l2o_problems.base import Problem
+
 MOST_FAMILIES = 10_000  # of an ensemble; each is a problem that is checked before the first run begins
-
-# {distribution: [arguments]} where an option stands; (generator, arguments) -> value.
-DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, Sequence[Any]], Any]] = {
-    "uniform": lambda rng, ends: _short(rng.uniform(*ends)),
-    "log_uniform": lambda rng, ends: _short(math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1])))),
-    "integer": lambda rng, ends: int(rng.integers(int(ends[0]), int(ends[1]) + 1)),
-    "log_integer": lambda rng, ends: round(math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1])))),
-    "choice": lambda rng, values: values[int(rng.integers(len(values)))],
-}
-
-
-def _check_ends(kind: str, arguments: Any) -> None:
-    """ValueError, which says why, unless a value can be drawn from `{kind: arguments}`."""
-    if not isinstance(arguments, list | tuple) or not arguments:
-        raise ValueError("expected a list of values")
-    if kind == "choice":
-        return
-    numbers = [isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in arguments]
-    if len(arguments) != 2 or not all(numbers):
-        raise ValueError("expected two numbers, [least, greatest]")
-    low, high = arguments
-    if low > high:
-        raise ValueError(f"the first end, {shown(low)}, is greater than the second, {shown(high)}")
-    if kind.startswith("log") and low <= 0:
-        raise ValueError("expected numbers above 0, whose logarithms are drawn")
-    if kind.endswith("integer") and (low != int(low) or high != int(high) or abs(low) > LARGEST or abs(high) > LARGEST):
-        raise ValueError("expected whole numbers")
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 class ProblemSpec(Model):
     """One problem family of an ensemble."""
 
-    name: str = Field(description="a problem (see `l2o problems`), or FILE.py:NAME for one in a file")
+    shorthand = " or text"
+
+    name: str = Field(description="a problem (see `l2o problems`), or FILE.py:NAME for one in a file", examples=["digits_mlp"])
     options: dict[str, Any] = Field(
         {},
-        description="its sizes and settings, the fields of its class; {log_uniform: [a, b]} and the like are drawn from",
+        description="its sizes and settings; `l2o problems NAME` lists them. {uniform: [a, b]}, log_uniform, integer, log_integer"
+        " and {choice: [...]} in place of a value are drawn from",
     )
     transforms: tuple[TransformSpec, ...] = Field((), description="transformations around it, the innermost first")
-    weight: PositiveFloat = Field(1.0, description="how often it is drawn, relative to the others")
-    label: str | None = Field(None, description="its name in the results; default: made from name and options")
-    instances: PositiveInt | None = Field(None, description="instances that run together; default: those of the run")
+    weight: PositiveFloat = Field(1.0, description="in meta-training: how often it is drawn, relative to the others")
+    label: str | None = Field(None, description="its name in the results; null: made from name and options")
+    instances: PositiveInt | None = Field(
+        None, description="in meta-training: instances that run together; null: those of the run"
+    )
     draws: Annotated[int, Field(ge=1, le=MOST_FAMILIES)] = Field(
         1, description="families drawn from the distributions among the options"
     )
-    truncation: Lengths | None = Field(None, description="lengths of its truncations; default: those of the run")
-    horizon: Lengths | None = Field(None, description="lengths of its inner runs; default: those of the run")
+    truncation: Lengths | None = Field(None, description="in meta-training: lengths of its truncations; null: those of the run")
+    horizon: Lengths | None = Field(None, description="in meta-training: lengths of its inner runs; null: those of the run")
 
     def make(self) -> Problem:
+        from l2o_cli.spec.names import make_problem
+
         return make_problem(self.name, self.options, [transform.model_dump() for transform in self.transforms])
 
     @property
@@ -90,14 +65,20 @@ class ProblemSpec(Model):
 class EnsembleSpec(Model):
     """All families of a named ensemble, or some of them."""
 
-    ensemble: str = Field(description="see `l2o problems --ensembles`")
-    weight: PositiveFloat = Field(1.0, description="how often one of its families is drawn, relative to the other entries")
+    ensemble: str = Field(description="all families of this one; see `l2o problems --ensembles`", examples=list(ENSEMBLES))
+    weight: PositiveFloat = Field(
+        1.0, description="in meta-training: how often one of its families is drawn, relative to the other entries"
+    )
     only: tuple[str, ...] = Field((), description="patterns of labels that are kept, such as quadratic*; none: all")
     without: tuple[str, ...] = Field((), description="patterns of labels that are left out")
     transforms: tuple[TransformSpec, ...] = Field((), description="transformations around each family")
-    instances: PositiveInt | None = Field(None, description="instances of each family; default: as the ensemble says")
-    truncation: Lengths | None = Field(None, description="lengths of their truncations; default: as the ensemble says")
-    horizon: Lengths | None = Field(None, description="lengths of their inner runs; default: as the ensemble says")
+    instances: PositiveInt | None = Field(
+        None, description="in meta-training: instances of each family; null: as the ensemble says"
+    )
+    truncation: Lengths | None = Field(
+        None, description="in meta-training: lengths of their truncations; null: as the ensemble says"
+    )
+    horizon: Lengths | None = Field(None, description="in meta-training: lengths of their inner runs; null: as the ensemble says")
 
     def families(self) -> list[ProblemSpec]:
         """Its families, whose weights add up to `weight`; BadInput if there is none."""
@@ -131,40 +112,12 @@ def _matches(entry: ProblemSpec, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(entry.title, pattern) for pattern in patterns)
 
 
-def _drawn(value: Any, rng: np.random.Generator) -> Any:
-    """`value` with every distribution in it replaced by a draw."""
-    if isinstance(value, Mapping):
-        if len(value) == 1 and next(iter(value)) in DISTRIBUTIONS:
-            [(kind, arguments)] = value.items()
-            try:
-                _check_ends(kind, arguments)
-                return DISTRIBUTIONS[kind](rng, arguments)
-            except (ValueError, OverflowError) as error:
-                raise BadInput(f"{{{kind}: {shown(arguments)}}} is not a distribution: {error}") from None
-        return {key: _drawn(part, rng) for key, part in value.items()}
-    return [_drawn(part, rng) for part in value] if isinstance(value, list) else value
-
-
-def _families(entry: ProblemSpec, rng: np.random.Generator) -> list[ProblemSpec]:
-    """One concrete family, or as many draws as the entry asks for, which share its weight."""
-    made = []
-    for draw in range(entry.draws):
-        update = {
-            "options": _drawn(entry.options, rng),
-            "transforms": tuple(t.model_copy(update={"options": _drawn(t.options, rng)}) for t in entry.transforms),
-            "weight": entry.weight / entry.draws,
-            "draws": 1,
-        }
-        if entry.label and entry.draws > 1:
-            update["label"] = f"{entry.label} {draw + 1}"
-        made.append(entry.model_copy(update=update))
-    return made
-
-
 def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
     """A list of problems, draws and ensembles as one list of concrete families with titles of their own."""
     if not isinstance(entries, list | tuple):
         return entries
+    from l2o_cli.spec.draws import drawn_families
+
     context = info.context or {}
     families: list[ProblemSpec] = []
     for index, entry in enumerate(entries):
@@ -179,7 +132,7 @@ def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
             if "folder" in context and is_file_name(spec.name):
                 # Results name it as it was written.
                 spec = spec.model_copy(update={"name": located(spec.name, context["folder"]), "label": spec.title})
-            families += _families(spec, np.random.default_rng([context.get("seed", 0), index]))
+            families += drawn_families(spec, (context.get("seed", 0), index))
         except pydantic.ValidationError as error:
             place, separator, fault = first_problem(error).partition(": ")
             raise Misplaced(f"{index}.{place}", fault) if separator else Misplaced(str(index), place) from None
@@ -196,7 +149,7 @@ def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:
 
 
 # A field of a spec: problems, draws and ensembles are written, concrete families are read.
-Families = Annotated[tuple[ProblemSpec, ...], BeforeValidator(_expanded)]
+Families = Annotated[tuple[ProblemSpec, ...], BeforeValidator(_expanded), Besides((EnsembleSpec,))]
 
 
 def parse_problems(text: str, folder: Path = Path()) -> list[ProblemSpec]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from l2o_problems.from_file import is_file_name, located
+from l2o_problems.file_names import is_file_name, located
 from pydantic import BeforeValidator, Field, PositiveInt
 
 from l2o_cli.errors import BadInput, shown
@@ -16,6 +16,7 @@ from l2o_cli.spec.model import Model, TransformSpec
 from l2o_cli.spec.problems import ProblemSpec, parse_problems
 from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import part_text
+from l2o_cli.yaml12 import flow
 
 Over = Literal[
     "learning_rate",
@@ -43,6 +44,9 @@ WHOLE = ("width", "depth", "batch_size", "step_time")
 ANY = ("option", "training_problems")  # values of any kind, and none of their own
 
 
+_DEFAULTS = "; ".join(f"{over} {flow(list(values))}" for over, values in VALUES.items())
+
+
 def _one_problem(entry: Any, info: pydantic.ValidationInfo) -> Any:
     """The family of a text as on the command line; a relative file is relative to the folder of the spec."""
     folder = (info.context or {}).get("folder", Path())
@@ -63,26 +67,26 @@ class SweepSpec(Model):
     """A sweep: everything runs at each of several values of one quantity, tuned and scored as in the comparison."""
 
     over: Over = Field(
-        description="what is varied. learning_rate: the initial one, untuned; width, depth, batch_size: options of the problem; "
+        description="what is varied: learning_rate: the initial one, untuned; width, depth, batch_size: options of the problem; "
         "input_scale: the inputs are multiplied by it; option: any option of the problem; horizon: multiples of the steps; "
         "step_time: the batch size, and what is measured are milliseconds of a step; training_problems: the checkpoints named, "
         "by the number of problems that each was meta-trained on"
     )
-    problem: Annotated[ProblemSpec, BeforeValidator(_one_problem)] = Field(description="one problem, as on the command line")
-    values: tuple[Any, ...] = Field((), description="what it is set to in turn; defaults for all but option")
+    problem: Annotated[ProblemSpec, BeforeValidator(_one_problem)] = Field(
+        description="the problem that it is on", examples=["digits_mlp"]
+    )
+    values: tuple[Any, ...] = Field((), description=f"what it is set to in turn. Where none are given: {_DEFAULTS}")
     option: str | None = Field(None, description="only for option: the name of the problem's option")
     checkpoints: tuple[str, ...] = Field((), description="only for training_problems: names of checkpoints or folders of runs")
     name: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9_.,=+-]+$", description="its name in the results; default: made from over and problem"
+        None, pattern=r"^[A-Za-z0-9_.,=+-]+$", description="its name in the results; null: made from over and problem"
     )
-    optimizers: tuple[str, ...] | None = Field(
-        None, description="optimizers that run as they are; default: those of the comparison"
-    )
+    optimizers: tuple[str, ...] | None = Field(None, description="optimizers that run as they are; null: those of the comparison")
     baselines: tuple[str, ...] | None = Field(
-        None, description="hand-designed optimizers, OPTIMIZER or OPTIMIZER:TIER; default: those of the comparison"
+        None, description="hand-designed optimizers, OPTIMIZER or OPTIMIZER:TIER; null: those of the comparison"
     )
-    steps: PositiveInt | None = Field(None, description="steps of a run; default: those of the comparison")
-    seeds: PositiveInt | None = Field(None, description="runs that are reported; default: as many as in the comparison")
+    steps: PositiveInt | None = Field(None, description="steps of a run; null: those of the comparison")
+    seeds: PositiveInt | None = Field(None, description="runs that are reported; null: as many as in the comparison")
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> SweepSpec:

@@ -15,6 +15,7 @@ from l2o_cli.errors import BadInput, shown
 
 _QUOTED = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'""", re.DOTALL)
 BEFORE_A_VALUE = tuple("=[{(,:")
+EXTENDS = "another spec, over whose fields these are laid: a file, relative to this one, or the name of one that l2o ships"
 
 
 def read_yaml(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:

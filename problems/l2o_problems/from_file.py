@@ -27,18 +27,6 @@ PACKAGES = "l2o_problems_"  # how the names of the packages begin
 _LONGEST = 150  # characters of the message of an exception
 
 
-def is_file_name(name: str) -> bool:
-    return ".py:" in name
-
-
-def located(name: str, folder: Path) -> str:
-    """`name` with the path of its file made absolute, a relative one being relative to `folder`; other names as they are."""
-    if not is_file_name(name):
-        return name
-    file, _, attribute = name.rpartition(":")
-    return f"{(folder / Path(file).expanduser()).resolve()}:{attribute}"
-
-
 def problem_in_file(name: str) -> Callable[..., Problem]:
     """What makes the problem `FILE.py:NAME`, called with its options.
 

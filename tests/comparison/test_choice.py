@@ -13,15 +13,13 @@ import scipy.stats
 import yaml
 
 from l2o_cli.commands.compare import compare as command
-from l2o_cli.comparison.comparison import Comparison
-from l2o_cli.comparison.request import Request
+from l2o_cli.comparison.plan import Cell, Terms
 from l2o_cli.comparison.tuning.choice import choose
 from l2o_cli.comparison.tuning.tiers import Choice, Tier
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.search_spaces import nadamw_list, sample
 from l2o_cli.reports.comparison.curve_plots import entry_label
 from l2o_cli.reports.drawing import styles
-from l2o_cli.runs.trials import Trials
 from l2o_cli.spec import make_problem
 from l2o_cli.stages import Stages
 
@@ -186,22 +184,21 @@ def test_tiers_of_the_option_are_those_of_baselines_without_one(tmp_path):
     assert list(trials.values()) == [0, 1, 1, 1]
 
 
-def chosen(monkeypatch, tmp_path, *rates):
+def chosen(monkeypatch, *rates):
     """What is chosen among settings of Adam."""
-    monkeypatch.setattr(Tier, "settings", lambda tier, seed, steps: [{"learning_rate": rate} for rate in rates])
-    request = Request(["quadratic"], [], steps=STEPS, seeds=1, out=tmp_path)
-    trials = Trials("quadratic", make_problem("quadratic"), resolve("adam"), steps=STEPS, xla=False)
-    [choice] = choose(Comparison(request, []), Tier("random", len(rates), "adam1p"), [trials], Stages(quiet=True))
+    monkeypatch.setattr(Tier, "settings", lambda *arguments: [{"learning_rate": rate} for rate in rates])
+    terms, tier = Terms(STEPS, seeds=1, xla=False), Tier("random", len(rates), "adam1p")
+    [choice] = choose([Cell("quadratic", make_problem("quadratic"), "adam", resolve("adam"), terms, tier)], Stages(quiet=True))
     return choice
 
 
-def test_diverging_settings_are_the_worst_and_end_no_search(monkeypatch, tmp_path):
-    choice = chosen(monkeypatch, tmp_path, 1e35, 1e-9, 1e35, 0.3, 1e34)
+def test_diverging_settings_are_the_worst_and_end_no_search(monkeypatch):
+    choice = chosen(monkeypatch, 1e35, 1e-9, 1e35, 0.3, 1e34)
     assert choice.trial == 3 and choice.tried == choice.trials == 5 and len(choice.runs) == 10
     assert {run.trial for run in choice.runs if run.diverged_at is not None} == {0, 2, 4}
     # A rate that does nothing is better than one that diverges, and the first of those that all do is as good as any.
-    assert chosen(monkeypatch, tmp_path, 1e35, 0.0, 1e34).trial == 1
-    assert chosen(monkeypatch, tmp_path, 1e35, 1e34).trial == 0
+    assert chosen(monkeypatch, 1e35, 0.0, 1e34).trial == 1
+    assert chosen(monkeypatch, 1e35, 1e34).trial == 0
 
 
 def test_what_pictures_say_of_a_choice(compared):
@@ -209,7 +206,7 @@ def test_what_pictures_say_of_a_choice(compared):
 
     def label(**options):
         named = type("Row", (), {**row, "trials": Choice(Tier(), {}, **options).trials})
-        return entry_label(type("Entry", (), {"row": named, "learned": False, "tuning": Choice(Tier(), {}, **options)}))
+        return entry_label(type("Entry", (), {"summary": named, "learned": False, "tuning": Choice(Tier(), {}, **options)}))
 
     assert label(tried=8, problems=3).endswith("chosen for 3 problems together")
     assert label(tried=8).endswith("best of 8 trials") and label().endswith("not tuned")

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import yaml
 
-from l2o_cli.commands.compare import SELECT, compare
-from l2o_cli.commands.evaluate import FIELDS, evaluate
-from l2o_cli.comparison.evaluate import Outcome
-from l2o_cli.comparison.request import labels
+from l2o_cli.commands.compare import compare
+from l2o_cli.commands.evaluate import evaluate
+from l2o_cli.commands.score import score
+from l2o_cli.comparison.plan import labels
 from l2o_cli.comparison.results import Entry
 from l2o_cli.errors import BadInput
-from l2o_cli.reports.comparison.tables_told import HEADINGS
-from l2o_cli.reports.comparison.tables_told import rows as cells_of
-from l2o_cli.scoring.results_folder import score_folder
-from l2o_cli.scoring.scores import CRITERIA, Row
+from l2o_cli.reports.comparison.printed import HEADINGS, row_of
+from l2o_cli.scoring.measures import COMPARED, CRITERIA
+from l2o_cli.scoring.results_folder import read_results
+from l2o_cli.scoring.run_scores import SUMMARIZED, Summary
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, read_request
 
 
@@ -175,12 +175,16 @@ def test_compare_refuses_what_cannot_be_tuned(tmp_path):
 
 
 def test_the_command_offers_just_the_criteria():
-    assert SELECT == CRITERIA == get_args(ComparisonSpec.model_fields["select"].annotation)
+    offered = {
+        option.name: option.type.choices for option in (*compare.params, *score.params) if option.name in ("select", "measure")
+    }
+    assert offered["select"] == get_args(ComparisonSpec.model_fields["select"].annotation)
+    assert set(offered["select"]) == set(CRITERIA) and offered["measure"] == COMPARED
 
 
 @pytest.mark.parametrize("command, model", [(evaluate, EvaluationSpec), (compare, ComparisonSpec)], ids=["evaluate", "compare"])
 def test_options_and_specs_have_the_same_defaults(command, model):
-    options = {FIELDS[option.name]: option for option in command.params if option.name in FIELDS}
+    options = {option.name: option for option in command.params if option.name in model.model_fields}
     assert options.keys() | {"sweeps"} >= model.model_fields.keys()
     spec = read_request(model, None, {} if model is ComparisonSpec else {"problems": ["quadratic"]})
     for name, option in options.items():
@@ -201,7 +205,9 @@ def test_table_csv_and_json_agree_to_the_digit(compared):
         for name in ("final_train_loss", "mean_log_train_loss", "final_validation_loss", "final_test_loss"):
             # The median of two is their mean.
             assert row[name] == float(f"{sum(float(line[name]) for line in own) / 2:.8g}"), name
-    cells = cells_of(Outcome([Entry(Row(**row), [], False) for row in rows], {}, []))
+    own = [{name: value for name, value in row.items() if name not in SUMMARIZED} for row in rows]
+    medians = [{name: row[name] for name in SUMMARIZED} for row in rows]
+    cells = [row_of(Entry(Summary(**one, medians=known), [], False)) for one, known in zip(own, medians, strict=True)]
     for heading, name in (("final\ntrain loss", "final_train_loss"), ("final\ntest loss", "final_test_loss")):
         column = HEADINGS.index(heading)
         assert [row_of_cells[column] for row_of_cells in cells] == [f"{row[name]:.4g}" for row in rows]
@@ -214,14 +220,14 @@ def test_each_score_is_one_number_wherever_it_is_shown(tmp_path):
     chosen = ["--optimizer", "sgd", "--baselines", "adam", "--select", "mean_log_train_loss"]
     problem = "quadratic(dimension=3)+gradient_noise"
     result = invoke(compare, "--problem", problem, *chosen, *options, "--out", out, "--json", "--quiet")
-    rows, scoring, names = json.loads(result.stdout), score_folder(out), ("final_train_loss", "mean_log_train_loss")
+    rows, scoring, names = json.loads(result.stdout), read_results(out).scoring, ("final_train_loss", "mean_log_train_loss")
     assert scoring.measure == "mean_log_train_loss" and "er mean log training loss than adam" in result.stderr
     assert "er final training loss than adam (" not in result.stderr
     assert "er mean log training loss than adam (" in (out / "report.html").read_text()
     scores = {(row["optimizer"], int(row["seed"])): row for row in read(out / "scores.csv")}
     for name in names:
         for run in scoring.runs:
-            assert getattr(run, name) == float(scores[run.optimizer, run.seed][name])
+            assert run[name] == float(scores[run.optimizer, run.seed][name])
         medians = {one.optimizer: one.medians[name] for one in scoring.problems}
         assert {row["optimizer"]: row[name] for row in rows} == pytest.approx(medians, rel=1e-7)
     tuned = [row for row in read(out / "tuning.csv") if row["optimizer"] == "adam"]

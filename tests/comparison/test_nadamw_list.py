@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from l2o_cli.comparison.tuning import nadamw_list
+from docs.tools import nadamw_list
 from l2o_cli.optimizers.search_spaces import SPACES, sample
 from l2o_cli.spec import parse_problems
 from l2o_cli.stages import Stages

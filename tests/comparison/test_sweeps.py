@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,20 +11,19 @@ import yaml
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.registry import PROBLEMS
 
-from l2o_cli.comparison.comparison import Comparison
-from l2o_cli.comparison.entries import enter_tuned
-from l2o_cli.comparison.request import Request, labels
+from l2o_cli.comparison.cells import run_cell
+from l2o_cli.comparison.plan import Cell, Terms, labelled
 from l2o_cli.comparison.sweeps import step_time
 from l2o_cli.comparison.sweeps.meta_trained import horizons, initial_rates, training_problems, with_initial_rate
-from l2o_cli.comparison.sweeps.points import check_sweeps
-from l2o_cli.comparison.sweeps.run import COLUMNS, run_sweeps, sweep_runs
-from l2o_cli.comparison.tuning.tiers import parse_baselines
+from l2o_cli.comparison.sweeps.plan import plan_sweeps
+from l2o_cli.comparison.sweeps.run import COLUMNS, run_sweeps
+from l2o_cli.comparison.tuning.tiers import Tier, parse_baselines
 from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer, save_artifact
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.learned_rate import LearnedRate
 from l2o_cli.rollout import Rollout
-from l2o_cli.runs.lbfgs import contender
+from l2o_cli.runs.contenders import contender
 from l2o_cli.runs.store import RunStore
 from l2o_cli.scoring.sweep_tables import read_tables
 from l2o_cli.spec.sweeps import SweepSpec
@@ -34,13 +32,11 @@ from l2o_cli.stages import Stages, Stopped
 TINY = "logistic_regression(features=3,batch_size=4,samples=16)"
 
 
-def asked(out=Path(), optimizers=(), baselines=(), **options):
-    """A comparison, its contenders and its baselines."""
-    fields = {"steps": 8, "seeds": 2, **options}
-    request = Request(problems=(), contenders=[contender(name) for name in optimizers], out=out, xla=False, **fields)
-    comparison = Comparison(request, parse_baselines(baselines, ["sweep"]), trials=3, tuning_seeds=1)
-    named = dict(zip(labels(comparison.baselines), comparison.baselines, strict=True))
-    return comparison, dict(zip(labels(request.contenders, taken=list(named)), request.contenders, strict=True)), named
+def planned(*entries, optimizers=(), baselines=(), **options):
+    """The sweeps of a small comparison."""
+    terms = Terms(**{"steps": 8, "seeds": 2, "xla": False, "trials": 3, "tuning_seeds": 1, **options})
+    given = [contender(name) for name in optimizers]
+    return plan_sweeps(specs(*entries), terms, *labelled(given, parse_baselines(baselines, ["sweep"])))
 
 
 def specs(*entries):
@@ -48,8 +44,7 @@ def specs(*entries):
 
 
 def run(out, entries, stages=None, **options):
-    comparison, contenders, baselines = asked(out, **options)
-    run_sweeps(comparison, specs(*entries), contenders, baselines, stages or Stages(quiet=True))
+    run_sweeps(planned(*entries, **options), out, stages or Stages(quiet=True))
     return rows_of(out)
 
 
@@ -59,8 +54,7 @@ def rows_of(out):
 
 
 def points(entry, steps=8):
-    comparison, contenders, baselines = asked(steps=steps)
-    [sweep] = check_sweeps(comparison, specs(entry), contenders, baselines)
+    [sweep] = planned(entry, steps=steps)
     return sweep.points
 
 
@@ -99,15 +93,15 @@ def test_options_at_a_value(over, problem, value, option, expected):
 def test_points_that_keep_the_problem():
     scaled = points({"over": "input_scale", "problem": TINY, "values": [0.1, 10]})
     assert [point.problem.factor for point in scaled] == [0.1, 10.0]
-    assert scaled[0].name == f"{TINY}+scaled_inputs(factor=0.1)" and scaled[0].problem.inner.features == 3
+    assert scaled[0].title == f"{TINY}+scaled_inputs(factor=0.1)" and scaled[0].problem.inner.features == 3
     assert [(point.value, point.steps) for point in points({"over": "horizon", "problem": TINY}, steps=30)] == [
         (1, 30),
         (2, 60),
         (10, 300),
     ]
-    assert {point.name for point in points({"over": "horizon", "problem": TINY})} == {TINY}
+    assert {point.title for point in points({"over": "horizon", "problem": TINY})} == {TINY}
     powers = points({"over": "option", "option": "power", "problem": "norm(dimension=3)", "values": [1, 3]})
-    assert [(point.name, point.problem.power, point.steps) for point in powers] == [
+    assert [(point.title, point.problem.power, point.steps) for point in powers] == [
         ("norm(dimension=3,power=1)", 1.0, 8),
         ("norm(dimension=3,power=3)", 3.0, 8),
     ]
@@ -140,15 +134,13 @@ def test_points_that_keep_the_problem():
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_does(entries, complaint):
-    comparison, contenders, baselines = asked(baselines=["adam"])
     with pytest.raises(BadInput, match=f"^{complaint}"):
-        check_sweeps(comparison, specs(*entries), contenders, baselines)
+        planned(*entries, baselines=["adam"])
 
 
 def test_lbfgs_has_no_step_to_be_timed():
-    comparison, contenders, baselines = asked(optimizers=["lbfgs"])
     with pytest.raises(BadInput, match=r"^sweeps.0.optimizers: .*lbfgs"):
-        check_sweeps(comparison, specs({"over": "step_time", "problem": TINY}), contenders, baselines)
+        planned({"over": "step_time", "problem": TINY}, optimizers=["lbfgs"])
 
 
 def card(optimizer, problems, horizon=None):
@@ -237,9 +229,8 @@ def test_baselines_are_tuned_at_each_value_or_once_for_all(tmp_path):
     assert rates["sgd"][0] == rates["sgd"][1] >= 100 * rates["sgd"][2]
     assert len(set(rates["sgd (global)"])) == 1 and set(rates["sgd (defaults)"]) == {0.01}
     # The same as a comparison on that problem.
-    comparison, _, baselines = asked(baselines=["sgd"])
-    [_, point] = points(entry)
-    direct = enter_tuned(comparison, point.name, point.problem, baselines["sgd"], Stages(quiet=True))
+    terms, [_, point] = Terms(8, 2, xla=False, trials=3, tuning_seeds=1), points(entry)
+    [direct] = run_cell(Cell(point.title, point.problem, "sgd", contender("sgd"), terms, Tier()), Stages(quiet=True))
     swept = [float(row["final_train_loss"]) for row in rows if row["optimizer"] == "sgd" and row["value"] == "1000"]
     assert swept == pytest.approx([one.losses[-1] for one in direct.runs], rel=1e-6)
 
@@ -363,16 +354,18 @@ def test_finished_runs_are_not_made_again(tmp_path):
 
 
 def test_the_runs_of_sweeps_by_hand(artifacts):
-    comparison, contenders, baselines = asked(optimizers=["learned_rate:untrained"], baselines=["adam", "sgd:defaults"])
     entries = [
         {"over": "horizon", "problem": TINY, "values": [1, 2]},
         {"over": "learning_rate", "problem": TINY, "values": [0.1, 1, 10]},
         {"over": "step_time", "problem": TINY},
         {"over": "training_problems", "problem": TINY, "checkpoints": artifacts, "seeds": 3, "baselines": []},
     ]
-    costs = sweep_runs(check_sweeps(comparison, specs(*entries), contenders, baselines))
+    sweeps = planned(*entries, optimizers=["learned_rate:untrained"], baselines=["adam", "sgd:defaults"])
+    costs = [
+        (sum(cell.tuning_runs for cell in one.cells), sum(cell.reporting_runs for cell in one.cells), one.steps) for one in sweeps
+    ]
     # adam tries 3 rates on 1 tuning seed; 3 optimizers report 2 seeds; of 8 and of 16 steps.
-    assert costs[0][1:] == (3 * 2, 3 * 2 * 2, (3 + 6) * 8 + (3 + 6) * 16)
-    assert costs[1][1:] == (0, 2 * 3 * 2 + 2, (2 * 3 * 2 + 2) * 8)
-    assert costs[2][1:] == (0, 0, 0)
-    assert costs[3][1:] == (0, 3 * (1 + 2), 3 * (1 + 2) * 8)
+    assert costs[0] == (3 * 2, 3 * 2 * 2, (3 + 6) * 8 + (3 + 6) * 16)
+    assert costs[1] == (0, 2 * 3 * 2 + 2, (2 * 3 * 2 + 2) * 8)
+    assert sweeps[2].steps == 0 and sweeps[2].line.endswith("times of single steps")
+    assert costs[3] == (0, 3 * (1 + 2), 3 * (1 + 2) * 8)

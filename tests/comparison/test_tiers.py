@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from l2o_cli.comparison.compare import compare
-from l2o_cli.comparison.comparison import Comparison, plan, plan_lines
-from l2o_cli.comparison.request import Request
+from l2o_cli.comparison.plan import Terms, cells_of, plan_lines
+from l2o_cli.comparison.run import make_plan
 from l2o_cli.comparison.tuning.tiers import Baseline, Tier, parse_baselines, parse_tier
 from l2o_cli.errors import BadInput
 from l2o_cli.export.resolve import resolve
-from l2o_cli.runs.lbfgs import contender
-from l2o_cli.stages import Stages
+from l2o_cli.spec import ComparisonSpec, make_problem, read_request
 
 
 @pytest.mark.parametrize(
@@ -68,11 +66,12 @@ def test_an_optimizer_of_ones_own_is_searched_in_a_space_that_it_has():
         ("sgd,sgd:defaults", "--optimizer and --baselines both mean 'sgd \\(defaults\\)'"),
     ],
 )
-def test_bad_baselines_are_told_in_a_line(tmp_path, baseline, message):
-    request = Request(["digits_mlp"], [contender("sgd")], steps=9, seeds=1, out=tmp_path / "out")
+def test_bad_baselines_are_told_in_a_line(baseline, message):
+    fields = {"problems": ["digits_mlp"], "optimizers": ["sgd"], "baselines": baseline.split(","), "steps": 9, "seeds": 1}
+    spec = read_request(ComparisonSpec, None, fields)
     with pytest.raises(BadInput, match=message) as raised:
-        compare(Comparison(request, parse_baselines(baseline.split(","), ["sweep"])), Stages(quiet=True))
-    assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
+        make_plan(spec)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_bad_tier_of_the_option_is_told():
@@ -80,12 +79,10 @@ def test_a_bad_tier_of_the_option_is_told():
         parse_baselines(["adam"], ["al"])
 
 
-def test_plan_of_one_problem(tmp_path):
-    request = Request(["booth"], [], steps=1000, seeds=5, out=tmp_path)
-    comparison = Comparison(request, [], tuning_seeds=2)
+def test_plan_of_one_problem():
     baselines = {"adam": Baseline(resolve("adam")), "nadamw": Baseline(resolve("nadamw"), Tier("list", 1))}
-    planned = plan(comparison, ["hrnn"], baselines, 1)
-    assert plan_lines(comparison, planned, 1) == [
+    cells = cells_of({"booth": make_problem("booth")}, {"hrnn": resolve("hrnn")}, baselines, Terms(1000, seeds=5, tuning_seeds=2))
+    assert plan_lines(cells) == [
         "plan: 1 problem, runs of 1,000 steps",
         "  hrnn: 5 runs to report",
         "  adam: 15 settings on each problem in 30 runs, then 5 runs to report",

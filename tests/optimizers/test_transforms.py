@@ -35,7 +35,7 @@ HRNN = HierarchicalRNN(hidden=(3, 2), time_scales=2, attention=True)
 OPTIONS = {
     "clipping": [{"value": 0.3}, {"norm": 0.5}, {"global_norm": 0.8}, {"value": 1.0, "norm": 1.2, "global_norm": 1.5}],
     "regularization": [{"l1": 0.1, "l2": 0.3}],
-    "weight_decay": [{"rate": 0.1}, {"rate": 0.1, "exclude_vectors": True}],
+    "weight_decay": [{"rate": 0.1}, {"rate": 0.1, "exclude_vectors": True}, {"rate": 0.8, "per_run": True, "steps": STEPS}],
     "decay": [{"linear": 0.05, "exponential": 0.1}],
     "schedule": [
         {"kind": kind, "warmup": 0.25, "constant": 2, "final": 0.1, "steps": STEPS} for kind in ("cosine", "exponential")
@@ -122,6 +122,22 @@ def test_weight_decay_around_a_learned_optimizer_takes_its_share_of_the_params()
     _, plain, _ = follow(HRNN)
     _, path, _ = follow(WeightDecay(HRNN, 0.4))
     np.testing.assert_allclose(path[1], plain[1] - 0.4 * plain[0], rtol=1e-5, atol=1e-6)
+
+
+def test_weight_decay_per_run_is_divided_by_the_steps_of_the_run():
+    for inner in (Adam(0.05), HRNN):
+        expected = follow(WeightDecay(inner, 0.8 / STEPS))[1][:, 0]
+        for optimizer in (WeightDecay(inner, 0.8, per_run=True, steps=STEPS), WeightDecay(inner, 0.8, per_run=True).over(STEPS)):
+            np.testing.assert_allclose(follow(optimizer)[1][:, 0], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_weight_decay_per_run_goes_by_the_length_that_each_instance_is_told():
+    optimizer, gradients = WeightDecay(Sgd(0.1), 0.8, per_run=True), given(3)[1]
+    weights, params = optimizer.init_weights(0), given(3)[0]
+    state = optimizer.with_horizons(optimizer.init_state(weights, LAYOUT, 3, 0), np.array([4, 8, 0]))
+    after, _ = optimizer.update(weights, state, params, gradients[0], tf.ones([3]), tf.zeros([3], tf.int32), LAYOUT)
+    shares = 0.1 * 0.8 / np.array([[4.0], [8.0], [np.inf]])  # nothing where the length is not known
+    np.testing.assert_allclose(after, params - 0.1 * gradients[0] - shares * params, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.25])

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from l2o_problems.from_file import is_file_name, located, problem_in_file
+from l2o_problems.file_names import is_file_name, located
+from l2o_problems.from_file import problem_in_file
 from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.errors import BadInput

@@ -17,10 +17,9 @@ from l2o_cli.errors import BadInput
 from l2o_cli.files import file_name
 from l2o_cli.reports.comparison.page import in_plain_words, write_comparison_report
 from l2o_cli.reports.comparison.pictures import PICTURED, overall, told, write_pictures
-from l2o_cli.reports.comparison.reported import read_reported
-from l2o_cli.reports.comparison.score_report import as_json
-from l2o_cli.scoring.loss_ratios import score_and_ratios
-from l2o_cli.scoring.results_folder import score_folder
+from l2o_cli.reports.comparison.printed import scores_as_json
+from l2o_cli.reports.comparison.reported import reported_of
+from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.scoring.statistics import Estimate
 from l2o_cli.scoring.verdict import ranking, sentence, verdict, verdicts
 from tests.scoring.made_curves import made, write
@@ -123,7 +122,7 @@ class Page(HTMLParser):
 def _results(tmp_path_factory):
     """A folder with its report, which takes some seconds."""
     folder = make_results(tmp_path_factory.mktemp("page") / "a comparison")
-    return folder, write_comparison_report(folder)
+    return folder, write_comparison_report(read_results(folder))
 
 
 @pytest.fixture(scope="module", name="page")
@@ -144,7 +143,7 @@ def test_it_needs_nothing_else(results, page):
 
 
 def test_the_answer_is_that_of_the_scores(results, page):
-    scoring = score_folder(results[0])
+    scoring = read_results(results[0]).scoring
     for said in (verdict(scoring), *verdicts(scoring)):
         assert said in page.text
     # By another loss another one may be ahead, which must be said.
@@ -154,7 +153,7 @@ def test_the_answer_is_that_of_the_scores(results, page):
 
 
 def test_the_tables_have_the_numbers_of_the_json(results, page):
-    content = json.loads(as_json(*score_and_ratios(results[0])))
+    content = json.loads(scores_as_json(read_results(results[0])))
     medians = {(row["problem"], row["optimizer"]): row for row in content["problems"]}
     rows = page.table("problem", *NAMES)
     assert [row[0] for row in rows] == list(PROBLEMS)
@@ -230,9 +229,9 @@ def test_each_picture_is_a_file_and_its_axes_say_what_they_show(results):
 def test_the_same_files_give_the_same_bytes(results, tmp_path):
     folder, page = results[0], results[1][0]
     again = make_results(tmp_path / folder.name)
-    (other,) = write_comparison_report(again, out=again / "report.html")
+    (other,) = write_comparison_report(read_results(again), out=again / "report.html")
     assert other.read_bytes() == page.read_bytes()
-    reported = read_reported(again)
+    reported = reported_of(read_results(again))
     for file in write_pictures(reported, list(overall(reported))[:1], PROBLEMS[3:]):
         assert file.read_bytes() == (folder / "pictures" / file.name).read_bytes()
     assert len(list((again / "pictures").iterdir())) == 4
@@ -241,7 +240,7 @@ def test_the_same_files_give_the_same_bytes(results, tmp_path):
 def test_only_curves_are_needed(tmp_path):
     losses = {"ours": [2.0, 1.0, 0.5], "adam": [2.0, 1.5, 1.0]}
     write(tmp_path, [made(values, optimizer=name, seed=seed) for name, values in losses.items() for seed in (0, 1)])
-    page, *files = write_comparison_report(tmp_path)
+    page, *files = write_comparison_report(read_results(tmp_path))
     assert len(files) == 14
     page = Page(page.read_text())
     assert "There is no record of what was asked" in page.text and "It is ahead of adam: " in page.text
@@ -257,14 +256,14 @@ def test_sweeps_without_a_comparison(l2o, tmp_path):
     write_table(tmp_path / "sweeps.csv", [dict(zip(columns, row, strict=True)) for row in rows])
     result = l2o("report", tmp_path, "--out", tmp_path / "page.html", "--json")
     assert result.returncode == 0, result.stderr
-    assert [row["optimizer"] for row in json.loads(result.stdout)] == ["ours", "ours", "adam", "adam"]
+    assert [one["reference"] for one in json.loads(result.stdout)["loss_ratios"]] == ["adam"]
     page = Page((tmp_path / "page.html").read_text())
     assert "digits_mlp: loss against width" in page.text and page.tags.count("figure") == 1
 
 
 def test_one_optimizer_alone(tmp_path):
     write(tmp_path, [made([2.0, 1.0], optimizer="ours")])
-    page = Page(write_comparison_report(tmp_path, out=tmp_path / "page.html")[0].read_text())
+    page = Page(write_comparison_report(read_results(tmp_path), out=tmp_path / "page.html")[0].read_text())
     assert page.tags.count("figure") == 1 and "verdict" not in dict(page.attributes).values()
     assert page.table("problem", "ours") == [["p", "★ 1"]]
 
@@ -276,7 +275,7 @@ def test_names_stay_themselves_on_the_page_and_on_files(tmp_path):
     write(
         tmp_path, [made([2.0, 1.0 + seed], optimizer=name, problem=problem, seed=seed) for name in optimizers for seed in (0, 1)]
     )
-    write_comparison_report(tmp_path)
+    write_comparison_report(read_results(tmp_path))
     page = Page((tmp_path / "report.html").read_text())
     assert all(name in page.text for name in (problem, *optimizers))
     assert {path.name for path in (tmp_path / "pictures").iterdir()} >= {f"{problem}.png", f"{problem}.svg"}
@@ -292,14 +291,14 @@ def test_the_measure_is_the_one_that_was_selected(tmp_path):
     ):
         record["request"]["select"] = select
         (folder / "compare.yaml").write_text(yaml.safe_dump(record))
-        assert read_reported(folder).scoring.measure == measure
-    assert read_reported(folder, "final_train_loss").scoring.measure == "final_train_loss"
+        assert reported_of(read_results(folder)).scoring.measure == measure
+    assert reported_of(read_results(folder, measure="final_train_loss")).scoring.measure == "final_train_loss"
     (folder / "compare.yaml").write_text("- 1\n")
     with pytest.raises(BadInput, match=r"compare\.yaml: expected a record"):
-        read_reported(folder)
+        reported_of(read_results(folder))
     (folder / "compare.yaml").write_text("a: [\n")
     with pytest.raises(BadInput, match=r"compare\.yaml, line 2: not YAML"):
-        read_reported(folder)
+        reported_of(read_results(folder))
 
 
 def test_of_many_problems_the_most_telling_are_pictured(tmp_path):
@@ -309,7 +308,7 @@ def test_of_many_problems_the_most_telling_are_pictured(tmp_path):
         for name in ("a", "b")
         for seed in (0, 1)
     ]
-    problems, why = told(read_reported(write(tmp_path, runs)))
+    problems, why = told(reported_of(read_results(write(tmp_path, runs))))
     assert problems == [f"p{place}" for place in (*range(6), *range(24, 30))] and len(problems) == PICTURED
     assert "furthest ahead" in why
 
@@ -344,7 +343,7 @@ def test_only_reports_are_replaced(tmp_path):
     write(tmp_path, [made([2.0, 1.0])])
     (tmp_path / "report.html").write_text("mine")
     with pytest.raises(BadInput, match="is not a report"):
-        write_comparison_report(tmp_path)
+        write_comparison_report(read_results(tmp_path))
 
 
 def test_the_command(l2o, tmp_path):

@@ -3,6 +3,7 @@
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -17,6 +18,7 @@ from l2o_cli.reports.drawing import styles
 from l2o_cli.reports.svg import STYLE
 from l2o_cli.reports.sweeps.page import findings, sweep_section, title_of, write_sweep_pictures
 from l2o_cli.reports.sweeps.plots import draw_sweep, ends_of, page_figure, sweep_figure
+from l2o_cli.scoring.results_folder import Results, read_results
 from l2o_cli.scoring.sweep_tables import read_tables, value_cell, value_text
 
 LONG = "a_rather_long_name(hidden=[20,20],time_scales=4):untrained"
@@ -116,8 +118,11 @@ def test_tables_are_read_in_the_order_of_the_values(tables):
     assert tables["activations"].places is None and tables["times"].measures == ["step_milliseconds"]
 
 
+NOTHING = Results(Path(), {}, None, [], [])
+
+
 def test_a_folder_without_sweeps_has_no_section(tmp_path):
-    assert read_tables(tmp_path) == [] and list(sweep_section(tmp_path)) == [] and write_sweep_pictures(tmp_path) == []
+    assert read_tables(tmp_path) == [] and list(sweep_section(NOTHING)) == [] and write_sweep_pictures(NOTHING) == []
     (tmp_path / "sweeps.yaml").write_text("sweeps: [{name: x}]")
     assert read_tables(tmp_path) == []  # killed between the two
     (tmp_path / "sweeps.csv").write_text("sweep,over\n")
@@ -209,27 +214,27 @@ def _outside(box, figure):
 
 def test_the_pictures_name_everything_and_come_out_the_same_again(tmp_path):
     folder = write(tmp_path, ["rates", "lengths"])
-    files = write_sweep_pictures(folder)
+    files = write_sweep_pictures(read_results(folder))
     assert [file.name for file in files] == [f"sweep-{name}.{end}" for name in ("rates", "lengths") for end in ("png", "svg")]
     text = files[1].read_text()
     shaded = "hrnn, meta-trained with initial rates of 0.001 to 0.003"
     for part in (LONG, "sgd", "some or all runs diverged", "the median is beyond the axis", shaded, "range of 3 seeds"):
         assert part in text
     assert "hrnn, meta-trained on horizons of 50 to 2,000 steps" in files[3].read_text()
-    write_sweep_pictures(folder)
+    write_sweep_pictures(read_results(folder))
     assert files[1].read_text() == text
 
 
 def test_optimizers_of_the_comparison_have_the_same_colours_as_there(tmp_path):
     record = {"optimizers": {"rmsprop": {"learned": False}, "adam": {"learned": False}}}
     (tmp_path / "compare.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
-    text = "".join(sweep_section(write(tmp_path, ["times"]))).lower()
+    text = "".join(sweep_section(read_results(write(tmp_path, ["times"])))).lower()
     [(first, _), (second, _)] = styles([False, False])
     assert second.lower() in text and first.lower() not in text
 
 
 def test_the_section_is_whole(folder):
-    text = "".join(sweep_section(folder))
+    text = "".join(sweep_section(read_results(folder)))
     opened = []
 
     class Balanced(HTMLParser):

@@ -5,20 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from l2o_cli.comparison.comparison import Comparison, check
-from l2o_cli.comparison.evaluate import evaluate
-from l2o_cli.comparison.request import Request
-from l2o_cli.comparison.tuning.tiers import Baseline
+from l2o_cli.comparison.run import carry_out, make_plan
 from l2o_cli.errors import BadInput
-from l2o_cli.runs.lbfgs import NAME, Lbfgs, check_fits, contender, minimize, trials_of
+from l2o_cli.runs.contenders import batches_of, check_fits, contender
+from l2o_cli.runs.lbfgs import Lbfgs, minimize
 from l2o_cli.runs.trials import Trials
-from l2o_cli.spec import make_problem, parse_problems
+from l2o_cli.spec import ComparisonSpec, EvaluationSpec, make_problem, parse_problems, read_request
 from l2o_cli.stages import Stages
 
 
 def runs(problem, steps, seeds, one=None, **options):
     made = make_problem(problem)
-    return trials_of(problem, made, one or Lbfgs(), steps=steps, xla=False, **options).run([{}], seeds)
+    return batches_of(problem, made, one or Lbfgs(), steps=steps, xla=False, **options).run([{}], seeds)
 
 
 def test_quadratic_reaches_its_minimum():
@@ -87,7 +85,7 @@ def test_a_seed_means_the_same_start_as_for_others():
     [adam] = runs("quadratic", 2, [7], contender("adam"))
     [run] = runs("quadratic", 5, [7], every=2)
     assert run.losses[0] == pytest.approx(adam.losses[0], rel=1e-5)
-    assert (run.every, run.optimizer, len(run.seconds)) == (2, NAME, 4)
+    assert (run.every, run.optimizer, len(run.seconds)) == (2, Lbfgs.name, 4)
 
 
 def test_stochastic_problems_are_refused():
@@ -96,7 +94,7 @@ def test_stochastic_problems_are_refused():
         check_fits([contender("adam"), Lbfgs()], problems)
     check_fits([contender("adam")], problems)
     check_fits([Lbfgs()], {"quadratic": problems["quadratic"]})
-    assert isinstance(trials_of("quadratic", problems["quadratic"], contender("adam"), steps=1), Trials)
+    assert isinstance(batches_of("quadratic", problems["quadratic"], contender("adam"), steps=1), Trials)
 
 
 DETERMINISTIC = (
@@ -126,17 +124,18 @@ def test_a_sum_is_as_deterministic_as_its_parts():
     assert not make_problem("sum", {"problems": [plain, noisy]}).deterministic
 
 
-def test_it_has_no_rate_to_tune(tmp_path):
-    problems = {"quadratic": make_problem("quadratic")}
-    request = Request(["quadratic"], [], steps=1, seeds=1, out=tmp_path)
+def test_it_has_no_rate_to_tune():
+    spec = read_request(ComparisonSpec, None, {"problems": ["quadratic"], "baselines": ["lbfgs"]})
     with pytest.raises(BadInput, match="'lbfgs' has no learning_rate to tune; name it with --optimizer"):
-        check(Comparison(request, [Baseline(contender(NAME))]), problems)
+        make_plan(spec)
 
 
 def test_beside_others_in_an_evaluation(tmp_path):
-    request = Request(["rosenbrock"], [Lbfgs(), contender("adam")], steps=60, seeds=2, out=tmp_path, xla=False, report=False)
-    rows = {entry.row.optimizer: entry.row for entry in evaluate(request, Stages(quiet=True)).entries}
-    assert rows[NAME].trials == 0 and rows[NAME].seeds == 2
-    assert rows[NAME].final_train_loss < 1e-3 < rows["adam"].final_train_loss
+    fields = {"problems": ["rosenbrock"], "optimizers": ["lbfgs", "adam"], "steps": 60, "seeds": 2, "xla": False}
+    outcome = carry_out(make_plan(read_request(EvaluationSpec, None, fields)), tmp_path, Stages(quiet=True))
+    rows = {entry.summary.optimizer: entry.summary for entry in outcome.entries}
+    assert rows["lbfgs"].trials == 0 and rows["lbfgs"].seeds == 2
+    final = {label: row.medians["final_train_loss"] for label, row in rows.items()}
+    assert final["lbfgs"] < 1e-3 < final["adam"]
     curves = (tmp_path / "curves.csv").read_text().splitlines()
     assert sum(line.startswith("rosenbrock,lbfgs,0,") for line in curves) == 2 * 61

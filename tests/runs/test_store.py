@@ -22,7 +22,7 @@ from l2o_cli.errors import Failure, warn_once
 from l2o_cli.export.resolve import resolve
 from l2o_cli.runs import batches as batches_module
 from l2o_cli.runs import store as store_module
-from l2o_cli.runs.lbfgs import contender, trials_of
+from l2o_cli.runs.contenders import batches_of, contender
 from l2o_cli.runs.own_code import NoIdentity
 from l2o_cli.runs.store import RunStore, user_store
 from l2o_cli.runs.trials import Trials
@@ -34,7 +34,7 @@ SWEEP = [{"learning_rate": 0.01}, {"learning_rate": 0.1}, {"learning_rate": 1e38
 
 def trials(folder, problem="quadratic", optimizer="adam", **options):
     made, store = make_problem(problem), RunStore(folder)
-    one = trials_of(problem, made, contender(optimizer), steps=12, every=5, xla=False, store=store, **options)
+    one = batches_of(problem, made, contender(optimizer), steps=12, every=5, xla=False, store=store, **options)
     return one, store
 
 
@@ -154,15 +154,15 @@ def test_runs_that_are_not_kept_are_handed_over(tmp_path, monkeypatch):
     monkeypatch.setenv("L2O_CACHE", "off")
     store = user_store(workers=2)
     assert store.folder is None and list(store.handed.iterdir()) == []
-    one = trials_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store)
+    one = batches_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store)
     (made,) = one.run([{}], [0])
-    (again,) = trials_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store).run([{}], [0])
+    (again,) = batches_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store).run([{}], [0])
     assert (store.made, store.found) == (1, 1) and same(made, again)
 
     monkeypatch.setattr(batches_module, "identity", unknown)
     store = RunStore(tmp_path / "kept", tmp_path)
     for _ in range(2):
-        trials_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store).run([{}], [0])
+        batches_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store).run([{}], [0])
     assert (store.made, store.found) == (1, 1) and not (tmp_path / "kept").exists()
 
 

@@ -11,7 +11,7 @@ from l2o_cli.comparison.results import CURVE_COLUMNS, Entry, curve_rows, write_c
 from l2o_cli.errors import BadInput
 from l2o_cli.runs.records import Run
 from l2o_cli.scoring.curves import of_equal_length, read_curves
-from l2o_cli.scoring.scores import score, summarize
+from l2o_cli.scoring.run_scores import score, summarize
 from tests.scoring.made_curves import made
 
 NAN = math.nan
@@ -45,8 +45,10 @@ def test_losses_are_those_of_the_runs(tmp_path):
         scores = score(run)
         assert (curve.problem, curve.optimizer, curve.trial, curve.seed) == (run.problem, run.optimizer, 3, run.seed)
         assert curve.diverged == (run.diverged_at is not None)
-        assert curve.final_loss("train") == scores.final_train_loss and curve.mean_log("train") == scores.mean_log_train_loss
-        assert curve.final_loss("validation") == scores.final_validation_loss
+        assert (
+            curve.final_loss("train") == scores["final_train_loss"] and curve.mean_log("train") == scores["mean_log_train_loss"]
+        )
+        assert curve.final_loss("validation") == scores["final_validation_loss"]
         np.testing.assert_array_equal(curve.steps, run.record_steps)
     assert curves[2].last_finite_step == 28 and curves[0].last_finite_step == 400
     assert curves[1].final_loss("test") is None

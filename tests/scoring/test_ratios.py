@@ -17,7 +17,8 @@ from l2o_cli.errors import BadInput
 from l2o_cli.reports.comparison.page import write_comparison_report
 from l2o_cli.reports.ratios.plots import PARAMETERS, panels_of, ratio_figure
 from l2o_cli.reports.ratios.told import ratio_lines, ratio_rows
-from l2o_cli.scoring.loss_ratios import LossRatios, Point, score_and_ratios
+from l2o_cli.scoring.loss_ratios import LossRatios, Point
+from l2o_cli.scoring.results_folder import read_results
 from tests.scoring.made_curves import made, write
 
 INF = math.inf
@@ -78,7 +79,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(name="ratios", scope="module")
 def _ratios(folder):
-    [ratios] = score_and_ratios(folder)[1]
+    [ratios] = read_results(folder).ratios
     return ratios
 
 
@@ -175,7 +176,7 @@ def test_the_score_command_says_it_of_the_folder_alone(folder, tmp_path):
         result = click.testing.CliRunner().invoke(score, [str(argument) for argument in arguments], catch_exceptions=False)
         return result.stdout
 
-    assert invoke(folder).splitlines()[-2:] == ratio_lines(score_and_ratios(folder)[1])
+    assert invoke(folder).splitlines()[-2:] == ratio_lines(read_results(folder).ratios)
     content = json.loads(invoke(folder, "--json"))
     assert content["verdict"] and content["loss_ratios"][0]["share"] == 0.4
     [by_sgd] = json.loads(invoke(folder, "--json", "--reference", "adam"))["loss_ratios"]
@@ -187,15 +188,15 @@ def test_the_score_command_says_it_of_the_folder_alone(folder, tmp_path):
     [of_sgd] = json.loads(invoke(sweeps, "--json", "--reference", "sgd"))["loss_ratios"]
     assert of_sgd["reference"] == "sgd" and of_sgd["points"] == 5
     with pytest.raises(BadInput, match="reference 'sgdd' is not among the optimizers: new, adam, sgd"):
-        score_and_ratios(sweeps, reference="sgdd")
+        read_results(sweeps, reference="sgdd")
 
 
 @pytest.mark.parametrize(
     ("problems", "sweeps"), [((), ("units",)), pytest.param(("p", "q(size=3)"), SWEEPS, marks=pytest.mark.slow)]
 )
 def test_the_report_has_a_section_and_pictures(tmp_path, problems, sweeps):
-    page, *files = write_comparison_report(made_folder(tmp_path, problems, sweeps))
-    lines = ratio_lines(score_and_ratios(tmp_path)[1])
+    page, *files = write_comparison_report(read_results(made_folder(tmp_path, problems, sweeps)))
+    lines = ratio_lines(read_results(tmp_path).ratios)
     assert lines and all(line in page.read_text() for line in lines) and "Final training loss of new over" in page.read_text()
     assert {tmp_path / "pictures" / f"ratio new{kind}" for kind in (".png", ".svg")} <= set(files)
     assert (tmp_path / "pictures" / "ratio new.png").read_bytes()[:4] == b"\x89PNG"
@@ -204,8 +205,8 @@ def test_the_report_has_a_section_and_pictures(tmp_path, problems, sweeps):
 def test_nothing_is_said_without_a_baseline(tmp_path):
     curves = [made([2, 1, 0.5], optimizer=name, problem="p", seed=seed) for name in ("one", "two") for seed in SEEDS]
     write(tmp_path, curves)
-    assert score_and_ratios(tmp_path)[1] == []
-    page, *files = write_comparison_report(tmp_path)
+    assert read_results(tmp_path).ratios == []
+    page, *files = write_comparison_report(read_results(tmp_path))
     assert "largest ratio" not in page.read_text() and not [file for file in files if file.name.startswith("ratio")]
 
 
@@ -224,7 +225,7 @@ def test_a_comparison_says_it_at_its_end(l2o, tmp_path):
     assert result.returncode == 0, result.stderr
     said = [line for line in result.stdout.splitlines() if "problems and values of sweeps" in line]
     assert len(said) == 1 and said[0].startswith("sgd(learning_rate=1e-06): lower final training loss than adam at 0 of 3")
-    assert said == [line for line in ratio_lines(score_and_ratios(tmp_path / "out")[1]) if "problems and values" in line]
+    assert said == [line for line in ratio_lines(read_results(tmp_path / "out").ratios) if "problems and values" in line]
 
 
 def test_the_json_of_a_report_is_that_of_the_score(folder):

@@ -9,10 +9,10 @@ from l2o_problems.adam_table import TABLE, adam_of, adam_row, find_adam, read_ta
 from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.comparison.calibrate import every_problem
-from l2o_cli.comparison.evaluate import described
 from l2o_cli.comparison.results import write_yaml
+from l2o_cli.comparison.run import described
 from l2o_cli.reports.cells import notes
-from l2o_cli.scoring.results_folder import score_folder
+from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.spec import ProblemSpec, make_problem, parse_problems
 from tests.scoring.made_curves import made, write
 
@@ -71,9 +71,9 @@ def scored(folder, problem):
     """The normalized losses and notes of a folder whose record says that `digits_mlp` is this problem."""
     write(folder, CURVES)
     if problem is not None:
-        write_yaml(folder / "evaluation.yaml", described({"digits_mlp": problem}, {}))
-    scoring = score_folder(folder)
-    return [run.normalized_loss for run in scoring.runs], "\n".join(notes(scoring))
+        write_yaml(folder / "evaluation.yaml", {"problems": {"digits_mlp": described(problem)}})
+    scoring = read_results(folder).scoring
+    return [run["normalized_loss"] for run in scoring.runs], "\n".join(notes(scoring))
 
 
 def test_a_quadratic_called_digits_mlp_is_not_normalized_by_the_row_of_that(tmp_path):

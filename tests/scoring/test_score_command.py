@@ -12,12 +12,10 @@ import sys
 import click.testing
 import pytest
 
-from l2o_cli.commands.score import MEASURE, score
+from l2o_cli.commands.score import score
 from l2o_cli.comparison.results import write_yaml
 from l2o_cli.errors import BadInput
-from l2o_cli.scoring.results_folder import score_folder
-from l2o_cli.scoring.scored import MEASURES
-from l2o_cli.scoring.verdict import NAMES
+from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.spec import make_problem
 from tests.scoring.made_curves import made, write
 
@@ -71,13 +69,8 @@ def test_what_is_not_there_is_said(results, tmp_path):
         invoke(results, "--reference", "sgd")
 
 
-def test_the_command_offers_just_the_measures():
-    assert MEASURE == MEASURES == tuple(NAMES)
-
-
 def test_scoring_loads_no_tensorflow(results):
-    imports = "import sys, pathlib; from l2o_cli.scoring.results_folder import score_folder"
-    code = f"{imports}; score_folder(pathlib.Path({str(results)!r}))"
+    code = f"import sys; from l2o_cli.commands.score import score; score([{str(results)!r}], standalone_mode=False)"
     command = [sys.executable, "-c", f"{code}; sys.exit('tensorflow' in sys.modules)"]
     assert subprocess.run(command, check=False).returncode == 0
 
@@ -125,7 +118,7 @@ def test_small_numbers_keep_their_digits_and_names_stay_themselves(tmp_path):
     lines = invoke(tmp_path).splitlines()
     for name in names:
         assert any(line.startswith(name) for line in lines) and any(line.startswith("損失") and name in line for line in lines)
-    loss = score_folder(tmp_path).optimizers[0].pooled["normalized_loss"]
+    loss = read_results(tmp_path).scoring.optimizers[0].pooled["normalized_loss"]
     shown = next(line for line in lines if line.startswith(":zero:"))
     assert 0 < abs(loss.value) < 0.005 and str(loss) in shown
     assert [float(part.strip("[],")) for part in str(loss).split()] == pytest.approx([loss.value, loss.low, loss.high], rel=0.05)

@@ -13,8 +13,10 @@ from l2o_problems.adam_table import AdamRow, Reference, adam_row
 
 from l2o_cli.errors import BadInput
 from l2o_cli.reports.cells import describe_left_out
-from l2o_cli.scoring.results_folder import read_trials, score_folder
-from l2o_cli.scoring.run_scores import find_reference, normalized_loss
+from l2o_cli.scoring.measures import normalized_loss
+from l2o_cli.scoring.record import read_trials
+from l2o_cli.scoring.results_folder import read_results
+from l2o_cli.scoring.run_scores import find_reference
 from l2o_cli.scoring.score_curves import score_curves
 from l2o_cli.scoring.scored import Scoring
 from l2o_cli.scoring.statistics import Estimate
@@ -93,9 +95,9 @@ def test_diverged_runs_are_the_worst_and_listed(scoring):
     assert len(scoring.diverged) == 15 and {run.optimizer for run in scoring.diverged} == {"bad"}
     for run in scoring.diverged:
         assert run.last_finite_step == 100
-        assert run.final_train_loss == run.mean_log_train_loss == run.equal_time_train_loss == math.inf
-        assert run.speedup_steps == run.speedup_seconds == 0 and run.steps_to_target == math.inf
-        assert run.normalized_loss == (None if run.problem == "r" else 2.0)
+        assert run["final_train_loss"] == run["mean_log_train_loss"] == run["equal_time_train_loss"] == math.inf
+        assert run["speedup_steps"] == run["speedup_seconds"] == 0 and run["steps_to_target"] == math.inf
+        assert run["normalized_loss"] == (None if run.problem == "r" else 2.0)
     bad = scoring.optimizers[1]
     assert (bad.diverged, bad.runs, bad.best_on, bad.profile_steps) == (15, 15, 0, 0)
     assert bad.pooled["normalized_loss"].value == 2 and bad.pooled["speedup_steps"].value == 0
@@ -105,17 +107,17 @@ def test_interquartile_means_are_of_the_pooled_runs(scoring):
     """By hand from the runs; `r` has no row in Adam's table and is left out of the normalised loss alone."""
     assert scoring.left_out == {"normalized_loss": ["r"], "equal_time_normalized_loss": ["r"]}
     own = [run for run in scoring.runs if run.optimizer == "same"]
-    normalized = sorted(run.normalized_loss for run in own if run.problem != "r")
+    normalized = sorted(run["normalized_loss"] for run in own if run.problem != "r")
     assert scoring.optimizers[2].pooled["normalized_loss"].value == pytest.approx(np.mean(normalized[2:8]))
-    speedups = sorted(run.speedup_steps for run in own)
+    speedups = sorted(run["speedup_steps"] for run in own)
     assert scoring.optimizers[2].pooled["speedup_steps"].value == pytest.approx(np.mean(speedups[3:12]))
-    assert normalized[0] == pytest.approx((min(run.final_train_loss for run in own if run.problem != "r") - 1) / 7)
+    assert normalized[0] == pytest.approx((min(run["final_train_loss"] for run in own if run.problem != "r") - 1) / 7)
 
 
 def test_the_best_of_each_problem_is_marked(scoring):
     assert {(row.problem, row.optimizer) for row in scoring.problems if row.best} == {(name, "fast") for name in PROBLEMS}
     row = next(row for row in scoring.problems if (row.problem, row.optimizer) == ("q", "same"))
-    finals = [run.final_train_loss for run in scoring.runs if (run.problem, run.optimizer) == ("q", "same")]
+    finals = [run["final_train_loss"] for run in scoring.runs if (run.problem, run.optimizer) == ("q", "same")]
     assert row.medians["final_train_loss"] == np.median(finals) and row.medians["final_validation_loss"] is None
 
 
@@ -309,13 +311,13 @@ def test_a_folder_is_scored_offline_and_always_alike(tmp_path):
     write(tmp_path, curves)
     assert read_trials(tmp_path) == {}
     (tmp_path / "scores.csv").write_text("problem,optimizer,trials\np,adam,15\nq,adam,15\np,fast,0\n")
-    scoring = score_folder(tmp_path, measure="final_validation_loss")
+    scoring = read_results(tmp_path, measure="final_validation_loss").scoring
     assert scoring.trials == {"adam": (15, 15), "fast": (0,)}
     assert verdict(scoring).startswith(
         "fast reached a lower final validation loss than adam (best of 15 rates) on all 3 problems. It beats"
     )
     rows = scoring.rows()
-    assert json.dumps(rows, allow_nan=False) == json.dumps(score_folder(tmp_path, measure="final_validation_loss").rows())
+    assert json.dumps(rows, allow_nan=False) == json.dumps(read_results(tmp_path, measure="final_validation_loss").scoring.rows())
     assert set(rows) == {"optimizers", "pairs", "problems", "runs", "profiles"}
     assert rows["optimizers"][0]["speedup_steps_low"] <= rows["optimizers"][0]["speedup_steps"]
     assert rows["problems"][0]["final_validation_loss"] == 1 and rows["pairs"][0]["win_rate"] == 1

@@ -8,55 +8,53 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from l2o_cli.comparison.comparison import Comparison
+from l2o_cli.comparison.plan import Cell
 from l2o_cli.comparison.tuning.learning_rates import Tuning, mean_ranks, tune
-from l2o_cli.comparison.tuning.tiers import SWEEP, Choice, Tier
+from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.optimizers.search_spaces import Setting
-from l2o_cli.runs.batches import Batches
 from l2o_cli.runs.records import Run
-from l2o_cli.scoring.scores import median, score
+from l2o_cli.scoring.run_scores import score
+from l2o_cli.scoring.statistics import median
 from l2o_cli.stages import Stages
 
 
-def choose(comparison: Comparison, tier: Tier, trials: Sequence[Batches], stages: Stages) -> list[Choice]:
-    """The setting of one optimizer that is best on K problems together, as one choice for each of them.
+def choose(cells: Sequence[Cell], stages: Stages) -> list[Choice]:
+    """The setting of one baseline that is best on K problems together, as one choice for each of its cells.
 
-    The best setting has the least median of the chosen score over the tuning seeds, and of several problems the least mean rank
+    The best setting has the least median of the criterion over the tuning seeds, and of several problems the least mean rank
     of it. A diverged run is the worst. Of equal settings a sweep prefers the least rate, the other tiers the first.
-
-    Args:
-        tier: any but `defaults`.
     """
-    if tier.kind == SWEEP:
-        tuning, runs = sweep(comparison, tier, trials, stages)
+    tier = cells[0].tier
+    assert tier is not None
+    if tier.swept:
+        tuning, runs = sweep(cells, stages)
         setting, trial, tried, edge = {"learning_rate": tuning.rate}, tuning.chosen, len(tuning.rates), tuning.edge
     else:
-        search = _Search(comparison, trials, stages)
-        settings = comparison.settings(tier, trials[0].contender)
+        search, settings = _Search(cells, stages), cells[0].candidates
         ranks = mean_ranks(search.losses(settings, 0, "settings"))
         trial, tried, edge, runs = ranks.index(min(ranks)), len(settings), None, search.runs
         setting = settings[trial]
-    return [Choice(tier, setting, trial, tried, len(trials), edge, of_problem) for of_problem in runs]
+    return [Choice(tier, setting, trial, tried, len(cells), edge, of_problem) for of_problem in runs]
 
 
-def sweep(comparison: Comparison, tier: Tier, trials: Sequence[Batches], stages: Stages) -> tuple[Tuning, list[list[Run]]]:
+def sweep(cells: Sequence[Cell], stages: Stages) -> tuple[Tuning, list[list[Run]]]:
     """The learning rate that is best on the tuning seeds, for all of K problems, and the runs on each of them."""
-    search = _Search(comparison, trials, stages)
+    search = _Search(cells, stages)
 
     def losses(rates: list[float], first_trial: int) -> list[list[float]]:
         return search.losses([{"learning_rate": rate} for rate in rates], first_trial, "rates")
 
-    rates = [setting["learning_rate"] for setting in comparison.settings(tier, trials[0].contender)]
+    rates = [setting["learning_rate"] for setting in cells[0].candidates]
     tuning = tune(losses, rates, mean_ranks, lambda: search.started)
     if tuning.edge and search.started:
-        where = trials[0].problem_name if len(trials) == 1 else "all problems"
-        stages.warn(f"{where}: the best learning rate of {trials[0].label}, {tuning.rate:.3g}, is at the {tuning.edge} edge")
+        where = cells[0].title if len(cells) == 1 else "all problems"
+        stages.warn(f"{where}: the best learning rate of {cells[0].label}, {tuning.rate:.3g}, is at the {tuning.edge} edge")
     return tuning, search.runs
 
 
-def try_settings(comparison: Comparison, tier: Tier, trials: Batches, stages: Stages) -> None:
+def try_candidates(cell: Cell, stages: Stages) -> None:
     """Make the runs on one problem from which a setting for several problems is chosen, before a sweep is extended."""
-    _Search(comparison, [trials], stages).losses(comparison.settings(tier, trials.contender), 0, "settings")
+    _Search([cell], stages).losses(cell.candidates, 0, "settings")
 
 
 def any_started(runs: Sequence[Run], stages: Stages) -> bool:
@@ -73,22 +71,22 @@ def any_started(runs: Sequence[Run], stages: Stages) -> bool:
 class _Search:
     """Runs settings on the tuning seeds of K problems, and keeps the runs."""
 
-    def __init__(self, comparison: Comparison, trials: Sequence[Batches], stages: Stages):
-        self._comparison, self._trials, self._stages = comparison, trials, stages
+    def __init__(self, cells: Sequence[Cell], stages: Stages):
+        self._cells, self._stages = cells, stages
         self.started = False  # whether any run has a loss at its start
-        self.runs: list[list[Run]] = [[] for _ in trials]
+        self.runs: list[list[Run]] = [[] for _ in cells]
 
     def losses(self, settings: Sequence[Setting], first_trial: int, what: str) -> list[list[float]]:
-        """The median score of each setting on each problem, [S, K]; all settings of a problem run together."""
-        seeds = self._comparison.seeds_for_tuning
+        """The median of the criterion of each setting on each problem, [S, K]; all settings of a problem run together."""
         columns = []
-        for one, kept in zip(self._trials, self.runs, strict=True):
+        for cell, kept in zip(self._cells, self.runs, strict=True):
+            seeds, steps = cell.terms.tuning, cell.terms.steps
             kind = "tuning" if first_trial == 0 else "best at the edge, extending"
-            text = f"{one.problem_name}: {one.label}, {kind}: {len(settings)} {what} x {len(seeds)} seeds of {one.steps} steps"
-            with self._stages.stage(text, len(settings) * len(seeds) * one.steps) as advance:
-                runs = one.run(settings, seeds, first_trial=first_trial, curve=False, advance=advance)
+            text = f"{cell.title}: {cell.label}, {kind}: {len(settings)} {what} x {len(seeds)} seeds of {steps} steps"
+            with self._stages.stage(text, len(settings) * len(seeds) * steps) as advance:
+                runs = cell.batches().run(settings, seeds, first_trial=first_trial, curve=False, advance=advance)
             kept.extend(runs)
             self.started |= any_started(runs, self._stages)
             of_settings = [runs[index : index + len(seeds)] for index in range(0, len(runs), len(seeds))]
-            columns.append([median([getattr(score(run), self._comparison.select) for run in some]) for some in of_settings])
+            columns.append([median([score(run).known(cell.terms.select) for run in some]) for some in of_settings])
         return [list(row) for row in zip(*columns, strict=True)]

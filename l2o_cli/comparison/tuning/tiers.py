@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from l2o_cli.comparison.tuning.learning_rates import grid
 from l2o_cli.errors import BadInput
 from l2o_cli.export.resolve import UNTRAINED, resolve
 from l2o_cli.optimizers.search_spaces import SPACES, Setting, nadamw_list, sample
 from l2o_cli.optimizers.transforms import layers
-from l2o_cli.runs.lbfgs import contender
+from l2o_cli.runs.batches import hyperparameters
+from l2o_cli.runs.contenders import contender
 from l2o_cli.runs.records import Contender, Run
 from l2o_cli.spec import split_outside, unknown
 from l2o_cli.spec.comparison import MOST_RATES
@@ -46,8 +48,24 @@ class Tier:
         kind = [] if self.shared and self.kind == SWEEP else [self.kind]
         return ":".join(str(part) for part in [*begin, *kind, self.space, self.count] if part is not None)
 
-    def settings(self, seed: int, steps: int) -> list[Setting]:
-        """The settings that are tried in this order, for runs of a length; none for `defaults` and for a sweep, which grows."""
+    @property
+    def tuned(self) -> bool:
+        """Whether anything is tried."""
+        return self.kind != DEFAULTS
+
+    @property
+    def swept(self) -> bool:
+        """Whether what is tried are learning rates, and more of them while the best is at an edge."""
+        return self.kind == SWEEP
+
+    def settings(self, one: Contender, trials: int, seed: int, steps: int) -> list[Setting]:
+        """The settings that are tried in this order, for runs of a length, before a sweep is extended; none for `defaults`.
+
+        Args:
+            trials: learning rates of a sweep that names no number.
+        """
+        if self.swept:
+            return [{"learning_rate": rate} for rate in grid(self.count or trials, hyperparameters(one)["learning_rate"])]
         if self.kind == RANDOM:
             return sample(self.space or "", seed, self.count or 0, steps)
         return nadamw_list()[: self.count] if self.kind == LIST else []

@@ -79,7 +79,7 @@ def describe(
 
 def entry_label(entry: Entry) -> str:
     """`describe` of results in memory."""
-    row, tuning = entry.row, entry.tuning
+    row, tuning = entry.summary, entry.tuning
     return describe(
         row.optimizer,
         learned=entry.learned,
@@ -233,7 +233,7 @@ def plot_problem(path: Path, problem: str, source: str, entries: Sequence[Entry]
     """Write a picture of results in memory; the suffix of `path` is its format, one of `FORMATS`."""
     chosen = styles([entry.learned for entry in entries])
     lines = [
-        Line(entry.row.optimizer, entry_label(entry), entry.learned, style, [curve_of(run) for run in entry.runs])
+        Line(entry.summary.optimizer, entry_label(entry), entry.learned, style, [curve_of(run) for run in entry.runs])
         for entry, style in zip(entries, chosen, strict=True)
     ]
     with matplotlib.rc_context(STYLE):

@@ -3,77 +3,64 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from l2o_cli.files import write_atomically
-from l2o_cli.reports.cells import several
 from l2o_cli.reports.comparison import pictures, tables
 from l2o_cli.reports.comparison.record import again, definitions, recorded
-from l2o_cli.reports.comparison.reported import Reported, read_reported
+from l2o_cli.reports.comparison.reported import Reported, reported_of
 from l2o_cli.reports.drawing import Style
 from l2o_cli.reports.html import check_place, document, grid, note, numbers, short_titles, tag
 from l2o_cli.reports.ratios.page import ratio_pictures, ratio_section
 from l2o_cli.reports.svg import INK
 from l2o_cli.reports.sweeps.page import sweep_section, write_sweep_pictures
-from l2o_cli.scoring.curves import FILE
-from l2o_cli.scoring.loss_ratios import loss_ratios
-from l2o_cli.scoring.results_folder import read_record
+from l2o_cli.scoring.measures import MEASURES
+from l2o_cli.scoring.results_folder import Results
 from l2o_cli.scoring.scored import Scoring
-from l2o_cli.scoring.sweep_tables import read_tables
-from l2o_cli.scoring.verdict import ENOUGH_RUNS, NAMES, claim, evidence, find_pair, ranking, side_of, verdict, verdicts
+from l2o_cli.scoring.verdict import ENOUGH_RUNS, claim, evidence, find_pair, ranking, side_of, verdict, verdicts
+from l2o_cli.terminal import several
 
 PAGE = "report.html"
 HELD_OUT = ("final_validation_loss", "final_test_loss")
 MADE = "How this was made"
 
 
-def write_comparison_report(folder: Path, *, measure: str | None = None, out: Path | None = None) -> list[Path]:
-    """Write the report on the files in a results folder, and its pictures; nothing is run. Both are replaced if they are there.
+def write_comparison_report(results: Results, *, out: Path | None = None) -> list[Path]:
+    """Write the report on a results folder, and its pictures; nothing is run. Both are replaced if they are there.
 
     Args:
-        measure: by which the best are marked; None: the one that hyperparameters were chosen by, or the final training loss.
         out: write the page there, and no pictures; None: `report.html` and `pictures/` within the folder.
 
     Returns:
         The page, then PNG and SVG files.
 
     Raises:
-        BadInput: there is neither curves.csv nor sweeps.csv, a file is not as it should be, or the page's place is taken.
+        BadInput: the page's place is taken.
     """
-    page = out or folder / PAGE
+    page = out or results.folder / PAGE
     check_place(page)
-    if _has_sweeps(folder) and not (folder / FILE).exists():
-        ratios = loss_ratios(read_record(folder), None, read_tables(folder))
-        drawn = ratio_pictures(ratios)
-        write_atomically(page, document(*_sweeps_alone(folder, list(ratio_section(ratios, drawn)))))
-        return [
-            page,
-            *([] if out else [*pictures.write_each(folder / "pictures", drawn.values()), *write_sweep_pictures(folder)]),
-        ]
-    reported = read_reported(folder, measure)
-    ratios = loss_ratios(reported.record, reported.scoring, read_tables(folder))
-    drawn = ratio_pictures(ratios)
-    overall = list(pictures.overall(reported))
-    pictured, why = pictures.told(reported)
-    files = [] if out else pictures.write_pictures(reported, [*overall, *drawn.values()], pictured)
-    if not out and _has_sweeps(folder):
-        files += write_sweep_pictures(folder)
-    body = _body(reported, overall, pictured, why, ratio_section(ratios, drawn))
-    write_atomically(page, document(_title(reported), body))
-    return [page, *files]
+    drawn = ratio_pictures(results.ratios)
+    if results.scoring is None:
+        title, body = _sweeps_alone(results, drawn)
+        files = [] if out else pictures.write_each(results.folder / "pictures", drawn.values())
+    else:
+        reported = reported_of(results)
+        overall = list(pictures.overall(reported))
+        pictured, why = pictures.told(reported)
+        title, body = _title(reported), list(_body(reported, overall, pictured, why, results, drawn))
+        files = [] if out else pictures.write_pictures(reported, [*overall, *drawn.values()], pictured)
+    write_atomically(page, document(title, body))
+    return [page, *files, *([] if out else write_sweep_pictures(results))]
 
 
-def _has_sweeps(folder: Path) -> bool:
-    return (folder / "sweeps.csv").is_file()
-
-
-def _sweeps_alone(folder: Path, ratios: Sequence[str]) -> tuple[str, list[str]]:
+def _sweeps_alone(results: Results, drawn: Mapping[str, pictures.Picture]) -> tuple[str, list[str]]:
     """Title and elements of a page without a comparison."""
-    record = read_record(folder)
-    title = f"Sweeps: {folder.resolve().name}"
-    return title, [tag("h1", title), *ratios, *sweep_section(folder), tag("h2", MADE), *again(folder, record), *recorded(record)]
+    title = f"Sweeps: {results.folder.resolve().name}"
+    sections = [*ratio_section(results.ratios, drawn), *sweep_section(results)]
+    made = [tag("h2", MADE), *again(results.folder, results.record), *recorded(results.record)]
+    return title, [tag("h1", title), *sections, *made]
 
 
 def _title(reported: Reported) -> str:
@@ -85,7 +72,12 @@ def _title(reported: Reported) -> str:
 
 
 def _body(
-    reported: Reported, overall: Sequence[pictures.Picture], pictured: Sequence[str], why: str, ratios: Iterable[str]
+    reported: Reported,
+    overall: Sequence[pictures.Picture],
+    pictured: Sequence[str],
+    why: str,
+    results: Results,
+    drawn: Mapping[str, pictures.Picture],
 ) -> Iterator[str]:
     yield tag("h1", _title(reported))
     yield from _answer(reported.scoring)
@@ -96,11 +88,10 @@ def _body(
     if overall:
         yield _legend(reported)
         yield grid(picture.on_page() for picture in overall)
-    yield from ratios
+    yield from ratio_section(results.ratios, drawn)
     yield from _losses(reported, pictured, why)
     yield from tables.cautions(reported)
-    if _has_sweeps(reported.folder):
-        yield from sweep_section(reported.folder)
+    yield from sweep_section(results)
     yield tag("h2", MADE)
     yield from again(reported.folder, reported.record)
     yield from recorded(reported.record)
@@ -137,7 +128,7 @@ def in_plain_words(scoring: Scoring, one: str, other: str) -> str:
     estimate = pair.improvement
     said = (
         f"In plain words: of 100 pairs of a run of {one} and a run of {other} on the same problem, about "
-        f"{_percent(estimate.value)} end with the lower {NAMES[pair.measure]} for {one}; 50 would be a coin flip."
+        f"{_percent(estimate.value)} end with the lower {MEASURES[pair.measure].title} for {one}; 50 would be a coin flip."
     )
     if estimate.low is None or estimate.high is None:
         return f"{said} One run on a problem does not tell how much of that is chance."

@@ -18,7 +18,7 @@ from l2o_cli.reports.drawing import heading, save
 from l2o_cli.reports.html import figure as captioned
 from l2o_cli.reports.svg import STYLE, inline_svg
 from l2o_cli.scoring.improvements import Improvements, find_improvements
-from l2o_cli.scoring.results_folder import part
+from l2o_cli.scoring.record import part
 from l2o_cli.scoring.scored import PairScore
 from l2o_cli.scoring.speedup import SECONDS, STEPS
 from l2o_cli.scoring.verdict import find_pair, ranking

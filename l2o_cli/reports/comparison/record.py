@@ -10,7 +10,7 @@ from typing import Any
 
 from l2o_cli import yaml12
 from l2o_cli.reports.html import note, table, tag
-from l2o_cli.scoring.results_folder import part
+from l2o_cli.scoring.record import part
 
 TUNING_ROWS = 60  # of a record, beyond which they are left to the file
 

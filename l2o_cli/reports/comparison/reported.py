@@ -11,7 +11,8 @@ from typing import Any
 from l2o_cli.reports.comparison.curve_plots import Line, describe
 from l2o_cli.reports.drawing import Style, styles
 from l2o_cli.scoring.curves import Curve
-from l2o_cli.scoring.results_folder import part, read_record, read_rows, score_folder
+from l2o_cli.scoring.record import part, read_rows
+from l2o_cli.scoring.results_folder import Results
 from l2o_cli.scoring.scored import Scoring
 from l2o_cli.scoring.verdict import ranking
 
@@ -117,10 +118,11 @@ class Reported:
         )
 
 
-def read_reported(folder: Path, measure: str | None = None) -> Reported:
-    """All of a results folder that a report shows; arguments and errors as for `score_folder`."""
-    scoring = score_folder(folder, measure=measure)
-    return Reported(folder, scoring, read_record(folder), read_rows(folder / "scores.csv"), read_rows(folder / "tuning.csv"))
+def reported_of(results: Results) -> Reported:
+    """All of a results folder with curves that a report shows."""
+    folder, scoring = results.folder, results.scoring
+    assert scoring is not None
+    return Reported(folder, scoring, results.record, read_rows(folder / "scores.csv"), read_rows(folder / "tuning.csv"))
 
 
 def _mappings(rows: Any) -> Iterator[Mapping[str, Any]]:

@@ -14,13 +14,14 @@ from l2o_cli.reports.cells import (
     loss,
     optimizer_cells,
     problem_cells,
-    several,
 )
 from l2o_cli.reports.comparison.reported import Reported
 from l2o_cli.reports.html import abbreviated, note, short_titles, table, tag
-from l2o_cli.scoring.results_folder import part
+from l2o_cli.scoring.measures import MEASURES
+from l2o_cli.scoring.record import part
 from l2o_cli.scoring.scored import ProblemScore
-from l2o_cli.scoring.verdict import ENOUGH_RUNS, NAMES, find_pair, ranking
+from l2o_cli.scoring.verdict import ENOUGH_RUNS, find_pair, ranking
+from l2o_cli.terminal import several
 
 BEST = "★"
 LISTED = 20  # warnings of one kind, beyond which they are folded
@@ -33,13 +34,13 @@ def problems(reported: Reported) -> Iterator[str]:
     """A row for each problem, a column for each optimizer; the other losses and all scores folded."""
     scoring = reported.scoring
     yield tag("h2", "Each problem")
-    yield note(f"Median {NAMES[scoring.measure]} over the seeds; less is better. {BEST}: the best of the row.")
+    yield note(f"Median {MEASURES[scoring.measure].title} over the seeds; less is better. {BEST}: the best of the row.")
     table_of_all = _by_problem(reported, scoring.measure)
     yield table_of_all if len(reported.problems) <= ROWS else _folded(f"All {len(reported.problems)} problems", table_of_all)
     for measure in OTHER_MEASURES:
         known = any(score.medians[measure] is not None for score in scoring.problems)
         if measure != scoring.measure and known:
-            yield _folded(f"Median {NAMES[measure]}", _by_problem(reported, measure))
+            yield _folded(f"Median {MEASURES[measure].title}", _by_problem(reported, measure))
     short = short_titles(reported.problems)
     rows = ([abbreviated(score.problem, short), *map(escape, problem_cells(scoring, score)[1:])] for score in scoring.problems)
     yield _folded("All scores of each problem, medians over the seeds", table(PROBLEM_HEADINGS, rows))
@@ -88,8 +89,8 @@ def overall(reported: Reported) -> Iterator[str]:
     if len(ranked) > 1:
         yield tag("h3", "Every pair")
         yield note(
-            f"How likely the optimizer on the left is to reach a lower {NAMES[scoring.measure]} than the one above, with the "
-            "95 % interval, and on how many of the problems its median is lower."
+            f"How likely the optimizer on the left is to reach a lower {MEASURES[scoring.measure].title} than the one above, "
+            "with the 95 % interval, and on how many of the problems its median is lower."
         )
         rows = ([tag("b", one), *(_pair(reported, one, other) for other in ranked)] for one in ranked)
         yield table(("", *ranked), rows, kind="figures matrix")

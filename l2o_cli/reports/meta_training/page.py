@@ -17,7 +17,6 @@ from l2o_cli.meta.run_tables import Row, Run, by_meta_step, column, mean, median
 from l2o_cli.reports.html import (
     abbreviated,
     document,
-    duration,
     figure,
     grid,
     note,
@@ -29,6 +28,7 @@ from l2o_cli.reports.html import (
 )
 from l2o_cli.reports.meta_training import plots
 from l2o_cli.reports.meta_training.validation import unit, validation
+from l2o_cli.terminal import duration
 
 PICTURED = 12  # families with curves of their own
 ESTIMATOR = DIAGNOSTIC.format("")  # what the columns of an estimator's diagnostics begin with

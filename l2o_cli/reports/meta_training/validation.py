@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from l2o_problems.adam_table import AdamRow, Reference, find_adam
-from l2o_problems.from_file import is_file_name
+from l2o_problems.file_names import is_file_name
 
 from l2o_cli.errors import BadInput
 from l2o_cli.meta.run_tables import Row, Run, best_validation, by_meta_step, column, mean

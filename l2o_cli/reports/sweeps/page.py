@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
-from l2o_cli import yaml12
 from l2o_cli.reports.drawing import Style, save, styles
 from l2o_cli.reports.html import figure, grid, note, number, table, tag
 from l2o_cli.reports.svg import STYLE, inline_svg
 from l2o_cli.reports.sweeps.plots import page_figure, shading, sweep_figure
-from l2o_cli.scoring.sweep_tables import MEASURES, Line, SweepTable, axis_label, read_tables, value_texts
+from l2o_cli.scoring.record import part
+from l2o_cli.scoring.results_folder import Results
+from l2o_cli.scoring.sweep_tables import MEASURES, Line, SweepTable, axis_label, value_texts
 
 TUNED = "Baselines are tuned at each value, as their tier says; what is learned runs as it is."
 SENTENCES = {
@@ -36,12 +36,12 @@ def title_of(sweep: SweepTable) -> str:
     return f"{sweep.problem}: {what} against {axis_label(sweep)}"
 
 
-def sweep_section(folder: Path) -> Iterator[str]:
+def sweep_section(results: Results) -> Iterator[str]:
     """The elements of a page about the sweeps in a results folder; none if there are none."""
-    sweeps = read_tables(folder)
+    sweeps = results.sweeps
     if not sweeps:
         return
-    looks = _looks(folder, sweeps)
+    looks = _looks(results)
     yield tag("h2", "Sweeps")
     yield note(
         "One quantity at several values. Lines are medians over the seeds, bands reach from the best to the worst seed; a cross "
@@ -58,11 +58,10 @@ def sweep_section(folder: Path) -> Iterator[str]:
         yield from (_table(sweep, measure) for measure in sweep.measures)
 
 
-def write_sweep_pictures(folder: Path) -> list[Path]:
+def write_sweep_pictures(results: Results) -> list[Path]:
     """FOLDER/pictures/sweep-NAME.png and .svg of each sweep; none if there are no sweeps."""
-    sweeps = read_tables(folder)
-    looks, files = _looks(folder, sweeps), []
-    for sweep in sweeps:
+    folder, looks, files = results.folder, _looks(results), []
+    for sweep in results.sweeps:
         (folder / "pictures").mkdir(exist_ok=True)
         seeds = "" if sweep.over == "step_time" else f", median and range of {sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}"
         with matplotlib.rc_context({**STYLE, "svg.hashsalt": sweep.name}):
@@ -71,19 +70,13 @@ def write_sweep_pictures(folder: Path) -> list[Path]:
     return files
 
 
-def _looks(folder: Path, sweeps: Sequence[SweepTable]) -> dict[str, Style]:
+def _looks(results: Results) -> dict[str, Style]:
     """Colour and dashes of each optimizer, those of the comparison as in its other pictures."""
-    learned = {label: bool(about["learned"]) for label, about in _compared(folder).items()}
-    for sweep in sweeps:
+    compared = part(results.record, "optimizers")
+    learned = {str(label): bool(part(compared, label).get("learned")) for label in compared}
+    for sweep in results.sweeps:
         learned |= {line.label: line.learned for line in sweep.lines if line.label not in learned}
     return dict(zip(learned, styles(list(learned.values())), strict=True))
-
-
-def _compared(folder: Path) -> Mapping[str, Any]:
-    """The optimizers of the comparison, in their order; none if its record is not there."""
-    record = folder / "compare.yaml"
-    content = yaml12.read(record) if record.exists() else {}
-    return content.get("optimizers") or {}
 
 
 def _shaded(sweep: SweepTable) -> list[str]:

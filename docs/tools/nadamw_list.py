@@ -1,6 +1,6 @@
 """Making the list of NAdamW settings to try in order (an idea of Metz et al. 2020, section 4.3, whose lists are public).
 
-    nice python -m l2o_cli.comparison.tuning.nadamw_list
+    nice python -m docs.tools.nadamw_list
 
 measures in some minutes and replaces `l2o_cli/optimizers/nadamw_list.csv`.
 
@@ -20,7 +20,7 @@ from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.files import write_atomically
 from l2o_cli.optimizers.search_spaces import MEAN_LOSS, NADAMW_LIST, SPACES, Setting, sample
 from l2o_cli.runs.trials import Trials
-from l2o_cli.scoring.scores import score
+from l2o_cli.scoring.run_scores import score
 from l2o_cli.spec import parse_problems
 from l2o_cli.stages import Stages
 
@@ -62,7 +62,7 @@ PUBLIC: Setting = {
     "schedule/final": 0.0,
 }
 HEADER = f"""\
-Settings of NAdamW to try in this order, made by python -m l2o_cli.comparison.tuning.nadamw_list
+Settings of NAdamW to try in this order, made by python -m docs.tools.nadamw_list
 Candidates: {CANDIDATES} of the search space "nadamw" (seed 0) and the first of the public list of Metz et al. 2020.
 Each ran {STEPS} steps with {len(SEEDS)} seeds on {len(PROBLEMS)} problems.
 The mean loss of the last 5 % of the steps was scaled so that the initial loss is 1 and the best of all candidates 0, and
@@ -118,7 +118,7 @@ def measure(texts: Sequence[str], settings: Sequence[Setting], stages: Stages, s
             runs = trials.run(settings, SEEDS, curve=False, advance=advance)
         of_seeds = [runs[index :: len(SEEDS)] for index in range(len(SEEDS))]
         initial += [of_seed[0].losses[0] for of_seed in of_seeds]
-        final += [[score(run).final_train_loss for run in of_seed] for of_seed in of_seeds]
+        final += [[score(run).known("final_train_loss") for run in of_seed] for of_seed in of_seeds]
     return np.array(initial, np.float64), np.array(final, np.float64).T
 
 

@@ -66,7 +66,7 @@ def main():
     axes.set_xlabel(f"truncation, of {HORIZON} inner steps")
     axes.set_ylabel("d mean loss / d learning rate")
     axes.legend()
-    figure.savefig(pathlib.Path(__file__).with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(pathlib.Path(__file__).parents[1] / "truncation_bias.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""The figures of `l2o bench` as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Figures = Mapping[str, Any]
+
+
+def of_inner_loop(figures: Figures) -> Iterator[str]:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            for size, entry in value.items():
+                yield f"{name.replace('_', ' ')}, {int(size):,} parameters: {entry:,.1f}"
+        else:
+            yield f"{name.replace('_', ' ')}: {value if isinstance(value, str) else f'{value:,.1f}'}"
+
+
+def of_estimators(figures: Sequence[Figures]) -> Iterator[str]:
+    yield f"{'problem':<26}{'estimator':<28}{'inner steps/s':>14}{'first call, s':>15}"
+    for row in figures:
+        rate, first = row["inner_steps_per_second"], row["compile_seconds"]
+        yield f"{row['problem']:<26}{row['estimator']:<28}{rate:>14,.0f}{first:>15.1f}"
+
+
+def of_optimizers(figures: Sequence[Figures]) -> Iterator[str]:
+    yield f"{'optimizer':<20}{'bytes':>8}{'parameters':>14}{'milliseconds':>15}{'Adams':>9}"
+    for row in figures:
+        for cost in row["update"]:
+            size, milliseconds, adams = cost["parameters"], cost["milliseconds"], cost["adams"]
+            bytes_each = row["state_bytes_per_parameter"]
+            yield f"{row['optimizer']:<20}{bytes_each:>8.4g}{size:>14,}{milliseconds:>15.3g}{adams:>9.3g}"
+
+
+def of_sweeps(figures: Sequence[Figures]) -> Iterator[str]:
+    for row in figures:
+        runs = row["rates"] * row["seeds"]
+        yield f"{row['problem']}: Adam, {row['rates']} learning rates x {row['seeds']} seeds, {row['steps']:,} steps"
+        yield f"  l2o: {row['seconds']:.1f} s with compilation, {row['compiled_seconds']:.1f} s without"
+        for side in row["keras"]:
+            times = f"the first run {side['first_run_seconds']:.2f} s, each of the others {side['other_run_seconds']:.2f} s"
+            yield f"  Keras, {side['call']}: {side['seconds']:.1f} s, {times}"
+            yield f"  l2o / Keras: {side['ratio']:.3f}; {runs} runs of each, half of Keras's before and half after"
+        yield f"  ways to call model.fit:{'first call, s':>64}{'step, ms':>10}"
+        for way in row["keras_ways"]:
+            yield f"    {way['call']:<70}{way['first_call_seconds']:>13.2f}{way['step_milliseconds']:>10.3f}"
+        yield f"  {'learning rate':<15}{'validation loss, l2o':>21}{'Keras':>11}"
+        for loss in row["losses"]:
+            ours, theirs = ("diverged" if value is None else f"{value:.4g}" for value in (loss["loss"], loss["keras_loss"]))
+            yield f"  {loss['learning_rate']:<15.3g}{ours:>21}{theirs:>11}"

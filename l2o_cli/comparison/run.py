@@ -1,0 +1,209 @@
+"""A comparison or an evaluation from its spec to its tables: planned, run cell by cell, and written as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l2o_problems.base import Problem
+
+from l2o_cli.comparison.cells import choose_shared, run_cell
+from l2o_cli.comparison.checks import check_cells, check_memory, check_settings
+from l2o_cli.comparison.estimate import estimate
+from l2o_cli.comparison.plan import Cell, Terms, cells_of, labelled, make_problems, plan_lines
+from l2o_cli.comparison.results import Entry, claim, tuning_record, write_tables, write_yaml
+from l2o_cli.comparison.sweeps.plan import Sweep, plan_sweeps
+from l2o_cli.comparison.sweeps.run import run_sweeps
+from l2o_cli.comparison.tuning.tiers import Baseline, parse_baselines
+from l2o_cli.comparison.workers import make_runs
+from l2o_cli.environment import environment
+from l2o_cli.files import write_atomically
+from l2o_cli.rollout import layout_of
+from l2o_cli.runs.contenders import check_fits, contender
+from l2o_cli.runs.records import Contender
+from l2o_cli.runs.store import RunStore
+from l2o_cli.spec import ComparisonSpec, EvaluationSpec, to_yaml
+from l2o_cli.stages import Stages, Stopped
+
+SPEC = "spec.yaml"
+TABLES = ("curves.csv", "scores.csv", "tuning.csv", "sweeps.csv", "sweeps.yaml", "evaluation.yaml", "compare.yaml", SPEC)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a spec makes run. Contenders and baselines are by label."""
+
+    spec: EvaluationSpec | ComparisonSpec
+    terms: Terms
+    problems: Mapping[str, Problem]
+    contenders: Mapping[str, Contender]
+    baselines: Mapping[str, Baseline]
+    cells: Sequence[Cell]
+    sweeps: Sequence[Sweep] = ()
+
+    @property
+    def compares(self) -> bool:
+        """Whether it is a comparison, with tuning, and no evaluation of optimizers as they are."""
+        return isinstance(self.spec, ComparisonSpec)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was asked, with what it is done."""
+        terms, spec = self.terms, self.spec
+        request: dict[str, Any] = {"problems": list(self.problems), "optimizers": list(self.contenders)}
+        if isinstance(spec, ComparisonSpec):
+            request |= {
+                "baselines": list(self.baselines),
+                "tiers": {label: one.tier.text for label, one in self.baselines.items()},
+            }
+            request |= {"trials": terms.trials, "select": terms.select}
+        else:
+            request["settings"] = dict(spec.settings)
+        request |= {"steps": terms.steps, "every": terms.every, "seeds": terms.reporting}
+        if self.compares:
+            request["tuning_seeds"] = terms.tuning
+        everybody = {**self.contenders, **{label: one.contender for label, one in self.baselines.items()}}
+        return {
+            "command": "compare" if self.compares else "evaluate",
+            "request": {**request, "xla": terms.xla},
+            "problems": {title: described(problem) for title, problem in self.problems.items()},
+            "optimizers": {label: {"source": one.source, "learned": one.optimizer.learned} for label, one in everybody.items()},
+            "environment": environment(),
+        }
+
+
+def described(problem: Problem) -> dict[str, Any]:
+    return {
+        "identity": problem.identity,
+        "source": problem.source,
+        "parameters": layout_of(problem).parameters,
+        "held_out": problem.held_out,
+    }
+
+
+def make_plan(spec: EvaluationSpec | ComparisonSpec, store: RunStore | None = None) -> Plan:
+    """What the spec of an evaluation or a comparison makes run; whether it can is checked.
+
+    Raises:
+        BadInput: an unknown problem, optimizer, tier or hyperparameter, or what cannot be tuned or does not fit in memory.
+    """
+    terms = Terms(spec.steps, spec.seeds, spec.seed, spec.every, spec.xla, store)
+    given = [contender(name) for name in spec.optimizers]
+    if isinstance(spec, EvaluationSpec):
+        problems = make_problems(spec.problems)
+        check_settings(given, spec.settings)
+        check_fits(given, problems)
+        check_memory(problems, given, terms.steps, terms.seeds, terms.seeds)
+        contenders, _ = labelled(given, [])
+        return Plan(spec, terms, problems, contenders, {}, cells_of(problems, contenders, {}, terms, spec.settings))
+    terms = Terms(**{**vars(terms), "trials": spec.trials, "tuning_seeds": spec.tuning_seeds, "select": spec.select})
+    tuned = parse_baselines(spec.baselines, spec.tuning)
+    problems = make_problems(spec.problems)
+    contenders, baselines = labelled(given, tuned)
+    cells = cells_of(problems, contenders, baselines, terms)
+    check_cells(cells, terms)
+    check_fits(given, problems)
+    return Plan(spec, terms, problems, contenders, baselines, cells, plan_sweeps(spec.sweeps, terms, contenders, baselines))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a plan.
+
+    Attributes:
+        sources: of each problem's data.
+        tables: the files that were written.
+        notes: what is to be known besides.
+        complete: whether nothing is left to run.
+    """
+
+    entries: list[Entry]
+    sources: dict[str, str]
+    tables: list[Path]
+    notes: Sequence[str] = ()
+    complete: bool = True
+
+
+def carry_out(
+    plan: Plan, out: Path, stages: Stages, *, overwrite: bool = False, resume: bool = False, workers: int = 1
+) -> Outcome:
+    """Run everything on the same seeds, baselines tuned as their tiers say, and write what comes of it.
+
+    Files: curves.csv and scores.csv of the reporting runs, tuning.csv of the others, sweeps.csv and sweeps.yaml, compare.yaml or
+    evaluation.yaml, spec.yaml. They are complete after each problem, so that what is interrupted keeps what it has.
+
+    Args:
+        workers: processes that make the runs, each of one problem.
+
+    Raises:
+        BadInput: the folder is not empty.
+    """
+    claim(out, overwrite or resume)
+    for name in () if resume else TABLES:  # of what is overwritten: no report may mix two commands
+        (out / name).unlink(missing_ok=True)
+    write_atomically(out / SPEC, to_yaml(plan.spec))
+    if plan.compares:
+        for line in (*plan_lines(plan.cells), *(sweep.line for sweep in plan.sweeps)):
+            stages.tell(line)
+    entries: list[Entry] = []
+    complete, record = True, plan.record
+    _write(out, record, entries)
+    try:
+        if plan.compares:
+            for line in estimate(plan.cells, stages).lines:
+                stages.tell(line)
+        if workers > 1:
+            make_runs(plan.spec, plan.terms.store, list(plan.problems), workers, stages)
+        choices = choose_shared(plan.cells, stages)
+        with stages.whole(sum(cell.steps for cell in plan.cells) + sum(sweep.steps for sweep in plan.sweeps)):
+            for title in plan.problems:
+                entries += [
+                    entry for cell in plan.cells if cell.title == title for entry in run_cell(cell, stages, choices.get(cell))
+                ]
+                _write(out, record, entries)
+            run_sweeps(plan.sweeps, out, stages)
+    except Stopped:
+        complete = False
+        stages.stopped()
+    here = {entry.summary.problem for entry in entries}
+    sources = {title: problem.source for title, problem in plan.problems.items() if title in here}
+    tables = [path for name in TABLES if (path := out / name).exists()]
+    return Outcome(entries, sources, tables, _notes(plan, out, entries, complete, workers), complete)
+
+
+def _write(out: Path, record: dict[str, Any], entries: Sequence[Entry]) -> None:
+    """The tables, once there is anything in them, and the record."""
+    compares = record["command"] == "compare"
+    if entries:
+        write_tables(out, entries, tuning=compares)
+    if compares:
+        record = {**record, "tuning": tuning_record(entries)}
+    write_yaml(out / ("compare.yaml" if compares else "evaluation.yaml"), record)
+
+
+def _notes(plan: Plan, out: Path, entries: Sequence[Entry], complete: bool, workers: int) -> list[str]:
+    said, store = _costs(entries), plan.terms.store
+    if store is not None and store.found and workers == 1:
+        runs = store.found + store.made
+        said.append(f"{store.found:,} of {runs:,} runs were made before; they come from {store.folder}")
+    if not complete:
+        done = len({entry.summary.problem for entry in entries})
+        left = f"with {done} of {len(plan.problems)} problems" if done < len(plan.problems) else "before all sweeps were"
+        said.append(f"stopped {left} complete; go on with --resume --out {out}")
+    return said
+
+
+def _costs(entries: Sequence[Entry]) -> list[str]:
+    """What it took to choose a setting for several problems, a line for each such baseline."""
+    runs: dict[str, int] = {}
+    for entry in entries:
+        if entry.tuning and entry.tuning.problems > 1:
+            runs[entry.summary.optimizer] = runs.get(entry.summary.optimizer, 0) + len(entry.tuning.runs)
+    of_label = {entry.summary.optimizer: entry.tuning for entry in entries if entry.tuning}
+    return [
+        f"{label}: one setting for {of_label[label].problems} problems together, "
+        f"the best mean rank of {of_label[label].tried}; choosing it took {count:,} runs"
+        for label, count in runs.items()
+    ]
