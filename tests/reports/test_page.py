@@ -148,7 +148,7 @@ def test_the_answer_is_that_of_the_scores(results, page):
         assert said in page.text
     # By another loss another one may be ahead, which must be said.
     by_validation = sentence(dataclasses.replace(scoring, measure="final_validation_loss"), *ranking(scoring)[:2])
-    assert "by final validation loss" in by_validation and by_validation.split("], ")[0] in page.text
+    assert "final validation loss" in by_validation and by_validation.split("], ")[0] in page.text
     assert in_plain_words(scoring, "adam (random:adam8p:20)", "adam") in page.text
 
 
@@ -245,7 +245,7 @@ def test_only_curves_are_needed(tmp_path):
     page, *files = write_comparison_report(read_results(tmp_path))
     assert len(files) == 14
     page = Page(page.read_text())
-    assert "There is no record of what was asked" in page.text and "ours is ahead of adam" in page.text
+    assert "There is no record of what was asked" in page.text and "It is ahead of adam: " in page.text
     assert "Only 2 runs of an optimizer on a problem" in page.text and "spec.yaml" not in page.text
 
 

@@ -45,8 +45,11 @@ def test_tables_notes_and_the_verdict(results):
     assert "diverged, and counted as the worst: bad on mnist_mlp, seed 4, after step 10" in lines
     assert any(re.match(r"mnist_mlp +new \* +0\.2 ", line) for line in lines)
     assert any(re.match(r"mnist_mlp +bad +diverged +diverged +- +0 +0 +never +never", line) for line in lines)
-    assert any(line.startswith("new beats adam on 1 of 1 problem by final training loss: ") for line in lines)
-    assert lines[-3].startswith("bad loses to adam ") and "at 0 of 1 problem (0 %)" in lines[-1]
+    assert any(line.startswith("new reached a lower final training loss than adam on mnist_mlp, 1.5 times as") for line in lines)
+    assert (
+        lines[-3].startswith("bad reached a higher final training loss than adam on mnist_mlp")
+        and "at 0 of 1 problem (0 %)" in lines[-1]
+    )
 
 
 def test_json_has_the_same_numbers(results):
@@ -79,7 +82,7 @@ def test_it_is_scored_by_what_hyperparameters_were_chosen_by(results, tmp_path):
     said = invoke(folder)
     assert (
         "* best by the median of mean_log_train_loss" in said
-        and "new beats adam on 1 of 1 problem by mean log training loss" in said
+        and "new reached a lower mean log training loss than adam on mnist_mlp" in said
     )
     assert json.loads(invoke(folder, "--json"))["measure"] == "mean_log_train_loss"
     assert json.loads(invoke(folder, "--json", "--measure", "final_train_loss"))["measure"] == "final_train_loss"
@@ -98,7 +101,7 @@ def test_joined_runs_of_other_lengths_are_cut_and_that_is_said(tmp_path):
     write(tmp_path, [*short, *(made([4.0, *[2.0] * 10, *[0.1] * 10], optimizer="long", seed=seed) for seed in range(2))])
     said = invoke(tmp_path).splitlines()
     assert "p: runs of 100 and 200 steps are scored by their first 100 steps" in said
-    assert any(line.startswith("short is ahead of long by final training loss") for line in said)
+    assert any(line.startswith("short reached a lower final training loss than long on p, but 2 runs on") for line in said)
     content = json.loads(invoke(tmp_path, "--json"))
     assert content["cut"] == said[said.index(content["cut"][0]) :][:1] and {run["steps"] for run in content["runs"]} == {100}
 

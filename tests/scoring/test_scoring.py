@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.scoring.run_scores import find_reference
 from l2o_cli.scoring.score_curves import score_curves
 from l2o_cli.scoring.scored import Scoring
-from l2o_cli.scoring.verdict import label, ranking, sentence, verdict, verdicts
+from l2o_cli.scoring.statistics import Estimate
+from l2o_cli.scoring.verdict import claim, label, ranking, sentence, verdict, verdicts
 from l2o_cli.spec import make_problem
 from tests.scoring.made_curves import made, write
 
@@ -128,28 +130,128 @@ def test_profiles_ascend_and_agree_with_their_integral(scoring):
 def test_the_sentence(scoring):
     said = verdicts(scoring)
     assert said[0].startswith(
-        "fast beats adam (best of 15 to 18 rates) on 3 of 3 problems by final training loss:"
-        " probability of improvement 1.00 [1.00, 1.00], normalized loss 0."
+        "fast reached a lower final training loss than adam (best of 15 to 18 rates) on all 3 problems, 1.9 times as fast in"
+        " steps but slower in seconds. It beats adam: probability of improvement 1.00 [1.00, 1.00], normalized loss 0."
     )
     assert "times as fast in steps and 0." in said[0] and said[0].endswith(
         " times in seconds, to the lowest loss that both reach."
     )
     assert said[1].startswith(
-        "bad loses to adam (best of 15 to 18 rates) by final training loss, being better on 0 of 3 problems"
+        "bad reached a higher final training loss than adam (best of 15 to 18 rates) on all 3 problems, slower in steps and"
+        " seconds. It loses to adam: probability of improvement 0.00 [0.00, 0.00]"
     )
-    assert said[2].startswith("same and adam (best of 15 to 18 rates) cannot be told apart by final training loss")
-    assert verdict(scoring) == sentence(scoring, *ranking(scoring)[:2]) and verdict(scoring).startswith("fast beats ")
+    assert re.match(r"same reached a (low|high)er final training loss than adam \(best of 15 to 18 rates\) on ", said[2])
+    assert ", which may be chance. They cannot be told apart: probability of improvement 0." in said[2]
+    assert verdict(scoring) == sentence(scoring, *ranking(scoring)[:2]) and verdict(scoring).startswith("fast reached a lower")
     assert label(dataclasses.replace(scoring, trials={"nadamw (random:nadamw:10)": (10,)}), "nadamw (random:nadamw:10)") == (
         "nadamw (random:nadamw:10)"
     )
 
 
+def constant(optimizer, **losses):
+    """Runs that stand at once where they end; a list is the losses of the seeds."""
+    seeds = [(problem, seed, loss) for problem, those in losses.items() for seed, loss in enumerate(those)]
+    return [made([8.0, loss, loss], optimizer=optimizer, problem=problem, seed=seed) for problem, seed, loss in seeds]
+
+
+MOSTLY_LOWER = [1] * 13 + [3] * 12
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, said",
+    [
+        ({"p": [1] * 5}, {"p": [2] * 5}, "ours reached a lower final training loss than other on p. It beats other: "),
+        (
+            {"p": [1] * 5, "q": [2] * 5, "r": [1] * 5},
+            {"p": [2] * 5, "q": [2] * 5, "r": [2] * 5},
+            "ours reached a lower final training loss than other on 2 of 3 problems and the same on 1. It beats other: ",
+        ),
+        (
+            {"p": [1] * 5, "q": [2] * 5},
+            {"p": [1] * 5, "q": [2] * 5},
+            "ours and other both reached the same final training loss on both problems. They cannot be told apart: ",
+        ),
+        ({"p": [NAN] * 5}, {"p": [NAN] * 5}, "ours and other both diverged on p. They cannot be told apart: "),
+        (
+            {"p": [NAN] * 5, "q": [2] * 5},
+            {"p": [NAN] * 5, "q": [2] * 5},
+            "ours and other both reached the same final training loss on 1 of 2 problems and diverged on 1 of 2 problems. They ",
+        ),
+        (
+            {"p": [NAN] * 5, "q": [1] * 5, "r": [1] * 5},
+            {"p": [NAN] * 5, "q": [2] * 5, "r": [2] * 5},
+            "ours reached a lower final training loss than other on 2 of 3 problems (both diverged on 1). It beats other: ",
+        ),
+        (
+            {"p": [*[2] * 13, *[1] * 12]},
+            {"p": [2] * 25},
+            "ours and other both reached the same final training loss on p, but ours is better over all runs. It beats other: ",
+        ),
+        (
+            {"p": [1] * 5, "q": [2] * 5},
+            {"p": [2] * 5, "q": [1] * 5},
+            "ours reached a lower final training loss than other on 1 of 2 problems, which may be chance. They cannot be told ",
+        ),
+        (
+            {"p": [1] * 3},
+            {"p": [2] * 3},
+            "ours reached a lower final training loss than other on p, but 3 runs on a problem cannot make that certain. It is"
+            " ahead of other: ",
+        ),
+        # Of `other` a bare majority of runs is lower on two problems, and none on the third.
+        (
+            {"p": [2] * 25, "q": [2] * 25, "r": [1] * 25},
+            {"p": MOSTLY_LOWER, "q": MOSTLY_LOWER, "r": [2] * 25},
+            "ours reached a higher final training loss than other on 2 of 3 problems, but is better over all runs. It beats ",
+        ),
+    ],
+)
+def test_a_sentence_without_a_reference(ours, theirs, said):
+    scoring = score_curves([*constant("ours", **ours), *constant("other", **theirs)])
+    assert verdicts(scoring) == [verdict(scoring)] and verdict(scoring).startswith(said) and "as fast" not in verdict(scoring)
+    turned, opposite = sentence(scoring, "other", "ours"), {"beats": "loses to", "ahead of": "behind"}
+    for word, its_opposite in opposite.items():
+        assert (f"{word} other: " in verdict(scoring)) == (f"{its_opposite} ours: " in turned)
+
+
+@pytest.mark.parametrize(
+    "speedups, at_least, said",
+    [
+        ([(3.42, 3.15, 4.16), (2.48, 2.28, 2.98)], False, "3.4 times as fast in steps and 2.5 times as fast in seconds"),
+        ([(2.0, 1.9, 2.1), (0.34, 0.27, 0.43)], False, "twice as fast in steps but slower in seconds"),
+        ([(0.0, 0.0, 0.0), (0.0, 0.0, 0.0)], False, "slower in steps and seconds"),
+        ([(1.02, 0.9, 1.1), (1.04, 1.01, 1.06)], False, "about as fast in steps and slightly faster in seconds"),
+        ([(1.0, None, None), (120.4, None, None)], False, "about as fast in steps and 120 times as fast in seconds"),
+        ([(2.0, 1.9, 2.1), (2.0, 1.9, 2.1)], True, "at least twice as fast in steps and seconds"),
+        ([(1.0, 1.0, 1.0), (2.0, 1.9, 2.1)], True, ""),
+        ([None, None], False, ""),
+    ],
+)
+def test_speed_in_plain_words(scoring, speedups, at_least, said):
+    """Of a lower loss as it is, of a higher one as the consolation that it is; of held-out losses not at all."""
+    steps, seconds = (Estimate(*one) if one else None for one in speedups)
+    scores = [
+        dataclasses.replace(
+            score,
+            pooled={**score.pooled, "speedup_steps": steps, "speedup_seconds": seconds},
+            pooled_at_least=dict.fromkeys(score.pooled_at_least, at_least),
+        )
+        for score in scoring.optimizers
+    ]
+    changed = dataclasses.replace(scoring, optimizers=scores)
+    assert claim(changed, pair(scoring, "fast", "adam")).endswith(f"on all 3 problems{said and ', '}{said}")
+    though = "though " if said and "slower in steps and" not in said else ""
+    assert claim(changed, pair(scoring, "bad", "adam")).endswith(f"on all 3 problems{said and ', '}{though}{said}")
+    assert claim(changed, pair(scoring, "fast", "bad")).endswith("on all 3 problems")
+
+
 def test_few_runs_make_nothing_certain():
     curves = [*planted("fast", 2.0, 0, seeds=[0], problems=["p"]), *planted("adam", 1.0, 1, seeds=[0], problems=["p"])]
     said = verdict(score_curves(curves))
-    assert said.startswith(
-        "fast is ahead of adam by final training loss, being better on 1 of 1 problem, but 1 run on a problem cannot make it"
-        " certain: probability of improvement 1.00, "
+    assert re.match(
+        r"fast reached a lower final training loss than adam on p, (\d\.\d times|twice) as fast in steps and seconds, but 1 run"
+        r" on a problem cannot make that certain\. It is ahead of adam: probability of improvement 1\.00, ",
+        said,
     )
     assert "No verdict" in verdict(score_curves(planted("adam", 1.0, 0)))
 
@@ -211,7 +313,9 @@ def test_a_folder_is_scored_offline_and_always_alike(tmp_path):
     (tmp_path / "scores.csv").write_text("problem,optimizer,trials\np,adam,15\nq,adam,15\np,fast,0\n")
     scoring = read_results(tmp_path, measure="final_validation_loss").scoring
     assert scoring.trials == {"adam": (15, 15), "fast": (0,)}
-    assert verdict(scoring).startswith("fast beats adam (best of 15 rates) on 3 of 3 problems by final validation loss")
+    assert verdict(scoring).startswith(
+        "fast reached a lower final validation loss than adam (best of 15 rates) on all 3 problems. It beats"
+    )
     rows = scoring.rows()
     assert json.dumps(rows, allow_nan=False) == json.dumps(read_results(tmp_path, measure="final_validation_loss").scoring.rows())
     assert set(rows) == {"optimizers", "pairs", "problems", "runs", "profiles"}

@@ -19,7 +19,7 @@ from l2o_cli.reports.sweeps.page import sweep_section, write_sweep_pictures
 from l2o_cli.scoring.measures import MEASURES
 from l2o_cli.scoring.results_folder import Results
 from l2o_cli.scoring.scored import Scoring
-from l2o_cli.scoring.verdict import ENOUGH_RUNS, claim, find_pair, ranking, side_of, verdict, verdicts
+from l2o_cli.scoring.verdict import ENOUGH_RUNS, claim, evidence, find_pair, ranking, side_of, verdict, verdicts
 from l2o_cli.terminal import several
 
 PAGE = "report.html"
@@ -103,8 +103,10 @@ def _answer(scoring: Scoring) -> Iterator[str]:
     if len(ranked) < 2:
         return
     first = verdict(scoring)
-    winner, colon, evidence = first.partition(": probability of improvement")
-    yield f'<p class="verdict">{tag("b", winner)}{escape(colon + evidence)}</p>'
+    pair = find_pair(scoring, *ranked[:2])
+    assert pair is not None
+    plain = f"{claim(scoring, pair)}."
+    yield f'<p class="verdict">{tag("b", plain)}{escape(first.removeprefix(plain))}</p>'
     yield tag("p", in_plain_words(scoring, ranked[0], ranked[1]))
     others = [said for measure in HELD_OUT if measure != scoring.measure and (said := _by_another(scoring, measure, *ranked[:2]))]
     others += [said for said in verdicts(scoring) if said != first]
@@ -116,7 +118,7 @@ def _by_another(scoring: Scoring, measure: str, one: str, other: str) -> str | N
     """What another measure says of the same two optimizers; None where they have it on no problem."""
     by_it = dataclasses.replace(scoring, measure=measure)
     pair = find_pair(by_it, one, other)
-    return f"{claim(by_it, pair)}: probability of improvement {pair.improvement}." if pair else None
+    return f"{claim(by_it, pair)}. {evidence(by_it, pair)}." if pair else None
 
 
 def in_plain_words(scoring: Scoring, one: str, other: str) -> str:
