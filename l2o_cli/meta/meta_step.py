@@ -26,8 +26,7 @@ COLUMNS = {
 DIAGNOSTIC = "estimator_{}"  # further columns of metrics.csv
 
 Rows = list[dict[str, Any]]
-Scalars = dict[str, float]
-Histograms = Mapping[str, np.ndarray]
+Events = tuple[dict[str, float], Mapping[str, np.ndarray]]  # scalars and histograms of TensorBoard, by their tags
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ class UpdateRecord:
             horizons += [row | {"horizon": horizon} for horizon in family.horizons]
         return {"metrics": metrics, "horizons": horizons}
 
-    def events(self) -> tuple[Scalars, Histograms]:
-        """Those of TensorBoard."""
+    def events(self) -> Events:
         scalars = {f"meta_loss/{family.problem}": family.meta_loss for family in self.families}
         for family in self.families:
             scalars |= {f"estimator/{name}/{family.problem}": value for name, value in family.diagnostics.items()}
@@ -119,8 +117,7 @@ class ValidationRecord:
         common = {"meta_step": self.meta_step, "rolled_back": int(self.rolled_back)}
         return {"validation": [common | vars(score) for score in self.scores]}
 
-    def events(self) -> tuple[Scalars, Histograms]:
-        """Those of TensorBoard."""
+    def events(self) -> Events:
         scalars = {f"validation/{score.problem}": score.objective for score in self.scores}
         scalars |= {"validation": self.score, "rollbacks": self.rollbacks}
         return scalars, {f"average/{name}": value for name, value in self.average.items()}

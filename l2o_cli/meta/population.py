@@ -103,7 +103,8 @@ class Population:
             return {}
         leaves = {"horizon": tf.constant(self.horizon), "drawn_at": tf.constant(self._drawn_at), "drift": self._particles.drift}
         for index, carry in enumerate(self._particles.carries):
-            leaves |= nest(f"{index}/", _named_leaves(carry.without_task()))
+            for field, value in carry.without_task()._asdict().items():
+                leaves |= nest(f"{index}/{field}/", value) if isinstance(value, dict) else {f"{index}/{field}": value}
         return leaves
 
     def fault(self, leaves: Mapping[str, tf.Tensor], meta_step: int) -> str | None:
@@ -168,11 +169,3 @@ def _select(condition: tf.Tensor, new: Particles, old: Particles) -> Particles:
     """`new` for the instances where `condition` [I] is true, `old` elsewhere."""
     carries = tuple(select(condition, fresh, kept) for fresh, kept in zip(new.carries, old.carries, strict=True))
     return Particles(carries, tf.where(condition[:, None], new.drift, old.drift))
-
-
-def _named_leaves(carry: Carry) -> dict[str, tf.Tensor]:
-    """The leaves of a carry by path: "params", "state/hidden", ..."""
-    leaves: dict[str, tf.Tensor] = {}
-    for field, value in carry._asdict().items():
-        leaves |= nest(f"{field}/", value) if isinstance(value, dict) else {field: value}
-    return leaves

@@ -15,7 +15,7 @@ import tensorflow as tf
 from l2o_cli.errors import Failure, warn
 from l2o_cli.files import remove_leftovers, sync, write_atomically
 from l2o_cli.meta.checkpoints import cause
-from l2o_cli.meta.meta_step import Histograms, Rows, UpdateRecord, ValidationRecord
+from l2o_cli.meta.meta_step import Rows, UpdateRecord, ValidationRecord
 
 
 class Table:
@@ -70,7 +70,7 @@ class Events:
             histograms = {}
         self.write_values(record.meta_step, scalars, histograms)
 
-    def write_values(self, meta_step: int, scalars: Mapping[str, float], histograms: Histograms) -> None:
+    def write_values(self, meta_step: int, scalars: Mapping[str, float], histograms: Mapping[str, np.ndarray]) -> None:
         if self._given_up:
             return
         with self._tolerance():
