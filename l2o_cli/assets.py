@@ -38,5 +38,5 @@ def find_config(name: str) -> Path:
     if folder:
         raise BadInput(f"{name}: a folder, where a spec is expected")
     specs = (entry.relative_to(configs()).with_suffix("") for entry in configs().rglob("*.yaml"))
-    names = ", ".join(sorted(entry.as_posix() for entry in specs))
+    names = ", ".join(sorted((entry.as_posix() for entry in specs), key=lambda name: ("/" in name, name)))
     raise BadInput(f"{name}: no such file, nor a spec that l2o ships: {names}")

@@ -275,7 +275,7 @@ def test(kind: str, folder: Path, kills: int, seed: int) -> None:
 
     runtime.set_environment()
     runtime.quieten_python()
-    import l2o_cli.comparison.compare
+    import l2o_cli.comparison.run
     import l2o_cli.meta.trainer  # noqa: F401
 
     rng = random.Random(seed)

@@ -98,5 +98,5 @@ def test_every_ablation_changes_what_its_name_says_and_nothing_else():
 
 def test_ablations_are_found_by_name():
     assert find_config("ablations/attention") == configs() / "ablations" / "attention.yaml"
-    with pytest.raises(BadInput, match=r"ablations/attention, .*wichrowska2017"):
+    with pytest.raises(BadInput, match=r"hrnn, quick, .*ablations/"):
         find_config("ablations/attentoin")
