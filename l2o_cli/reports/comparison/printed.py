@@ -60,7 +60,7 @@ def conclude(outcome: Outcome, folder: Path, *, report: bool, json_only: bool) -
     to stderr.
     """
     there = any((folder / name).exists() for name in ("curves.csv", "sweeps.csv"))
-    results = read_results(folder) if there else None
+    results = read_results(folder) if there and (report or outcome.compares) else None
     pages = write_comparison_report(results) if results and report else []
     console = plain_console(stderr=json_only)
     if json_only:
@@ -68,7 +68,7 @@ def conclude(outcome: Outcome, folder: Path, *, report: bool, json_only: bool) -
     elif outcome.entries:
         print_table(HEADINGS, [row_of(entry) for entry in outcome.entries], names=2)
         console.print()
-    for line in _conclusions(results) if results and results.record.get("command") == "compare" else ():
+    for line in _conclusions(results) if results and outcome.compares else ():
         console.print(line)
     for note in outcome.notes:
         console.print(note)
