@@ -116,12 +116,12 @@ def rollout(stepping: Stepping, weights: Weights, carry: Carry, steps: tf.Tensor
         return index + 1, losses.write(index, loss), after.without_task()
 
     losses = tf.TensorArray(tf.float32, size=maximum, element_shape=[1 + stepping.measured, *carry.step.shape])
-    begin = (tf.constant(0), losses, _begun(stepping.optimizer, weights, carry).without_task())
+    begin = (tf.constant(0), losses, _refreshed(stepping.optimizer, weights, carry).without_task())
     _, losses, after = _loop(body, begin, steps, maximum)
     return after._replace(task=carry.task), losses.stack()
 
 
-def _begun(optimizer: Optimizer, weights: Weights, carry: Carry) -> Carry:
+def _refreshed(optimizer: Optimizer, weights: Weights, carry: Carry) -> Carry:
     """The carry with what is learned of the initial state read from the weights."""
     return carry._replace(state=optimizer.refresh_state(weights, carry.state, carry.step == 0))
 
@@ -159,9 +159,9 @@ def backpropagation(
     optimizer, task = stepping.optimizer, carry.task
     with tf.GradientTape(watch_accessed_variables=False) as begin_tape:
         begin_tape.watch(weights)
-        begun = _begun(optimizer, weights, carry).without_task()
+        refreshed = _refreshed(optimizer, weights, carry).without_task()
 
-    leaves = tf.nest.flatten(begun)
+    leaves = tf.nest.flatten(refreshed)
     losses = tf.TensorArray(tf.float32, size=maximum, element_shape=[1 + stepping.measured, *carry.step.shape])
     kept = [tf.TensorArray(leaf.dtype, size=maximum, element_shape=leaf.shape) for leaf in leaves]
 
@@ -170,7 +170,7 @@ def backpropagation(
         after, loss = stepping(weights, moving._replace(task=task))
         return index + 1, losses.write(index, loss), kept, after.without_task()
 
-    _, losses, kept, after = _loop(forth, (tf.constant(0), losses, kept, begun), steps, maximum)
+    _, losses, kept, after = _loop(forth, (tf.constant(0), losses, kept, refreshed), steps, maximum)
     losses = losses.stack()
 
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -181,7 +181,7 @@ def backpropagation(
 
     def back(left, gradient, slopes):
         at = left - 1  # the loop's own: if it read `steps`, XLA would compile a problem with a loop inside for each length
-        moving = tf.nest.pack_sequence_as(begun, [array.read(at) for array in kept])
+        moving = tf.nest.pack_sequence_as(refreshed, [array.read(at) for array in kept])
         before = _differentiable(moving)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch((weights, before))
@@ -197,7 +197,7 @@ def backpropagation(
     gradient = tf.nest.map_structure(tf.zeros_like, weights)
     begin = (tf.convert_to_tensor(steps, tf.int32), gradient, slopes)
     _, gradient, slopes = tf.while_loop(lambda left, *_: left > 0, back, begin, maximum_iterations=maximum)
-    learned = begin_tape.gradient(begun.state, weights, slopes["state"], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    learned = begin_tape.gradient(refreshed.state, weights, slopes["state"], unconnected_gradients=tf.UnconnectedGradients.ZERO)
     gradient = tf.nest.map_structure(tf.add, gradient, learned)
     return Differentiated(gradient, values, after._replace(task=task))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from l2o_cli.commands.field_options import field_option
-from l2o_cli.commands.requests import asked, end_of, request_options, run_options
+from l2o_cli.commands.requests import end_of, request_options, run_options, spec_and_folder
 from l2o_cli.spec import ComparisonSpec
 
 
@@ -99,7 +99,7 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
 
     if into_card:
         load_artifact(into_card)  # rather an error now than after the runs
-    spec, out = asked(ctx, ComparisonSpec, config, out, resume)
+    spec, out = spec_and_folder(ctx, ComparisonSpec, config, out, resume)
     store = user_store(fresh, workers)
     plan, how = make_plan(spec, store), {"overwrite": overwrite, "resume": resume, "workers": workers}
     with StopOnSignal(how=f"go on with --resume --out {out}") as stop:

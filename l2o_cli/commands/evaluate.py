@@ -7,7 +7,7 @@ import sys
 import click
 
 from l2o_cli.commands.field_options import field_option
-from l2o_cli.commands.requests import asked, end_of, request_options, run_options
+from l2o_cli.commands.requests import end_of, request_options, run_options, spec_and_folder
 from l2o_cli.errors import BadInput
 from l2o_cli.spec import EvaluationSpec
 
@@ -73,7 +73,7 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
 
     if not (config or resume or options["problems"]):
         raise BadInput("no problem is given: --problem NAME, or a CONFIG that names some")
-    spec, out = asked(ctx, EvaluationSpec, config, out, resume)
+    spec, out = spec_and_folder(ctx, EvaluationSpec, config, out, resume)
     store = user_store(fresh, workers)
     plan, how = make_plan(spec, store), {"overwrite": overwrite, "resume": resume, "workers": workers}
     with StopOnSignal(how=f"go on with --resume --out {out}") as stop:

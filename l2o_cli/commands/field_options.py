@@ -19,18 +19,18 @@ def field_option(spec: type[pydantic.BaseModel], field: str, *names: str, note: 
         note: a sentence that the help says besides.
         settings: of `click.option`, where they are other ones.
     """
-    told = described(field, spec.model_fields[field])
-    default = None if told.required else told.default
-    meaning, _, without = told.description.partition("; null: ")
+    known = described(field, spec.model_fields[field])
+    default = None if known.required else known.default
+    meaning, _, without = known.description.partition("; null: ")
     text = f"{meaning[0].upper()}{meaning[1:]}. {note}".rstrip()
     own: dict[str, Any] = {"default": default, "show_default": without or True, "help": text}
     names = names or (f"--{field.replace('_', '-')}",)
-    if told.kind.name == "true or false":
+    if known.kind.name == "true or false":
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}",)
-    elif told.kind.name in ("list", "mapping"):
+    elif known.kind.name in ("list", "mapping"):
         own |= {"default": default or None, "multiple": True}
     else:
-        own["type"] = _type(told.kind)
+        own["type"] = _type(known.kind)
     return click.option(*names, field, **own | settings)
 
 

@@ -69,7 +69,9 @@ def _all_of(options: tuple[Callable, ...]) -> Callable:
     return decorate
 
 
-def asked(ctx: click.Context, model: type[Spec], config: str | None, out: Path | None, resume: bool) -> tuple[Spec, Path]:
+def spec_and_folder(
+    ctx: click.Context, model: type[Spec], config: str | None, out: Path | None, resume: bool
+) -> tuple[Spec, Path]:
     """The spec that a command line means, and the folder of its results.
 
     It is that of --out where it is resumed; else CONFIG, its fields replaced by the options that are given.

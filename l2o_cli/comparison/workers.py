@@ -159,9 +159,9 @@ def _relay(messages: Queue[tuple], shown: _Shown) -> None:
 def work() -> None:
     """What a worker process does: read what it is asked from its standard input, and tell of it on its standard output."""
     signals.ignore()  # Ctrl-C reaches all processes of a terminal, a signal of a cluster all of a job: the first one ends this
-    told = os.fdopen(os.dup(1), "wb")
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a problem of the user's prints
-    asked, debug = pickle.load(sys.stdin.buffer)
+    request, debug = pickle.load(sys.stdin.buffer)
     children.end_with_parent()
     errors.told_elsewhere = True
     runtime.set_environment(debug)
@@ -169,13 +169,13 @@ def work() -> None:
         runtime.quieten_python()
     keras_settings.undo_defaults()
 
-    spec, store, title = pickle.loads(asked)
+    spec, store, title = pickle.loads(request)
     lock = threading.Lock()  # runs are made by several threads
 
     def send(message: tuple) -> None:
         with lock:
-            pickle.dump(message, told)
-            told.flush()
+            pickle.dump(message, answers)
+            answers.flush()
 
     try:
         _run(spec, store, title, _Relayed(send, title))

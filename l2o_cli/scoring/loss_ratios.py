@@ -145,9 +145,9 @@ def loss_ratios(
         reference = scoring.reference if scoring else find_reference(list(in_sweeps))
     if reference is None:
         return []
-    asked, trials = request.get("optimizers"), scoring.trials if scoring else {}
+    named, trials = request.get("optimizers"), scoring.trials if scoring else {}
     as_they_are = (
-        [str(name) for name in asked] if isinstance(asked, list) else [one for one in labels if not any(trials.get(one, ()))]
+        [str(name) for name in named] if isinstance(named, list) else [one for one in labels if not any(trials.get(one, ()))]
     )
     as_they_are += [line.label for table in tables for line in table.lines if line.learned]
     found = []

@@ -36,7 +36,7 @@ class Measure:
     """A score of a run.
 
     Attributes:
-        title: for people, as in "by final training loss".
+        title: for people, as in "a lower final training loss".
         meaning: one line for help and pages.
         alone: its value, from the curve of the run alone; None: it needs what stands beside.
         beside: its value from both.

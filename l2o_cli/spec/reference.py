@@ -138,8 +138,8 @@ def _explained(field: Described) -> list[str]:
     head, *parts = (
         re.split(rf"(?:^|; |: )(?=(?:{names})(?:, (?:{names}))*: )", field.description) if names else [field.description]
     )
-    told = {name for part in parts for name in part.partition(": ")[0].split(", ")}
-    return [head, *(f"  {part}" for part in parts)] if told == set(field.kind.choices) and parts else [field.description]
+    explained = {name for part in parts for name in part.partition(": ")[0].split(", ")}
+    return [head, *(f"  {part}" for part in parts)] if explained == set(field.kind.choices) and parts else [field.description]
 
 
 def _comment(text: str, depth: int) -> list[str]:

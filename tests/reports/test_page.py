@@ -16,7 +16,7 @@ import yaml
 from l2o_cli.errors import BadInput
 from l2o_cli.files import file_name
 from l2o_cli.reports.comparison.page import in_plain_words, write_comparison_report
-from l2o_cli.reports.comparison.pictures import PICTURED, overall, told, write_pictures
+from l2o_cli.reports.comparison.pictures import PICTURED, overall, pictured_problems, write_pictures
 from l2o_cli.reports.comparison.printed import scores_as_json
 from l2o_cli.reports.comparison.reported import reported_of
 from l2o_cli.scoring.results_folder import read_results
@@ -310,7 +310,7 @@ def test_of_many_problems_the_most_telling_are_pictured(tmp_path):
         for name in ("a", "b")
         for seed in (0, 1)
     ]
-    problems, why = told(reported_of(read_results(write(tmp_path, runs))))
+    problems, why = pictured_problems(reported_of(read_results(write(tmp_path, runs))))
     assert problems == [f"p{place}" for place in (*range(6), *range(24, 30))] and len(problems) == PICTURED
     assert "furthest ahead" in why
 

@@ -48,7 +48,7 @@ def write_comparison_report(results: Results, *, out: Path | None = None) -> lis
     else:
         reported = reported_of(results)
         overall = list(pictures.overall(reported))
-        pictured, why = pictures.told(reported)
+        pictured, why = pictures.pictured_problems(reported)
         title, body = _title(reported), list(_body(reported, overall, pictured, why, results, drawn))
         files = [] if out else pictures.write_pictures(reported, [*overall, *drawn.values()], pictured)
     write_atomically(page, document(title, body))

@@ -110,7 +110,7 @@ def describe_improvements(one: Improvements) -> str:
     return f"{said}. x: {amount}, of {of} ({meaning}).{left_out}"
 
 
-def told(reported: Reported) -> tuple[list[str], str]:
+def pictured_problems(reported: Reported) -> tuple[list[str], str]:
     """The problems that are pictured, in their order, and why these."""
     problems, ranked = reported.problems, ranking(reported.scoring)
     if len(problems) <= PICTURED:

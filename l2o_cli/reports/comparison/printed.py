@@ -11,7 +11,7 @@ from rich.console import Console
 
 from l2o_cli.reports import cells
 from l2o_cli.reports.comparison.page import write_comparison_report
-from l2o_cli.reports.ratios.told import ratio_lines, ratio_rows
+from l2o_cli.reports.ratios.text import ratio_lines, ratio_rows
 from l2o_cli.scoring.results_folder import Results, read_results
 from l2o_cli.scoring.run_scores import SUMMARIZED
 from l2o_cli.scoring.scored import Scoring

@@ -129,8 +129,8 @@ def cautions(reported: Reported) -> Iterator[str]:
         for (problem, optimizer), choice in reported.choices.items()
         if choice.get("edge")
     ]
-    asked = part(reported.record, "request").get("problems")
-    missing = [str(name) for name in asked if name not in reported.problems] if isinstance(asked, list) else []
+    wanted = part(reported.record, "request").get("problems")
+    missing = [str(name) for name in wanted if name not in reported.problems] if isinstance(wanted, list) else []
     unfinished = [f"{len(missing)} of {len(missing) + len(reported.problems)} problems were not run: {', '.join(missing)}"]
     diverged = [describe_divergence(run) for run in scoring.diverged]
     fewest = min((pair.fewest_runs for pair in scoring.pairs), default=ENOUGH_RUNS)

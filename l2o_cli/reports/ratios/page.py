@@ -9,7 +9,7 @@ from l2o_cli.files import file_name
 from l2o_cli.reports.comparison.pictures import Picture, make_picture
 from l2o_cli.reports.html import note, number, table, tag
 from l2o_cli.reports.ratios.plots import panels_of, ratio_figure
-from l2o_cli.reports.ratios.told import ratio_lines, ratio_text
+from l2o_cli.reports.ratios.text import ratio_lines, ratio_text
 from l2o_cli.scoring.loss_ratios import LossRatios
 
 REMARK = "Below the line at 1 it is lower. Arrows: beyond the axis, or diverged."
