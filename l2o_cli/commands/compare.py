@@ -90,7 +90,8 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
     wall-clock per step of one instance while all seeds run together, in one compiled call per window.
     """
     until = end_of(minutes)
-    from l2o_cli.comparison.run import carry_out, make_plan
+    from l2o_cli.comparison.plan import make_plan
+    from l2o_cli.comparison.run import carry_out
     from l2o_cli.export.artifact import add_to_card, load_artifact
     from l2o_cli.reports.comparison.printed import conclude
     from l2o_cli.runs.store import user_store

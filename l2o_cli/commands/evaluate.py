@@ -65,7 +65,8 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
       report.html      everything on one page, and in pictures/ its pictures as PNG and SVG
     """
     until = end_of(minutes)
-    from l2o_cli.comparison.run import carry_out, make_plan
+    from l2o_cli.comparison.plan import make_plan
+    from l2o_cli.comparison.run import carry_out
     from l2o_cli.reports.comparison.printed import conclude
     from l2o_cli.runs.store import user_store
     from l2o_cli.signals import StopOnSignal

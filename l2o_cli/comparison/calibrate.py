@@ -15,8 +15,8 @@ from l2o_problems.ensembles import ENSEMBLES
 from l2o_problems.registry import PROBLEMS
 
 from l2o_cli.carry import layout_of
+from l2o_cli.comparison.cell import Cell, Terms, make_problems
 from l2o_cli.comparison.checks import check_memory
-from l2o_cli.comparison.plan import Cell, Terms, make_problems
 from l2o_cli.comparison.results import write_csv
 from l2o_cli.comparison.tuning.choice import sweep
 from l2o_cli.comparison.tuning.learning_rates import Tuning

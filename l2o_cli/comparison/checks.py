@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from l2o_problems.base import Problem
 
-from l2o_cli.comparison.plan import TUNING_SEEDS_FROM, Cell, Terms
+from l2o_cli.comparison.cell import TUNING_SEEDS_FROM, Cell, Terms
 from l2o_cli.comparison.tuning.tiers import DEFAULTS
 from l2o_cli.errors import BadInput, shown
 from l2o_cli.optimizers.search_spaces import Setting

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from l2o_cli.comparison.plan import Cell
+from l2o_cli.comparison.cell import Cell
 from l2o_cli.runs.batches import Pace
 from l2o_cli.stages import Stages
 from l2o_cli.terminal import duration

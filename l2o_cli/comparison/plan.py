@@ -1,4 +1,4 @@
-"""What a comparison runs, as data: each cell is one optimizer on one problem.
+"""What a comparison or an evaluation runs, as data: the cells of its problems and sweeps.
 
 Counting runs, estimating their time, making them here or in other processes, and going on with them are loops over cells.
 """
@@ -7,167 +7,98 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from l2o_problems.base import Problem
 
-from l2o_cli.comparison.tuning.tiers import Baseline, Tier
-from l2o_cli.errors import BadInput
-from l2o_cli.optimizers.search_spaces import Setting
-from l2o_cli.runs.batches import Batches
-from l2o_cli.runs.contenders import batches_of
-from l2o_cli.runs.records import Contender, Labelled
+from l2o_cli.carry import layout_of
+from l2o_cli.comparison.cell import Cell, Terms, cells_of, labelled, make_problems
+from l2o_cli.comparison.checks import check_cells, check_memory, check_settings
+from l2o_cli.comparison.sweeps.plan import Sweep, plan_sweeps
+from l2o_cli.comparison.tuning.tiers import Baseline, parse_baselines
+from l2o_cli.environment import environment
+from l2o_cli.runs.contenders import check_fits, contender
+from l2o_cli.runs.records import Contender
 from l2o_cli.runs.store import RunStore
-from l2o_cli.scoring.measures import CRITERIA
-from l2o_cli.spec import ProblemSpec, parse_problems
+from l2o_cli.spec import ComparisonSpec, EvaluationSpec
 from l2o_cli.terminal import several
-
-TUNING_SEEDS_FROM = 1_000_000  # beyond every reporting seed, so that nothing is chosen on what it is reported on
 
 
 @dataclass(frozen=True)
-class Terms:
-    """How long runs are, on which seeds, and how settings are chosen: the same for all cells that are compared.
+class Plan:
+    """What a spec makes run. Contenders and baselines are by label."""
 
-    Attributes:
-        steps: of a run.
-        seeds: how many runs are reported: seed, seed + 1, ...
-        every: steps per window; None: a hundredth of the steps.
-        store: of finished runs, which are not made again; None: all are made.
-        trials: learning rates of a sweep, before extensions.
-        tuning_seeds: how many seeds settings are chosen on.
-        select: one of CRITERIA, by which they are chosen.
-    """
-
-    steps: int
-    seeds: int
-    seed: int = 0
-    every: int | None = None
-    xla: bool = True
-    store: RunStore | None = None
-    trials: int = 15
-    tuning_seeds: int = 2
-    select: str = CRITERIA[0]
-
-    @property
-    def reporting(self) -> list[int]:
-        """The seeds that are reported."""
-        return list(range(self.seed, self.seed + self.seeds))
-
-    @property
-    def tuning(self) -> list[int]:
-        """The seeds that settings are chosen on."""
-        first = TUNING_SEEDS_FROM + self.seed
-        return list(range(first, first + self.tuning_seeds))
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """One optimizer on one problem.
-
-    Attributes:
-        title: of the problem.
-        label: of the optimizer, in the results.
-        tier: what may be tried to choose its hyperparameters; None: it is no baseline, nothing is tuned.
-        settings: what is reported where nothing is tuned: for each, what replaces its hyperparameters.
-    """
-
-    title: str
-    problem: Problem
-    label: str
-    contender: Contender
+    spec: EvaluationSpec | ComparisonSpec
     terms: Terms
-    tier: Tier | None = None
-    settings: Sequence[Setting] = ({},)
+    problems: Mapping[str, Problem]
+    contenders: Mapping[str, Contender]
+    baselines: Mapping[str, Baseline]
+    cells: Sequence[Cell]
+    sweeps: Sequence[Sweep] = ()
 
     @property
-    def tuned(self) -> bool:
-        return self.tier is not None and self.tier.tuned
+    def compares(self) -> bool:
+        """Whether it is a comparison, with tuning, and no evaluation of optimizers as they are."""
+        return isinstance(self.spec, ComparisonSpec)
 
     @property
-    def shared(self) -> bool:
-        """Whether its setting is chosen together with those of its label on other problems."""
-        return self.tier is not None and self.tier.shared
-
-    @property
-    def candidates(self) -> Sequence[Setting]:
-        """Those that run on the tuning seeds, before a sweep is extended; none where nothing is tuned."""
-        terms = self.terms
-        return self.tier.settings(self.contender, terms.trials, terms.seed, terms.steps) if self.tier else ()
-
-    @property
-    def tuning_runs(self) -> int:
-        """Before extensions."""
-        return len(self.candidates) * self.terms.tuning_seeds
-
-    @property
-    def reporting_runs(self) -> int:
-        return len(self.settings) * self.terms.seeds
-
-    @property
-    def steps(self) -> int:
-        """Of all runs."""
-        return (self.tuning_runs + self.reporting_runs) * self.terms.steps
-
-    def batches(self) -> Batches:
-        """Its runs."""
-        terms = self.terms
-        options = {"steps": terms.steps, "every": terms.every, "xla": terms.xla, "store": terms.store}
-        return batches_of(self.title, self.problem, self.contender, label=self.label, **options)
+    def record(self) -> dict[str, Any]:
+        """What was asked, with what it is done."""
+        terms, spec = self.terms, self.spec
+        request: dict[str, Any] = {"problems": list(self.problems), "optimizers": list(self.contenders)}
+        if isinstance(spec, ComparisonSpec):
+            request |= {
+                "baselines": list(self.baselines),
+                "tiers": {label: one.tier.text for label, one in self.baselines.items()},
+            }
+            request |= {"trials": terms.trials, "select": terms.select}
+        else:
+            request["settings"] = dict(spec.settings)
+        request |= {"steps": terms.steps, "every": terms.every, "seeds": terms.reporting}
+        if self.compares:
+            request["tuning_seeds"] = terms.tuning
+        everybody = {**self.contenders, **{label: one.contender for label, one in self.baselines.items()}}
+        return {
+            "command": "compare" if self.compares else "evaluate",
+            "request": {**request, "xla": terms.xla},
+            "problems": {title: described(problem) for title, problem in self.problems.items()},
+            "optimizers": {label: {"source": one.source, "learned": one.optimizer.learned} for label, one in everybody.items()},
+            "environment": environment(),
+        }
 
 
-def cells_of(
-    problems: Mapping[str, Problem],
-    contenders: Mapping[str, Contender],
-    baselines: Mapping[str, Baseline],
-    terms: Terms,
-    settings: Setting | None = None,
-) -> list[Cell]:
-    """Everything on every problem, problem by problem, contenders first.
+def described(problem: Problem) -> dict[str, Any]:
+    return {
+        "identity": problem.identity,
+        "source": problem.source,
+        "parameters": layout_of(problem).parameters,
+        "held_out": problem.held_out,
+    }
 
-    Args:
-        settings: hyperparameters of the hand-designed contenders.
+
+def make_plan(spec: EvaluationSpec | ComparisonSpec, store: RunStore | None = None) -> Plan:
+    """What the spec of an evaluation or a comparison makes run; whether it can is checked.
+
+    Raises:
+        BadInput: an unknown problem, optimizer, tier or hyperparameter, or what cannot be tuned or does not fit in memory.
     """
-    cells = []
-    for title, problem in problems.items():
-        for label, one in contenders.items():
-            own = settings if settings and not one.optimizer.learned else {}
-            cells.append(Cell(title, problem, label, one, terms, settings=(own,)))
-        cells += [Cell(title, problem, label, one.contender, terms, one.tier) for label, one in baselines.items()]
-    return cells
-
-
-def make_problems(wanted: Sequence[str | ProblemSpec]) -> dict[str, Problem]:
-    """{title: problem} of families, or of texts that mean some; BadInput when one is wrong or given twice."""
-    families = [family for one in wanted for family in (parse_problems(one) if isinstance(one, str) else [one])]
-    problems: dict[str, Problem] = {}
-    for family in families:
-        if family.title in problems:
-            raise BadInput(f"problem {family.title!r} is given twice")
-        problems[family.title] = family.make()
-    return problems
-
-
-def labels(contenders: Sequence[Labelled], taken: Sequence[str] = ()) -> list[str]:
-    """A label for each, no two alike: its own, or where several share it its source.
-
-    A label in `taken` (a tuned baseline's) becomes `label (defaults)`. BadInput when an optimizer is given twice.
-    """
-    own = [contender.label for contender in contenders]
-    chosen = [label if own.count(label) == 1 else one.source for label, one in zip(own, contenders, strict=True)]
-    for label, name in zip(chosen, own, strict=True):
-        if chosen.count(label) > 1:
-            raise BadInput(f"optimizer {name!r} is given twice")
-    return [f"{label} (defaults)" if label in taken else label for label in chosen]
-
-
-def labelled(contenders: Sequence[Contender], baselines: Sequence[Baseline]) -> tuple[dict[str, Contender], dict[str, Baseline]]:
-    """Contenders and baselines by label, no two alike; BadInput where that cannot be."""
-    of_baselines = dict(zip(labels(baselines), baselines, strict=True))
-    of_contenders = dict(zip(labels(contenders, taken=list(of_baselines)), contenders, strict=True))
-    for label in of_contenders:
-        if label in of_baselines:
-            raise BadInput(f"--optimizer and --baselines both mean {label!r}")
-    return of_contenders, of_baselines
+    terms = Terms(spec.steps, spec.seeds, spec.seed, spec.every, spec.xla, store)
+    given = [contender(name) for name in spec.optimizers]
+    if isinstance(spec, EvaluationSpec):
+        problems = make_problems(spec.problems)
+        check_settings(given, spec.settings)
+        check_fits(given, problems)
+        check_memory(problems, given, terms.steps, terms.seeds, terms.seeds)
+        contenders, _ = labelled(given, [])
+        return Plan(spec, terms, problems, contenders, {}, cells_of(problems, contenders, {}, terms, spec.settings))
+    terms = Terms(**{**vars(terms), "trials": spec.trials, "tuning_seeds": spec.tuning_seeds, "select": spec.select})
+    tuned = parse_baselines(spec.baselines, spec.tuning)
+    problems = make_problems(spec.problems)
+    contenders, baselines = labelled(given, tuned)
+    cells = cells_of(problems, contenders, baselines, terms)
+    check_cells(cells, terms)
+    check_fits(given, problems)
+    return Plan(spec, terms, problems, contenders, baselines, cells, plan_sweeps(spec.sweeps, terms, contenders, baselines))
 
 
 def plan_lines(cells: Sequence[Cell]) -> list[str]:

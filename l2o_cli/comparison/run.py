@@ -1,111 +1,24 @@
-"""A comparison or an evaluation from its spec to its tables: planned, run cell by cell, and written as it goes."""
+"""A plan from its first cell to its tables: run cell by cell, here or in other processes, and written as it goes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l2o_problems.base import Problem
-
-from l2o_cli.carry import layout_of
-from l2o_cli.comparison.cells import choose_shared, run_cell
-from l2o_cli.comparison.checks import check_cells, check_memory, check_settings
 from l2o_cli.comparison.estimate import estimate
-from l2o_cli.comparison.plan import Cell, Terms, cells_of, labelled, make_problems, plan_lines
+from l2o_cli.comparison.plan import Plan, plan_lines
 from l2o_cli.comparison.results import Entry, claim, tuning_record, write_tables, write_yaml
-from l2o_cli.comparison.sweeps.plan import Sweep, plan_sweeps
+from l2o_cli.comparison.run_cell import choose_shared, run_cell
 from l2o_cli.comparison.sweeps.run import run_sweeps
-from l2o_cli.comparison.tuning.tiers import Baseline, parse_baselines
 from l2o_cli.comparison.workers import make_runs
-from l2o_cli.environment import environment
 from l2o_cli.files import write_atomically
-from l2o_cli.runs.contenders import check_fits, contender
-from l2o_cli.runs.records import Contender
-from l2o_cli.runs.store import RunStore
-from l2o_cli.spec import ComparisonSpec, EvaluationSpec, to_yaml
+from l2o_cli.spec import to_yaml
 from l2o_cli.stages import Stages, Stopped
 
 SPEC = "spec.yaml"
 TABLES = ("curves.csv", "scores.csv", "tuning.csv", "sweeps.csv", "sweeps.yaml", "evaluation.yaml", "compare.yaml", SPEC)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a spec makes run. Contenders and baselines are by label."""
-
-    spec: EvaluationSpec | ComparisonSpec
-    terms: Terms
-    problems: Mapping[str, Problem]
-    contenders: Mapping[str, Contender]
-    baselines: Mapping[str, Baseline]
-    cells: Sequence[Cell]
-    sweeps: Sequence[Sweep] = ()
-
-    @property
-    def compares(self) -> bool:
-        """Whether it is a comparison, with tuning, and no evaluation of optimizers as they are."""
-        return isinstance(self.spec, ComparisonSpec)
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What was asked, with what it is done."""
-        terms, spec = self.terms, self.spec
-        request: dict[str, Any] = {"problems": list(self.problems), "optimizers": list(self.contenders)}
-        if isinstance(spec, ComparisonSpec):
-            request |= {
-                "baselines": list(self.baselines),
-                "tiers": {label: one.tier.text for label, one in self.baselines.items()},
-            }
-            request |= {"trials": terms.trials, "select": terms.select}
-        else:
-            request["settings"] = dict(spec.settings)
-        request |= {"steps": terms.steps, "every": terms.every, "seeds": terms.reporting}
-        if self.compares:
-            request["tuning_seeds"] = terms.tuning
-        everybody = {**self.contenders, **{label: one.contender for label, one in self.baselines.items()}}
-        return {
-            "command": "compare" if self.compares else "evaluate",
-            "request": {**request, "xla": terms.xla},
-            "problems": {title: described(problem) for title, problem in self.problems.items()},
-            "optimizers": {label: {"source": one.source, "learned": one.optimizer.learned} for label, one in everybody.items()},
-            "environment": environment(),
-        }
-
-
-def described(problem: Problem) -> dict[str, Any]:
-    return {
-        "identity": problem.identity,
-        "source": problem.source,
-        "parameters": layout_of(problem).parameters,
-        "held_out": problem.held_out,
-    }
-
-
-def make_plan(spec: EvaluationSpec | ComparisonSpec, store: RunStore | None = None) -> Plan:
-    """What the spec of an evaluation or a comparison makes run; whether it can is checked.
-
-    Raises:
-        BadInput: an unknown problem, optimizer, tier or hyperparameter, or what cannot be tuned or does not fit in memory.
-    """
-    terms = Terms(spec.steps, spec.seeds, spec.seed, spec.every, spec.xla, store)
-    given = [contender(name) for name in spec.optimizers]
-    if isinstance(spec, EvaluationSpec):
-        problems = make_problems(spec.problems)
-        check_settings(given, spec.settings)
-        check_fits(given, problems)
-        check_memory(problems, given, terms.steps, terms.seeds, terms.seeds)
-        contenders, _ = labelled(given, [])
-        return Plan(spec, terms, problems, contenders, {}, cells_of(problems, contenders, {}, terms, spec.settings))
-    terms = Terms(**{**vars(terms), "trials": spec.trials, "tuning_seeds": spec.tuning_seeds, "select": spec.select})
-    tuned = parse_baselines(spec.baselines, spec.tuning)
-    problems = make_problems(spec.problems)
-    contenders, baselines = labelled(given, tuned)
-    cells = cells_of(problems, contenders, baselines, terms)
-    check_cells(cells, terms)
-    check_fits(given, problems)
-    return Plan(spec, terms, problems, contenders, baselines, cells, plan_sweeps(spec.sweeps, terms, contenders, baselines))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from l2o_problems.base import Problem, Task
 from l2o_problems.random import as_seed
 
 from l2o_cli.carry import draw_task, layout_of
-from l2o_cli.comparison.cells import run_cell
+from l2o_cli.comparison.cell import Cell, Terms, labels
 from l2o_cli.comparison.checks import check_memory
-from l2o_cli.comparison.plan import Cell, Terms, labels
+from l2o_cli.comparison.run_cell import run_cell
 from l2o_cli.comparison.tuning.tiers import Tier
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers.packing import pack

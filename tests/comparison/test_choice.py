@@ -13,7 +13,7 @@ import scipy.stats
 import yaml
 
 from l2o_cli.commands.compare import compare as command
-from l2o_cli.comparison.plan import Cell, Terms
+from l2o_cli.comparison.cell import Cell, Terms
 from l2o_cli.comparison.tuning.choice import choose
 from l2o_cli.comparison.tuning.tiers import Choice, Tier
 from l2o_cli.export.resolve import resolve

@@ -18,7 +18,7 @@ import yaml
 from l2o_cli.commands.compare import compare
 from l2o_cli.commands.evaluate import evaluate
 from l2o_cli.commands.score import score
-from l2o_cli.comparison.plan import labels
+from l2o_cli.comparison.cell import labels
 from l2o_cli.comparison.results import Entry
 from l2o_cli.errors import BadInput
 from l2o_cli.reports.comparison.printed import HEADINGS, row_of

@@ -11,8 +11,8 @@ import yaml
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.registry import PROBLEMS
 
-from l2o_cli.comparison.cells import run_cell
-from l2o_cli.comparison.plan import Cell, Terms, labelled
+from l2o_cli.comparison.cell import Cell, Terms, labelled
+from l2o_cli.comparison.run_cell import run_cell
 from l2o_cli.comparison.sweeps import step_time
 from l2o_cli.comparison.sweeps.meta_trained import horizons, initial_rates, training_problems, with_initial_rate
 from l2o_cli.comparison.sweeps.plan import plan_sweeps

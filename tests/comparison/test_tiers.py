@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from l2o_cli.comparison.plan import Terms, cells_of, plan_lines
-from l2o_cli.comparison.run import make_plan
+from l2o_cli.comparison.cell import Terms, cells_of
+from l2o_cli.comparison.plan import make_plan, plan_lines
 from l2o_cli.comparison.tuning.tiers import Baseline, Tier, parse_baselines, parse_tier
 from l2o_cli.errors import BadInput
 from l2o_cli.export.resolve import resolve

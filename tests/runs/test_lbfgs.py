@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from l2o_cli.comparison.run import carry_out, make_plan
+from l2o_cli.comparison.plan import make_plan
+from l2o_cli.comparison.run import carry_out
 from l2o_cli.errors import BadInput
 from l2o_cli.runs.contenders import batches_of, check_fits, contender
 from l2o_cli.runs.lbfgs import Lbfgs, minimize

@@ -9,8 +9,8 @@ from l2o_problems.adam_table import TABLE, adam_of, adam_row, find_adam, read_ta
 from l2o_problems.quadratics import Quadratic
 
 from l2o_cli.comparison.calibrate import every_problem
+from l2o_cli.comparison.plan import described
 from l2o_cli.comparison.results import write_yaml
-from l2o_cli.comparison.run import described
 from l2o_cli.reports.cells import notes
 from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.spec import ProblemSpec, make_problem, parse_problems

@@ -5,7 +5,7 @@ import pytest
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.transforms import GradientNoise, Rescale
 
-from l2o_cli.comparison.plan import make_problems
+from l2o_cli.comparison.cell import make_problems
 from l2o_cli.errors import BadInput
 from l2o_cli.spec import parse_problems, read_meta_training, split_outside, to_yaml
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from l2o_cli.comparison.plan import make_problems
+from l2o_cli.comparison.cell import make_problems
 from l2o_cli.errors import BadInput
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers import OPTIMIZERS, TRANSFORMS

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from l2o_problems.base import Problem
 from l2o_problems.transforms import Transform
 
+from l2o_cli.comparison.cell import Cell, Terms, cells_of, labels
 from l2o_cli.comparison.checks import check_cells, check_memory
-from l2o_cli.comparison.plan import Cell, Terms, cells_of, labels
 from l2o_cli.comparison.sweeps.meta_trained import initial_rates, training_problems, with_initial_rate
 from l2o_cli.comparison.tuning.tiers import SWEEP, Baseline, parse_baselines
 from l2o_cli.errors import BadInput

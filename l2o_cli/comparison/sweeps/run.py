@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from l2o_cli.carry import layout_of
-from l2o_cli.comparison.cells import choose_shared, run_cell
-from l2o_cli.comparison.plan import Cell
+from l2o_cli.comparison.cell import Cell
 from l2o_cli.comparison.results import SCORE_COLUMNS, Entry, score_rows, write_csv, write_yaml
+from l2o_cli.comparison.run_cell import choose_shared, run_cell
 from l2o_cli.comparison.sweeps.meta_trained import Range, horizons, initial_rates
 from l2o_cli.comparison.sweeps.plan import Reading, Sweep
 from l2o_cli.comparison.sweeps.step_time import step_milliseconds

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from l2o_cli.comparison.plan import Cell
+from l2o_cli.comparison.cell import Cell
 from l2o_cli.comparison.tuning.learning_rates import Tuning, mean_ranks, tune
 from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.optimizers.search_spaces import Setting

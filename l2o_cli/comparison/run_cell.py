@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from l2o_cli.comparison.plan import Cell
+from l2o_cli.comparison.cell import Cell
 from l2o_cli.comparison.results import Entry
 from l2o_cli.comparison.tuning.choice import any_started, choose
 from l2o_cli.comparison.tuning.tiers import Choice
