@@ -24,8 +24,6 @@ from l2o_cli.comparison.tuning.tiers import Tier
 from l2o_cli.errors import BadInput
 from l2o_cli.runs.batches import default_window
 from l2o_cli.runs.records import Contender, Run
-from l2o_cli.scoring.curves import curve_of
-from l2o_cli.scoring.measures import step_milliseconds
 from l2o_cli.scoring.run_scores import score
 from l2o_cli.scoring.statistics import median
 from l2o_cli.spec import parse_problems
@@ -121,6 +119,7 @@ def _measure(calibration: Calibration, title: str, problem: Problem, stages: Sta
 
 
 def _row(title: str, problem: Problem, tuning: Tuning, runs: Sequence[Run]) -> AdamRow:
+    scores = [score(run) for run in runs]
     return AdamRow(
         problem=title,
         parameters=layout_of(problem).parameters,
@@ -128,8 +127,8 @@ def _row(title: str, problem: Problem, tuning: Tuning, runs: Sequence[Run]) -> A
         edge=tuning.edge or "",
         initial_loss=median([float(run.losses[0]) for run in runs]),
         best_loss=median([best_loss(run) for run in runs]),
-        final_loss=median([score(run).known("final_train_loss") for run in runs]),
-        step_milliseconds=median([step_milliseconds(curve_of(run)) for run in runs]),
+        final_loss=median([one.known("final_train_loss") for one in scores]),
+        step_milliseconds=median([one.step_milliseconds for one in scores]),
         diverged=sum(run.diverged_at is not None for run in runs),
         steps=runs[0].steps,
         seeds=len(runs),

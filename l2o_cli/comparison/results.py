@@ -17,8 +17,7 @@ from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.errors import BadInput
 from l2o_cli.files import write_atomically
 from l2o_cli.runs.records import Run
-from l2o_cli.scoring.curves import curve_of
-from l2o_cli.scoring.measures import CRITERIA, step_milliseconds
+from l2o_cli.scoring.measures import CRITERIA
 from l2o_cli.scoring.run_scores import SUMMARIZED, Summary, score
 
 CURVE_COLUMNS = ("problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss", "test_loss")
@@ -137,7 +136,7 @@ def score_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
                 run.steps,
                 *(scores[name] for name in SUMMARIZED),
                 run.diverged_at,
-                step_milliseconds(curve_of(run)),
+                scores.step_milliseconds,
             )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from l2o_problems.adam_table import AdamRow
 
-from l2o_cli.scoring.curves import Curve, rounded
+from l2o_cli.scoring.curves import Curve
 from l2o_cli.scoring.speedup import SECONDS, STEPS, Speedup, cost_to_target, envelope, speedup, target_loss
 
 WORST_NORMALIZED, BEST_NORMALIZED = 2.0, -2.0
@@ -66,10 +66,6 @@ def normalized_loss(loss: float | None, row: AdamRow | None) -> float | None:
         return None
     scaled = (loss - row.best_loss) / (row.initial_loss - row.best_loss)
     return min(max(scaled, BEST_NORMALIZED), WORST_NORMALIZED)
-
-
-def step_milliseconds(curve: Curve) -> float:
-    return rounded(1000 * float(curve.seconds[-1]) / int(curve.steps[-1]))
 
 
 def _in_time(split: str) -> Callable[[Curve, Beside], float | None]:

@@ -12,7 +12,7 @@ from l2o_problems.adam_table import Reference
 
 from l2o_cli.runs.records import Run
 from l2o_cli.scoring.curves import Curve, curve_of, rounded
-from l2o_cli.scoring.measures import MEASURES, Beside, step_milliseconds
+from l2o_cli.scoring.measures import MEASURES, Beside
 from l2o_cli.scoring.speedup import Speedup
 from l2o_cli.scoring.statistics import median
 
@@ -41,6 +41,11 @@ class RunScore:
 
     def __getitem__(self, measure: str) -> float | None:
         return self.values[measure]
+
+    @property
+    def step_milliseconds(self) -> float:
+        """Wall-clock of the compiled loop per step of one instance, rounded."""
+        return rounded(1000 * self.seconds / self.steps)
 
     def known(self, measure: str) -> float:
         """A value that is always there."""
@@ -150,16 +155,16 @@ class Summary:
 
 def summarize(runs: Sequence[Run], trials: int = 0) -> Summary:
     """Of the runs of one optimizer with one setting on one problem, one run per seed."""
-    curves = [curve_of(run) for run in runs]
+    scores = [score(run) for run in runs]
     return Summary(
         problem=runs[0].problem,
         optimizer=runs[0].optimizer,
         trials=trials,
         hyperparameters=runs[0].hyperparameters,
-        medians={name: _known_median([score_curve(curve)[name] for curve in curves]) for name in SUMMARIZED},
+        medians={name: _known_median([one[name] for one in scores]) for name in SUMMARIZED},
         diverged=sum(run.diverged_at is not None for run in runs),
         seeds=len(runs),
-        step_milliseconds=rounded(median([step_milliseconds(curve) for curve in curves])),
+        step_milliseconds=rounded(median([one.step_milliseconds for one in scores])),
     )
 
 
