@@ -14,12 +14,12 @@ from typing import Any
 from l2o_cli import yaml12
 from l2o_cli.errors import Failure
 from l2o_cli.files import read_csv
+from l2o_cli.scoring.measures import MEASURES
 from l2o_cli.scoring.statistics import median
 
 TABLE, FACTS = "sweeps.csv", "sweeps.yaml"
-MEASURES = {
-    "final_train_loss": "final training loss",
-    "final_validation_loss": "final validation loss",
+MEASURED = {  # at each value: the titles of what is
+    **{name: MEASURES[name].title for name in ("final_train_loss", "final_validation_loss")},
     "step_milliseconds": "milliseconds of a step",
 }
 AXES = {
@@ -84,10 +84,10 @@ class SweepTable:
 
     @property
     def measures(self) -> list[str]:
-        """Those that were measured, in the order of MEASURES."""
+        """Those that were measured, in the order of MEASURED."""
         if self.over == "step_time":
             return ["step_milliseconds"]
-        losses = [measure for measure in MEASURES if measure != "step_milliseconds"]
+        losses = [measure for measure in MEASURED if measure != "step_milliseconds"]
         return [measure for measure in losses if any(any(line.measured[measure]) for line in self.lines)]
 
 
@@ -113,7 +113,7 @@ def _table(fact: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> SweepT
     lines = []
     for label, about in fact["optimizers"].items():
         own = [row for row in rows if row["optimizer"] == label]
-        measured = {measure: [_numbers(own, value, measure) for value in values] for measure in MEASURES}
+        measured = {measure: [_numbers(own, value, measure) for value in values] for measure in MEASURED}
         known = about["meta_trained"]
         lines.append(Line(label, about["learned"], (known[0], known[1]) if known else None, measured))
     about = (fact["name"], fact["over"], fact.get("option"), fact["problem"], len(fact["seeds"]))

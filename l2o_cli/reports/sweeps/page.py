@@ -15,7 +15,7 @@ from l2o_cli.reports.svg import STYLE, inline_svg
 from l2o_cli.reports.sweeps.plots import page_figure, shading, sweep_figure
 from l2o_cli.scoring.record import part
 from l2o_cli.scoring.results_folder import Results
-from l2o_cli.scoring.sweep_tables import MEASURES, Line, SweepTable, axis_label, value_texts
+from l2o_cli.scoring.sweep_tables import MEASURED, Line, SweepTable, axis_label, value_texts
 
 TUNED = "Baselines are tuned at each value, as their tier says; what is learned runs as it is."
 SENTENCES = {
@@ -52,7 +52,7 @@ def sweep_section(results: Results) -> Iterator[str]:
         yield note(" ".join([SENTENCES.get(sweep.over, TUNED), *_shaded(sweep)]))
         yield from (tag("p", text) for text in findings(sweep))
         yield grid(
-            figure(MEASURES[measure], inline_svg(f"{sweep.name} {measure}", partial(page_figure, sweep, measure, looks)))
+            figure(MEASURED[measure], inline_svg(f"{sweep.name} {measure}", partial(page_figure, sweep, measure, looks)))
             for measure in sweep.measures
         )
         yield from (_table(sweep, measure) for measure in sweep.measures)
@@ -99,7 +99,7 @@ def findings(sweep: SweepTable) -> list[str]:
         if math.isfinite(min(column)):
             best.setdefault(lines[column.index(min(column))].label, []).append(value)
     places = [f"{label} at {', '.join(values)}" for label, values in best.items()]
-    return [f"Least {MEASURES[measure]}: {'; '.join(places)}."] if places else ["At all values most runs diverged."]
+    return [f"Least {MEASURED[measure]}: {'; '.join(places)}."] if places else ["At all values most runs diverged."]
 
 
 def _columns(sweep: SweepTable, medians: Sequence[Sequence[float]]) -> Iterator[tuple[str, list[float]]]:
@@ -109,7 +109,7 @@ def _columns(sweep: SweepTable, medians: Sequence[Sequence[float]]) -> Iterator[
 
 
 def _table(sweep: SweepTable, measure: str) -> str:
-    headings = [f"{MEASURES[measure]} at", *value_texts(sweep)]
+    headings = [f"{MEASURED[measure]} at", *value_texts(sweep)]
     lines = [line for line in sweep.lines if any(line.measured[measure])]
     return table(headings, ([tag("span", line.label), *_cells(line, measure)] for line in lines))
 

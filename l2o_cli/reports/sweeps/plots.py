@@ -19,7 +19,7 @@ from matplotlib.ticker import NullLocator
 
 from l2o_cli.reports.drawing import Style, heading, literal, name_line_ends, scale_losses
 from l2o_cli.reports.svg import HEIGHT, INK, WIDTH
-from l2o_cli.scoring.sweep_tables import MEASURES, Line, SweepTable, axis_label, value_text, value_texts
+from l2o_cli.scoring.sweep_tables import MEASURED, Line, SweepTable, axis_label, value_text, value_texts
 
 # What an optimizer was meta-trained with, around a range.
 SHADINGS = {"horizon": "on horizons of {} steps", "learning_rate": "with initial rates of {}"}
@@ -69,7 +69,7 @@ def draw_sweep(axes: Axes, table: SweepTable, measure: str, looks: Mapping[str, 
         _shade(axes, lines, looks)
     _mark(axes, lines, measure, all_places, medians, looks)
     axes.set_xlabel(axis_label(table))
-    axes.set_ylabel(MEASURES[measure])
+    axes.set_ylabel(MEASURED[measure])
 
 
 def _scale_places(axes: Axes, table: SweepTable, places: np.ndarray) -> None:
