@@ -235,7 +235,7 @@ def _initial_weights(spec: MetaTraining) -> Weights | None:
         shapes = [list(np.shape(weights[name])) if name in weights else "missing" for weights in (found, wanted)]
         if shapes[0] != shapes[1]:
             raise BadInput(f"begin_from: {spec.begin_from!r} is another optimizer: {name} is {shapes[0]}, not {shapes[1]}")
-    return dict(found)
+    return {name: found[name] for name in wanted}  # in the order in which a resumed run, and its meta-optimizer, has them
 
 
 def _arrays(weights: Weights) -> dict[str, np.ndarray]:
