@@ -20,7 +20,7 @@ class EmbeddedInfo:
     """What is known of data that only come with the package, without reading them.
 
     Attributes:
-        file: where they lie in this folder, written by `repack.py`.
+        file: where they lie in this folder, written by `docs/tools/repack.py`.
         sizes: of train, validation and test.
     """
 
@@ -60,7 +60,7 @@ def reading(info: EmbeddedInfo) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Embedded:
-    """`file` of this folder, written by `repack.py`, which `words` describe."""
+    """`file` of this folder, written by `docs/tools/repack.py`, which `words` describe."""
 
     file: str
     words: str = "embedded"
