@@ -105,16 +105,13 @@ class Lstm(CoordinatewiseLstm):
 
     name: ClassVar[str] = "lstm"
     summary: ClassVar[str] = "an LSTM per parameter, fed with its gradient (Andrychowicz et al. 2016)"
+    features = 2
 
     units: Units = 20
     layers: Layers = 2
     preprocessing: Annotated[float, Range(0, 80, above=True)] = 10.0  # e^-80 is about the smallest number with an inverse
     output_scale: Positive = 0.1
     learned_initial_state: bool = False
-
-    @property
-    def features(self):
-        return 2
 
     def inputs(self, weights, state, gradients, step):
         threshold = float(np.exp(-self.preprocessing))

@@ -27,6 +27,7 @@ class ImageAutoencoder(MlpProblem, ImageProblem):
 
     name: ClassVar[str] = "image_autoencoder"
     summary: ClassVar[str] = "MLP autoencoder of images"
+    input_leaves = ()  # the images are its targets too
 
     data: str = "mnist"
     hidden: tuple[int, ...] = (128, 32, 128)
@@ -43,10 +44,6 @@ class ImageAutoencoder(MlpProblem, ImageProblem):
     @property
     def ends(self):
         return self.info.pixels, self.info.pixels
-
-    @property
-    def input_leaves(self):
-        return ()  # the images are its targets too
 
     def _errors(self, params: Params, inputs: tf.Tensor) -> tf.Tensor:
         """The mean over the pixels of each image: inputs [I or 1, B, pixels] -> [I, B]."""

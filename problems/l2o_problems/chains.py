@@ -29,6 +29,7 @@ class DependencyChain(Problem):
 
     name: ClassVar[str] = "dependency_chain"
     summary: ClassVar[str] = "parameters that must be brought to 0 one after another"
+    minimum = 0.0
 
     dimension: int = 20
 
@@ -49,10 +50,6 @@ class DependencyChain(Problem):
         squares = tf.square(params["x"])
         return squares[:, 0] + tf.reduce_sum(squares[:, 1:] / (squares[:, :-1] + EPSILON), axis=1)
 
-    @property
-    def minimum(self):
-        return 0.0
-
 
 @dataclass(frozen=True)
 class OutwardSnake(MinibatchProblem):
@@ -63,6 +60,7 @@ class OutwardSnake(MinibatchProblem):
 
     name: ClassVar[str] = "outward_snake"
     summary: ClassVar[str] = "a winding valley whose minimum is at infinity"
+    minimum = 0.0  # an infimum: approached along the valley, never reached
 
     dimension: int = 20
     samples: int = field(default=1000, metadata=SAMPLED)
@@ -94,11 +92,6 @@ class OutwardSnake(MinibatchProblem):
         winding = tf.square(x[:, 1:] - math.pi * tf.cos(x[:, :-1]))
         return counts[:, 0] / (radius + EPSILON) + tf.reduce_sum(winding * counts[:, 1:], axis=1)
 
-    @property
-    def minimum(self):
-        # An infimum: approached along the valley, never reached.
-        return 0.0
-
 
 @dataclass(frozen=True)
 class MinMaxWell(Problem):
@@ -110,6 +103,7 @@ class MinMaxWell(Problem):
 
     name: ClassVar[str] = "min_max_well"
     summary: ClassVar[str] = "gradient in two entries only: the largest and the smallest"
+    minimum = 1e-12
 
     dimension: int = 20
 
@@ -131,7 +125,3 @@ class MinMaxWell(Problem):
         least, largest = tf.reduce_min(squares, axis=1), tf.reduce_max(squares, axis=1)
         # The sum of two terms that rounding makes no less than 0.
         return (largest - least) + tf.square(1 - least) / least + 1e-12
-
-    @property
-    def minimum(self):
-        return 1e-12

@@ -32,16 +32,8 @@ from l2o_problems.synthetic import (
 )
 
 
-class SyntheticClassifier(SyntheticExamples):
-    """A classifier of inputs [I, N, D] with labels int32 [I, N]."""
-
-    @property
-    def input_leaves(self):
-        return ("inputs",)
-
-
 @dataclass(frozen=True)
-class LogisticRegression(SyntheticClassifier):
+class LogisticRegression(SyntheticExamples):
     """Binary logistic regression: sigmoid cross-entropy + l2 * mean(w^2), the intercept exempt.
 
     The data are two clusters for each class (`l2o_problems.synthetic.cluster_data`), or with `separable` one cloud cut by a
@@ -50,6 +42,7 @@ class LogisticRegression(SyntheticClassifier):
 
     name: ClassVar[str] = "logistic_regression"
     summary: ClassVar[str] = "binary logistic regression on random clusters, l2 penalty"
+    input_leaves = ("inputs",)
 
     features: int = 10
     batch_size: int = 100
@@ -96,8 +89,8 @@ class LogisticRegression(SyntheticClassifier):
         return 0.0 if self.separable and self.l2 == 0 else None
 
 
-class MlpClassifier(MlpProblem, SyntheticClassifier):
-    """An MLP on such data; subclasses have the fields below. Without hidden layers it is softmax regression.
+class MlpClassifier(MlpProblem, SyntheticExamples):
+    """A classifier of inputs [I, N, D] with labels int32 [I, N]; subclasses have the fields below. Without hidden layers it is softmax regression.
 
     In all splits a share `label_noise` of the labels is drawn anew, a share `dead_inputs` of the inputs is 0 in all examples,
     and each of the others is multiplied by 10^u, u uniform in (-input_decades, input_decades) and drawn for each instance.
@@ -109,6 +102,7 @@ class MlpClassifier(MlpProblem, SyntheticClassifier):
     label_noise: float
     dead_inputs: float
     input_decades: float
+    input_leaves = ("inputs",)
 
     def __post_init__(self):
         super().__post_init__()

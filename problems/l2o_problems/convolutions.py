@@ -59,6 +59,7 @@ class ConvolutionalClassifier(ImageProblem):
     """Features by convolutions, then the dense layer of kernel_out [F, classes] and bias_out."""
 
     batch_size: int
+    xla = False
 
     @abc.abstractmethod
     def features(self, params: Params, images: tf.Tensor) -> tf.Tensor:
@@ -88,10 +89,6 @@ class ConvolutionalClassifier(ImageProblem):
             hidden = [self._features(dict(zip(names, layers, strict=True)), images) for *layers, images in parts]
             logits = affine(tf.stack(hidden), params["kernel_out"], params["bias_out"])
         return cross_entropy(logits, batch["labels"])
-
-    @property
-    def xla(self):
-        return False
 
 
 @dataclass(frozen=True)

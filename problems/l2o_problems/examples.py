@@ -37,6 +37,7 @@ class SharedExamples(Problem):
 
     data: str
     batch_size: int
+    held_out = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -56,10 +57,6 @@ class SharedExamples(Problem):
             return [array[None] for array in arrays]
         index = instance_integers(seed, task["key"], self.batch_size, arrays[0].shape[0])
         return [tf.gather(array, index) for array in arrays]
-
-    @property
-    def held_out(self):
-        return True
 
     @property
     def source(self):
@@ -88,6 +85,7 @@ class SyntheticExamples(Problem):
 
     batch_size: int
     samples: int
+    held_out = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -111,7 +109,3 @@ class SyntheticExamples(Problem):
         begin = self.samples + (split == "test") * self.held_out_samples
         part = slice(begin, begin + self.held_out_samples)
         return {leaf: task[leaf][:, part] for leaf in self.example_leaves}
-
-    @property
-    def held_out(self):
-        return True

@@ -98,6 +98,7 @@ class ImageProblem(SharedExamples):
     """A problem on the images of `data`; subclasses have the fields."""
 
     data_sets = DATA_SETS
+    input_leaves: ClassVar[tuple[str, ...]] = ("inputs",)
 
     side: int | None
 
@@ -121,10 +122,6 @@ class ImageProblem(SharedExamples):
         """
         inputs, labels = self.examples_of(seed, task, split, *_constants(self.data, split, self.side))
         return {"inputs": tf.cast(inputs, tf.float32) / self.info.peak, "labels": labels}
-
-    @property
-    def input_leaves(self):
-        return ("inputs",)
 
     @property
     def source(self):

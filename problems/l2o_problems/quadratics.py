@@ -23,6 +23,7 @@ class Quadratic(Problem):
 
     name: ClassVar[str] = "quadratic"
     summary: ClassVar[str] = "0.5 ||Wx - y||^2, W and y standard normal"
+    minimum = 0.0
 
     dimension: int = 20
 
@@ -44,10 +45,6 @@ class Quadratic(Problem):
         residual = tf.linalg.matvec(task["w"], params["x"]) - task["y"]
         return 0.5 * tf.reduce_sum(tf.square(residual), axis=-1)
 
-    @property
-    def minimum(self):
-        return 0.0
-
 
 @dataclass(frozen=True)
 class Bowl(Problem):
@@ -58,6 +55,7 @@ class Bowl(Problem):
 
     name: ClassVar[str] = "bowl"
     summary: ClassVar[str] = "two-dimensional quadratic of a given condition number and angle"
+    minimum = 0.0
 
     condition: float = field(default=5.0, metadata=SAMPLED)
     angle: float = field(default=0.0, metadata=SAMPLED)  # radians
@@ -80,10 +78,6 @@ class Bowl(Problem):
 
     def loss(self, params, task, batch):
         return 0.5 * tf.reduce_sum(tf.square(tf.linalg.matvec(task["matrix"], params["x"])), axis=-1)
-
-    @property
-    def minimum(self):
-        return 0.0
 
 
 class SymmetricData(MinibatchProblem):
@@ -119,6 +113,7 @@ class ProjectionQuadratic(SymmetricData):
 
     name: ClassVar[str] = "projection_quadratic"
     summary: ClassVar[str] = "sum of (x_j a_j)^2 over minibatches of random directions a"
+    minimum = 0.0
 
     dimension: int = 20
     samples: int = field(default=1000, metadata=SAMPLED)
@@ -127,10 +122,6 @@ class ProjectionQuadratic(SymmetricData):
     def loss(self, params, task, batch):
         squares = tf.reduce_sum(tf.square(params["x"][:, None] * batch["inputs"]), axis=2)
         return tf.reduce_sum(batch["weights"] * squares, axis=1)
-
-    @property
-    def minimum(self):
-        return 0.0
 
 
 @dataclass(frozen=True)

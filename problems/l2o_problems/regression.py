@@ -30,6 +30,7 @@ class RegressionMlp(MlpProblem, SyntheticExamples):
     name: ClassVar[str] = "regression_mlp"
     summary: ClassVar[str] = "MLP that regresses on a random network's noisy outputs"
     example_leaves: ClassVar[tuple[str, ...]] = ("inputs", "targets")
+    input_leaves = ("inputs",)
 
     hidden: tuple[int, ...] = (32,)
     inputs: int = 10
@@ -59,10 +60,6 @@ class RegressionMlp(MlpProblem, SyntheticExamples):
     @property
     def ends(self):
         return self.inputs, self.targets
-
-    @property
-    def input_leaves(self):
-        return ("inputs",)
 
     def sample(self, seed, instances):
         shape = (instances, self.total_samples, self.inputs)

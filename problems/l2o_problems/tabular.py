@@ -36,6 +36,7 @@ class TabularMlp(MlpProblem, SharedExamples):
     name: ClassVar[str] = "tabular_mlp"
     summary: ClassVar[str] = "MLP classifier of a table, its columns standardized or not"
     data_sets: ClassVar = TABLES
+    input_leaves = ("inputs",)
 
     data: str = "breast_cancer"
     hidden: tuple[int, ...] = (32, 32)
@@ -64,7 +65,3 @@ class TabularMlp(MlpProblem, SharedExamples):
 
     def loss(self, params, task, batch):
         return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])
-
-    @property
-    def input_leaves(self):
-        return ("inputs",)

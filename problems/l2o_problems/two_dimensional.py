@@ -26,7 +26,6 @@ class TwoDimensional(Problem):
     value: ClassVar[Callable[[tf.Tensor], tf.Tensor]]  # the function at points [I, 2], as [I]
     starts: ClassVar[tuple[Pair, Pair] | None]  # the ranges of x and y in which it is started uniformly; None: standard normal
     minimizer: ClassVar[Pair | None]  # one of the points where it has its least value
-    least: ClassVar[float | None]
 
     @property
     def param_shapes(self):
@@ -45,18 +44,14 @@ class TwoDimensional(Problem):
     def loss(self, params, task, batch):
         return self.value(params["x"])
 
-    @property
-    def minimum(self):
-        return self.least
-
 
 def problem(
-    name: str, summary: str, starts: tuple[Pair, Pair] | None, minimizer: Pair | None, least: float | None = 0.0
+    name: str, summary: str, starts: tuple[Pair, Pair] | None, minimizer: Pair | None, minimum: float | None = 0.0
 ) -> Callable[[Callable[[tf.Tensor], tf.Tensor]], type[TwoDimensional]]:
     """Makes a problem of a function of points [I, 2], with the function's name as its class and its docstring."""
 
     def made(value: Callable[[tf.Tensor], tf.Tensor]) -> type[TwoDimensional]:
-        about = {"name": name, "summary": summary, "starts": starts, "minimizer": minimizer, "least": least}
+        about = {"name": name, "summary": summary, "starts": starts, "minimizer": minimizer, "minimum": minimum}
         described = {"__doc__": value.__doc__, "__module__": __name__, "value": staticmethod(value)}
         return dataclass(frozen=True)(type(value.__name__, (TwoDimensional,), {**described, **about}))
 

@@ -65,6 +65,7 @@ class RandomSubspace(Transform):
 
     name: ClassVar[str] = "random_subspace"
     summary: ClassVar[str] = "optimized in a random linear subspace through the start"
+    minimum = None  # the inner one need not lie in the subspace
 
     dimension: int = 10
 
@@ -98,11 +99,6 @@ class RandomSubspace(Transform):
             for (name, shape), move in zip(self.inner.param_shapes.items(), moved, strict=True)
         }
         return super().loss(inner, task, batch)
-
-    @property
-    def minimum(self):
-        # The inner minimum need not lie in the subspace.
-        return None
 
 
 @dataclass(frozen=True)
