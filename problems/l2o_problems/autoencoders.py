@@ -14,7 +14,7 @@ from l2o_problems.base import Params
 from l2o_problems.images import PART, ImageProblem, one_by_one, shrunk_side
 from l2o_problems.mlp import MlpProblem
 from l2o_problems.networks import Activation
-from l2o_problems.options import require_choice, require_sizes
+from l2o_problems.options import Sizes
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,11 @@ class ImageAutoencoder(MlpProblem, ImageProblem):
     input_leaves = ()  # the images are its targets too
 
     data: str = "mnist"
-    hidden: tuple[int, ...] = (128, 32, 128)
+    hidden: Sizes = (128, 32, 128)
     activation: Activation = "relu"
     criterion: Literal["squared", "cross_entropy"] = "squared"
     batch_size: int = 64
     side: int | None = shrunk_side()
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_sizes("hidden", self.hidden)
-        require_choice("criterion", self.criterion, ("squared", "cross_entropy"))
 
     @property
     def ends(self):

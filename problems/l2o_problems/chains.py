@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from l2o_problems.base import SAMPLED, Problem
 from l2o_problems.minibatches import MinibatchProblem
-from l2o_problems.options import require_whole
+from l2o_problems.options import Count, Several
 from l2o_problems.random import fold, instance_keys, integers, normal
 
 EPSILON = 1e-6
@@ -31,10 +31,7 @@ class DependencyChain(Problem):
     summary: ClassVar[str] = "parameters that must be brought to 0 one after another"
     minimum = 0.0
 
-    dimension: int = 20
-
-    def __post_init__(self):
-        require_whole("dimension", self.dimension)
+    dimension: Count = 20
 
     @property
     def param_shapes(self):
@@ -62,13 +59,9 @@ class OutwardSnake(MinibatchProblem):
     summary: ClassVar[str] = "a winding valley whose minimum is at infinity"
     minimum = 0.0  # an infimum: approached along the valley, never reached
 
-    dimension: int = 20
+    dimension: Several = 20
     samples: int = field(default=1000, metadata=SAMPLED)
     batch_size: int = field(default=100, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("dimension", self.dimension, least=2)
 
     @property
     def param_shapes(self):
@@ -105,10 +98,7 @@ class MinMaxWell(Problem):
     summary: ClassVar[str] = "gradient in two entries only: the largest and the smallest"
     minimum = 1e-12
 
-    dimension: int = 20
-
-    def __post_init__(self):
-        require_whole("dimension", self.dimension)
+    dimension: Count = 20
 
     @property
     def param_shapes(self):

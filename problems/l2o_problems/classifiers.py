@@ -17,17 +17,17 @@ from l2o_problems.examples import SyntheticExamples
 from l2o_problems.mlp import MlpProblem
 from l2o_problems.networks import Activation, cross_entropy, initial_network
 from l2o_problems.normalization import Normalization
-from l2o_problems.options import require_number, require_probability, require_whole
+from l2o_problems.options import Count, Flag, NonNegative, Positive, Probability, Several, require_number
 from l2o_problems.random import fold, instance_keys
 from l2o_problems.synthetic import (
     Data,
+    Decades,
     cluster_data,
     labels_by_rank,
     linear_data,
     noisy_labels,
     prototype_data,
     random_network,
-    require_inputs,
     spoiled_inputs,
 )
 
@@ -44,21 +44,18 @@ class LogisticRegression(SyntheticExamples):
     summary: ClassVar[str] = "binary logistic regression on random clusters, l2 penalty"
     input_leaves = ("inputs",)
 
-    features: int = 10
+    features: Several = 10
     batch_size: int = 100
     separation: float = field(default=2.0, metadata=SAMPLED)
     samples: int = 1000
-    l2: float = field(default=1e-3, metadata=SAMPLED)
+    l2: NonNegative = field(default=1e-3, metadata=SAMPLED)
     separable: bool = field(default=False, metadata=SAMPLED)
     # Probability that a label is drawn anew; none if separable.
-    label_noise: float = field(default=0.01, metadata=SAMPLED)
+    label_noise: Probability = field(default=0.01, metadata=SAMPLED)
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("features", self.features, least=2)
         require_number("separation", self.separation, above=0.0 if self.separable else None, least=0.0)
-        require_number("l2", self.l2, least=0.0)
-        require_probability("label_noise", self.label_noise)
 
     @property
     def param_shapes(self):
@@ -90,26 +87,19 @@ class LogisticRegression(SyntheticExamples):
 
 
 class MlpClassifier(MlpProblem, SyntheticExamples):
-    """A classifier of inputs [I, N, D] with labels int32 [I, N]; subclasses have the fields below. Without hidden layers it is softmax regression.
+    """An MLP on inputs [I, N, D] with labels int32 [I, N]; subclasses have the fields below.
 
-    In all splits a share `label_noise` of the labels is drawn anew, a share `dead_inputs` of the inputs is 0 in all examples,
-    and each of the others is multiplied by 10^u, u uniform in (-input_decades, input_decades) and drawn for each instance.
-    Which label an example has does not depend on that.
+    Without hidden layers it is softmax regression. In all splits a share `label_noise` of the labels is drawn anew, a share
+    `dead_inputs` of the inputs is 0 in all examples, and each of the others is multiplied by 10^u, u uniform in
+    (-input_decades, input_decades) and drawn for each instance. Which label an example has does not depend on that.
     """
 
-    inputs: int
-    classes: int
-    label_noise: float
-    dead_inputs: float
-    input_decades: float
+    inputs: Count
+    classes: Several
+    label_noise: Probability
+    dead_inputs: Probability
+    input_decades: Decades
     input_leaves = ("inputs",)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("inputs", self.inputs)
-        require_whole("classes", self.classes, least=2)
-        require_probability("label_noise", self.label_noise)
-        require_inputs(self.dead_inputs, self.input_decades)
 
     @property
     def ends(self):
@@ -147,9 +137,9 @@ class RandomMlp(MlpClassifier):
     batch_size: int = 64
     samples: int = 1000
     activation: Activation = "sigmoid"
-    initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
+    initial_scale: Positive = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
     normalization: Normalization = "none"
-    residual: bool = False
+    residual: Flag = False
     label_noise: float = field(default=0.0, metadata=SAMPLED)
     dead_inputs: float = field(default=0.0, metadata=SAMPLED)
     input_decades: float = field(default=0.0, metadata=SAMPLED)
@@ -172,17 +162,13 @@ class ClusterMlp(MlpClassifier):
     batch_size: int = 64
     samples: int = 1000
     activation: Activation = "relu"
-    initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
-    spread: float = field(default=1.0, metadata=SAMPLED)
+    initial_scale: Positive = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
+    spread: NonNegative = field(default=1.0, metadata=SAMPLED)
     normalization: Normalization = "none"
-    residual: bool = False
+    residual: Flag = False
     label_noise: float = field(default=0.0, metadata=SAMPLED)
     dead_inputs: float = field(default=0.0, metadata=SAMPLED)
     input_decades: float = field(default=0.0, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_number("spread", self.spread, least=0.0)
 
     def examples(self, seed, shape):
         return prototype_data(seed, shape, self.classes, self.spread)

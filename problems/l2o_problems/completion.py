@@ -11,7 +11,7 @@ from typing import ClassVar
 from l2o_problems.images import ImageProblem, shrunk_side
 from l2o_problems.mlp import MlpProblem
 from l2o_problems.networks import Activation, squared_error
-from l2o_problems.options import require_sizes
+from l2o_problems.options import Sizes
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ImageCompletion(MlpProblem, ImageProblem):
     summary: ClassVar[str] = "MLP regression of the lower half of images on the upper half"
 
     data: str = "mnist"
-    hidden: tuple[int, ...] = (64,)
+    hidden: Sizes = (64,)
     activation: Activation = "relu"
     batch_size: int = 64
     side: int | None = shrunk_side()
@@ -35,7 +35,6 @@ class ImageCompletion(MlpProblem, ImageProblem):
         super().__post_init__()
         if self.side == 1:
             raise ValueError("side must be at least 2, since an image of one row has no upper half")
-        require_sizes("hidden", self.hidden)
 
     @property
     def _inputs(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from l2o_problems.base import Batch, Params, Problem, Split, Task
-from l2o_problems.options import require_choice, require_whole
+from l2o_problems.options import Count, require_choice
 from l2o_problems.random import instance_integers, instance_keys
 
 
@@ -83,14 +83,9 @@ class SyntheticExamples(Problem):
 
     example_leaves: ClassVar[tuple[str, ...]] = ("inputs", "labels")
 
-    batch_size: int
-    samples: int
+    batch_size: Count
+    samples: Count
     held_out = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("batch_size", self.batch_size)
-        require_whole("samples", self.samples)
 
     @property
     def held_out_samples(self) -> int:

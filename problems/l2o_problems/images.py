@@ -23,7 +23,7 @@ from l2o_problems.examples import SharedExamples, constants
 from l2o_problems.mlp import MlpProblem
 from l2o_problems.networks import Activation, cross_entropy
 from l2o_problems.normalization import Normalization
-from l2o_problems.options import require_sizes, require_whole
+from l2o_problems.options import Count, Sizes, require_whole
 
 PART = 1000  # images at a time through one network, which bounds the memory that a whole split takes
 
@@ -100,11 +100,11 @@ class ImageProblem(SharedExamples):
     data_sets = DATA_SETS
     input_leaves: ClassVar[tuple[str, ...]] = ("inputs",)
 
+    batch_size: Count
     side: int | None
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("batch_size", self.batch_size)
         if self.side is not None:
             require_whole("side", self.side, most=DATA_SETS[self.data].side)
 
@@ -145,15 +145,11 @@ class ImageMlp(MlpProblem, ImageProblem):
     summary: ClassVar[str] = "MLP on images, with or without normalization"
 
     data: str = "mnist"
-    hidden: tuple[int, ...] = (64,)
+    hidden: Sizes = (64,)
     activation: Activation = "relu"
     normalization: Normalization = "none"
     batch_size: int = 64
     side: int | None = shrunk_side()
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_sizes("hidden", self.hidden)
 
     @property
     def ends(self):

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from l2o_problems.base import Params, Problem, Task
-from l2o_problems.networks import ACTIVATIONS, Activation, he_deviation, initial_network, mlp_logits, mlp_shapes
-from l2o_problems.normalization import NORMALIZATIONS, initial_normalized, normalized_logits, normalized_shapes
-from l2o_problems.options import require_choice, require_flag, require_number, require_sizes
+from l2o_problems.networks import Activation, he_deviation, initial_network, mlp_logits, mlp_shapes
+from l2o_problems.normalization import initial_normalized, normalized_logits, normalized_shapes
+from l2o_problems.options import Layers
 
 
 class MlpProblem(Problem):
@@ -26,7 +26,7 @@ class MlpProblem(Problem):
     grow with the depth; biases and offsets start 0, scales 1.
     """
 
-    hidden: tuple[int, ...]
+    hidden: Layers
     activation: Activation
     # Without types: with them a specification would take them for options of every subclass.
     normalization = "none"
@@ -35,12 +35,6 @@ class MlpProblem(Problem):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.hidden != ():
-            require_sizes("hidden", self.hidden)
-        require_choice("activation", self.activation, ACTIVATIONS)
-        require_choice("normalization", self.normalization, NORMALIZATIONS)
-        require_flag("residual", self.residual)
-        require_number("initial_scale", self.initial_scale, above=0.0)
         if self.residual and len(set(self.hidden)) > 1:
             raise ValueError(f"residual needs hidden layers of one width, but hidden is {list(self.hidden)}")
 

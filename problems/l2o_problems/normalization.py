@@ -18,7 +18,6 @@ from l2o_problems.base import Params
 from l2o_problems.networks import ACTIVATIONS, affine, he_deviation, initial_network, product
 
 Normalization = Literal["none", "batch", "layer"]
-NORMALIZATIONS = ("none", "batch", "layer")
 
 _EPSILON = 1e-5  # added to the variance
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from l2o_problems.base import SAMPLED
-from l2o_problems.options import require_number
+from l2o_problems.options import FromOne
 from l2o_problems.quadratics import Quadratic
 
 EPSILON = 1e-6
@@ -21,12 +21,8 @@ class Norm(Quadratic):
     name: ClassVar[str] = "norm"
     summary: ClassVar[str] = "p-norm of Wx - y, W and y standard normal"
 
-    power: float = field(default=2.0, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        # Below 1 it is no norm, and its gradients grow without bound where a residual vanishes.
-        require_number("power", self.power, least=1.0)
+    # Below 1 it is no norm, and its gradients grow without bound where a residual vanishes.
+    power: FromOne = field(default=2.0, metadata=SAMPLED)
 
     def sample(self, seed, instances):
         return {**super().sample(seed, instances), "power": tf.fill([instances], float(self.power))}

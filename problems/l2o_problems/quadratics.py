@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from l2o_problems.base import SAMPLED, Problem
 from l2o_problems.minibatches import MinibatchProblem
-from l2o_problems.options import require_number, require_whole
+from l2o_problems.options import Count, Number, Positive
 from l2o_problems.random import fold, normal
 
 
@@ -25,10 +25,7 @@ class Quadratic(Problem):
     summary: ClassVar[str] = "0.5 ||Wx - y||^2, W and y standard normal"
     minimum = 0.0
 
-    dimension: int = 20
-
-    def __post_init__(self):
-        require_whole("dimension", self.dimension)
+    dimension: Count = 20
 
     @property
     def param_shapes(self):
@@ -57,12 +54,8 @@ class Bowl(Problem):
     summary: ClassVar[str] = "two-dimensional quadratic of a given condition number and angle"
     minimum = 0.0
 
-    condition: float = field(default=5.0, metadata=SAMPLED)
-    angle: float = field(default=0.0, metadata=SAMPLED)  # radians
-
-    def __post_init__(self):
-        require_number("condition", self.condition, above=0.0)
-        require_number("angle", self.angle)
+    condition: Positive = field(default=5.0, metadata=SAMPLED)
+    angle: Number = field(default=0.0, metadata=SAMPLED)  # radians
 
     @property
     def param_shapes(self):
@@ -83,11 +76,10 @@ class Bowl(Problem):
 class SymmetricData(MinibatchProblem):
     """A problem in x [n] on standard normal data a [N, n] that come with their negatives; x starts standard normal."""
 
-    dimension: int
+    dimension: Count
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("dimension", self.dimension)
         if self.samples % 2:
             raise ValueError(f"samples must be even, as data come with their negatives, but is {self.samples}")
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from l2o_problems.base import SAMPLED
 from l2o_problems.minibatches import MinibatchProblem
 from l2o_problems.networks import affine, cross_entropy
-from l2o_problems.options import require_number, require_probability, require_whole
+from l2o_problems.options import Count, NonNegative, Probability, Several
 from l2o_problems.random import fold, integers, normal, uniform
 
 
@@ -34,22 +34,14 @@ class SparseSoftmax(MinibatchProblem):
     name: ClassVar[str] = "sparse_softmax"
     summary: ClassVar[str] = "softmax regression on embeddings of noisy-parity data, looked up or one-hot"
 
-    features: int = 5
-    classes: int = 2
-    context: int = 5
+    features: Count = 5
+    classes: Several = 2
+    context: Count = 5
     samples: int = field(default=23, metadata=SAMPLED)
     batch_size: int = field(default=23, metadata=SAMPLED)
-    l2: float = 1e-3
+    l2: NonNegative = 1e-3
     one_hot: bool = False
-    label_noise: float = field(default=0.25, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("features", self.features)
-        require_whole("classes", self.classes, least=2)
-        require_whole("context", self.context)
-        require_number("l2", self.l2, least=0.0)
-        require_probability("label_noise", self.label_noise)
+    label_noise: Probability = field(default=0.25, metadata=SAMPLED)
 
     @property
     def param_shapes(self):

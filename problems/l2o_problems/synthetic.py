@@ -5,18 +5,28 @@ Shape letters: I instances, N examples, D inputs.
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import numpy as np
 import tensorflow as tf
 
 from l2o_problems.networks import initial_network, mlp_logits, mlp_shapes
-from l2o_problems.options import require_number, require_probability
+from l2o_problems.options import require_number
 from l2o_problems.random import fold, integers, normal, uniform
 
 Data = tuple[tf.Tensor, tf.Tensor]
 
 CLUSTERS = 4  # two for each class
 TEACHER = (20,) * 6
-MOST_DECADES = 6.0  # of an input's scale: squares of sums of such inputs are still numbers
+
+
+def _require_decades(option: str, value: Any) -> None:
+    require_number(option, value, least=0.0)
+    if value > 6:  # squares of sums of such inputs are still numbers
+        raise ValueError(f"{option} must be at most 6, but is {value!r}")
+
+
+Decades = Annotated[float, _require_decades]  # of the scales of inputs
 
 
 def labels_by_rank(scores: tf.Tensor, classes: int) -> tf.Tensor:
@@ -147,14 +157,6 @@ def noisy_labels(seed: tf.Tensor, labels: tf.Tensor, classes: int, share: float)
     """Labels int32 [I, N], each drawn anew from all classes with probability `share`."""
     anew = uniform(fold(seed, 0), labels.shape) < share
     return tf.where(anew, integers(fold(seed, 1), labels.shape, classes), labels)
-
-
-def require_inputs(dead: float, decades: float) -> None:
-    """ValueError unless `spoiled_inputs` takes these, as the options `dead_inputs` and `input_decades`."""
-    require_probability("dead_inputs", dead)
-    require_number("input_decades", decades, least=0.0)
-    if decades > MOST_DECADES:
-        raise ValueError(f"input_decades must be at most {MOST_DECADES:g}, but is {decades!r}")
 
 
 def spoiled_inputs(seed: tf.Tensor, inputs: tf.Tensor, dead: float, decades: float) -> tf.Tensor:

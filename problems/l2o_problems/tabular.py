@@ -14,7 +14,7 @@ from l2o_problems.data.tables import TABLES, in_deviations, load_table
 from l2o_problems.examples import SharedExamples, constants
 from l2o_problems.mlp import MlpProblem
 from l2o_problems.networks import Activation, cross_entropy
-from l2o_problems.options import require_flag, require_sizes, require_whole
+from l2o_problems.options import Count, Flag, Sizes
 
 
 @constants
@@ -39,16 +39,10 @@ class TabularMlp(MlpProblem, SharedExamples):
     input_leaves = ("inputs",)
 
     data: str = "breast_cancer"
-    hidden: tuple[int, ...] = (32, 32)
+    hidden: Sizes = (32, 32)
     activation: Activation = "relu"
-    standardized: bool = True
-    batch_size: int = 64
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_sizes("hidden", self.hidden)
-        require_flag("standardized", self.standardized)
-        require_whole("batch_size", self.batch_size)
+    standardized: Flag = True
+    batch_size: Count = 64
 
     @property
     def ends(self):

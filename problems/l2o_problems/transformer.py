@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from l2o_problems.networks import affine
 from l2o_problems.normalization import normalize
-from l2o_problems.options import MOST_LAYERS, require_whole
+from l2o_problems.options import Count, Depth
 from l2o_problems.sequences import SequenceModel, embed
 from l2o_problems.text import LanguageModel
 
@@ -21,17 +21,15 @@ from l2o_problems.text import LanguageModel
 class TransformerModel(SequenceModel):
     """The network of `TransformerLm`, for any symbols; subclasses have the fields below."""
 
-    layers: int
-    width: int
-    heads: int
-    feed_forward: int
+    layers: Depth
+    width: Count
+    heads: Count
+    feed_forward: Count
     # A meta-gradient takes as long with XLA as without, and seven times as long to compile (68 s against 10 s).
     xla = False
 
     def __post_init__(self):
         super().__post_init__()
-        for option in ("layers", "width", "heads", "feed_forward"):
-            require_whole(option, getattr(self, option), most=MOST_LAYERS if option == "layers" else math.inf)
         if self.width % self.heads:
             raise ValueError(f"heads must divide the width, {self.width}, but is {self.heads}")
 

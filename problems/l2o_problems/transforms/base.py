@@ -37,6 +37,7 @@ class Transform(Problem):
     def __post_init__(self):
         if not isinstance(self.inner, Problem):
             raise TypeError(f"{type(self).name} transforms a problem, but got {self.inner!r}")
+        super().__post_init__()
 
     def draw(self, seed: tf.Tensor, instances: int) -> Task:
         """What the transformation itself adds to the task, leaves [I, ...]."""

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from l2o_problems.base import SAMPLED, Params
-from l2o_problems.options import require_choice, require_number, require_whole
+from l2o_problems.options import Count, NonNegative
 from l2o_problems.random import fold, instance_keys, instance_normal, instance_uniform
 from l2o_problems.transforms.base import Transform, under, within
 
@@ -36,11 +36,7 @@ class GradientNoise(Transform):
     name: ClassVar[str] = "gradient_noise"
     summary: ClassVar[str] = "normal noise added to every entry of the gradient"
 
-    deviation: float = field(default=1.0, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_number("deviation", self.deviation, least=0.0)
+    deviation: NonNegative = field(default=1.0, metadata=SAMPLED)
 
     def draw(self, seed, instances):
         return {"key": instance_keys(seed, instances), "deviation": tf.fill([instances], float(self.deviation))}
@@ -59,11 +55,10 @@ class SparseGradients(Transform):
     name: ClassVar[str] = "sparse_gradients"
     summary: ClassVar[str] = "most entries of the gradient set to zero at random"
 
-    probability: float = field(default=0.99, metadata=SAMPLED)
+    probability: NonNegative = field(default=0.99, metadata=SAMPLED)
 
     def __post_init__(self):
         super().__post_init__()
-        require_number("probability", self.probability, least=0.0)
         if self.probability > 1:
             raise ValueError(f"probability must be at most 1, but is {self.probability!r}")
 
@@ -85,10 +80,6 @@ class NormalizedGradients(Transform):
     summary: ClassVar[str] = "the gradient divided by its norm"
 
     per: Literal["global", "tensor"] = "global"
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_choice("per", self.per, ("global", "tensor"))
 
     @staticmethod
     def _normalized(flat: tf.Tensor) -> tf.Tensor:
@@ -113,11 +104,7 @@ class DelayedGradients(Transform):
     name: ClassVar[str] = "delayed_gradients"
     summary: ClassVar[str] = "the gradient of some steps ago"
 
-    delay: int = 1  # steps
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("delay", self.delay)
+    delay: Count = 1  # steps
 
     def initial_memory(self, task, params):
         """The last gradients, oldest first, [I, delay, P], and how many steps there were, [I]."""

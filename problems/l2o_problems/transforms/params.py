@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from l2o_problems.base import SAMPLED, Params
-from l2o_problems.options import require_choice, require_number, require_whole
+from l2o_problems.options import Count, NonNegative, Positive, require_number
 from l2o_problems.random import fold, instance_keys, instance_normal, log_uniform, normal
 from l2o_problems.transforms.base import Transform, under, within
 
@@ -28,15 +28,13 @@ class Rescale(Transform):
     name: ClassVar[str] = "rescale"
     summary: ClassVar[str] = "parameters multiplied by a fixed or random scale before they reach the optimizer"
 
-    low: float = field(default=0.1, metadata=SAMPLED)
+    low: Positive = field(default=0.1, metadata=SAMPLED)
     high: float = field(default=10.0, metadata=SAMPLED)
     per: Literal["global", "tensor", "parameter"] = "global"
 
     def __post_init__(self):
         super().__post_init__()
-        require_number("low", self.low, above=0.0)
         require_number("high", self.high, least=self.low)
-        require_choice("per", self.per, ("global", "tensor", "parameter"))
 
     def draw(self, seed, instances):
         """A scale of shape [I, *shape] or [I, 1, ...] for each tensor under "scale/"."""
@@ -67,11 +65,7 @@ class RandomSubspace(Transform):
     summary: ClassVar[str] = "optimized in a random linear subspace through the start"
     minimum = None  # the inner one need not lie in the subspace
 
-    dimension: int = 10
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("dimension", self.dimension)
+    dimension: Count = 10
 
     @property
     def _sizes(self) -> list[int]:
@@ -111,11 +105,7 @@ class ParameterNoise(Transform):
     name: ClassVar[str] = "parameter_noise"
     summary: ClassVar[str] = "normal noise on the parameters, in proportion to each step"
 
-    scale: float = field(default=0.1, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_number("scale", self.scale, least=0.0)
+    scale: NonNegative = field(default=0.1, metadata=SAMPLED)
 
     def draw(self, seed, instances):
         return {"key": instance_keys(seed, instances), "scale": tf.fill([instances], float(self.scale))}
@@ -161,11 +151,10 @@ class ReducedPrecision(Transform):
     name: ClassVar[str] = "reduced_precision"
     summary: ClassVar[str] = "parameters and gradients rounded to few bits"
 
-    mantissa: int = 7  # bits, of 23 in float32 and 10 in float16
+    mantissa: Count = 7  # bits, of 23 in float32 and 10 in float16
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("mantissa", self.mantissa)
         if self.mantissa > 22:
             raise ValueError(f"mantissa must be at most 22 bits, but is {self.mantissa}")
 
