@@ -15,7 +15,7 @@ import tensorflow as tf
 from l2o_problems.base import SAMPLED
 from l2o_problems.examples import SyntheticExamples
 from l2o_problems.mlp import MlpProblem
-from l2o_problems.networks import Activation, cross_entropy, initial_network
+from l2o_problems.networks import Activation, initial_network
 from l2o_problems.normalization import Normalization
 from l2o_problems.options import Count, Flag, NonNegative, Positive, Probability, Several, require_number
 from l2o_problems.random import fold, instance_keys
@@ -116,9 +116,6 @@ class MlpClassifier(MlpProblem, SyntheticExamples):
             "labels": noisy_labels(fold(seed, 3), labels, self.classes, self.label_noise),
             "key": instance_keys(fold(seed, 1), instances),
         }
-
-    def loss(self, params, task, batch):
-        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])
 
 
 @dataclass(frozen=True)

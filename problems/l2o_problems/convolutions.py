@@ -19,7 +19,7 @@ import tensorflow as tf
 from l2o_problems.base import Params
 from l2o_problems.images import PART, ImageProblem, one_by_one, shrunk_side
 from l2o_problems.networks import ACTIVATIONS, Activation, affine, cross_entropy, initial_network
-from l2o_problems.normalization import initial_normalized, normalize
+from l2o_problems.normalization import normalize
 from l2o_problems.options import Depth, Sizes, require_sizes
 
 
@@ -193,7 +193,7 @@ class ImageResnet(ConvolutionalClassifier):
         return shapes
 
     def initial_params(self, seed, task):
-        return initial_normalized(seed, self.param_shapes, task["key"].shape[0])
+        return initial_network(seed, self.param_shapes, task["key"].shape[0])
 
     def features(self, params, images):
         activation = ACTIVATIONS[self.activation]

@@ -21,7 +21,7 @@ from l2o_problems.data import DATA_SETS, DataInfo, describe, fingerprint, load
 from l2o_problems.data.shrink import shrink
 from l2o_problems.examples import SharedExamples, constants
 from l2o_problems.mlp import MlpProblem
-from l2o_problems.networks import Activation, cross_entropy
+from l2o_problems.networks import Activation
 from l2o_problems.normalization import Normalization
 from l2o_problems.options import Count, Sizes, require_whole
 
@@ -154,6 +154,3 @@ class ImageMlp(MlpProblem, ImageProblem):
     @property
     def ends(self):
         return self.info.pixels, self.info.classes
-
-    def loss(self, params, task, batch):
-        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])

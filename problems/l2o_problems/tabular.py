@@ -13,7 +13,7 @@ import numpy as np
 from l2o_problems.data.tables import TABLES, in_deviations, load_table
 from l2o_problems.examples import SharedExamples, constants
 from l2o_problems.mlp import MlpProblem
-from l2o_problems.networks import Activation, cross_entropy
+from l2o_problems.networks import Activation
 from l2o_problems.options import Count, Flag, Sizes
 
 
@@ -56,6 +56,3 @@ class TabularMlp(MlpProblem, SharedExamples):
         """
         inputs, labels = self.examples_of(seed, task, split, *_constants(self.data, split, self.standardized))
         return {"inputs": inputs, "labels": labels}
-
-    def loss(self, params, task, batch):
-        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])

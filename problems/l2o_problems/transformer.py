@@ -53,10 +53,6 @@ class TransformerModel(SequenceModel):
         matrices = [name for name, shape in self.param_shapes.items() if len(shape) == 2]
         return {name: residual if name.startswith(("kernel_mix", "kernel_out")) else deviation for name in matrices}
 
-    def initial_params(self, seed, task):
-        params = super().initial_params(seed, task)
-        return {name: tf.ones_like(values) if name.startswith("scale") else values for name, values in params.items()}
-
     def _attention(self, x: tf.Tensor, windows: int) -> tf.Tensor:
         """Queries, keys and values x [I, B * T, 3 * W], of all heads side by side -> [I, B * T, W]."""
         size = self.width // self.heads
