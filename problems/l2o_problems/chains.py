@@ -11,16 +11,17 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from l2o_problems.base import SAMPLED, Problem
+from l2o_problems.base import SAMPLED
 from l2o_problems.minibatches import MinibatchProblem
 from l2o_problems.options import Count, Several
-from l2o_problems.random import fold, instance_keys, integers, normal
+from l2o_problems.quadratics import VectorProblem
+from l2o_problems.random import fold, integers
 
 EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class DependencyChain(Problem):
+class DependencyChain(VectorProblem):
     """x_0^2 + sum_i x_i^2 / (x_{i-1}^2 + 1e-6) with `dimension` + 1 parameters, standard normal at the start, least at 0.
 
     Each parameter is worth bringing to 0 only when the one before it is there. An instance differs from another by its
@@ -37,19 +38,13 @@ class DependencyChain(Problem):
     def param_shapes(self):
         return {"x": (self.dimension + 1,)}
 
-    def sample(self, seed, instances):
-        return {"key": instance_keys(seed, instances)}
-
-    def initial_params(self, seed, task):
-        return {"x": normal(seed, [task["key"].shape[0], self.dimension + 1])}
-
     def loss(self, params, task, batch):
         squares = tf.square(params["x"])
         return squares[:, 0] + tf.reduce_sum(squares[:, 1:] / (squares[:, :-1] + EPSILON), axis=1)
 
 
 @dataclass(frozen=True)
-class OutwardSnake(MinibatchProblem):
+class OutwardSnake(VectorProblem, MinibatchProblem):
     """The sum over a minibatch of b_0 / (||x|| + 1e-6) + sum_i ((x_i - pi cos x_{i-1}) b_i)^2, x standard normal at the start.
 
     The examples b [N, n] have entries 0 and 1. A winding valley leads outward, and the loss falls to 0 at infinity alone.
@@ -63,16 +58,9 @@ class OutwardSnake(MinibatchProblem):
     samples: int = field(default=1000, metadata=SAMPLED)
     batch_size: int = field(default=100, metadata=SAMPLED)
 
-    @property
-    def param_shapes(self):
-        return {"x": (self.dimension,)}
-
     def sample(self, seed, instances):
         binary = integers(fold(seed, 0), [instances, self.samples, self.dimension], 2)
         return self.with_minibatches(fold(seed, 1), inputs=tf.cast(binary, tf.float32))
-
-    def initial_params(self, seed, task):
-        return {"x": normal(seed, [task["key"].shape[0], self.dimension])}
 
     def loss(self, params, task, batch):
         x = params["x"]
@@ -87,7 +75,7 @@ class OutwardSnake(MinibatchProblem):
 
 
 @dataclass(frozen=True)
-class MinMaxWell(Problem):
+class MinMaxWell(VectorProblem):
     """max(x^2) + 1 / min(x^2) - 2 + 1e-12 over the `dimension` entries of x, standard normal at the start.
 
     Only the largest and the smallest entry have a gradient. It is least where all entries are 1 or -1. An instance differs
@@ -99,16 +87,6 @@ class MinMaxWell(Problem):
     minimum = 1e-12
 
     dimension: Count = 20
-
-    @property
-    def param_shapes(self):
-        return {"x": (self.dimension,)}
-
-    def sample(self, seed, instances):
-        return {"key": instance_keys(seed, instances)}
-
-    def initial_params(self, seed, task):
-        return {"x": normal(seed, [task["key"].shape[0], self.dimension])}
 
     def loss(self, params, task, batch):
         squares = tf.square(params["x"])

@@ -12,8 +12,7 @@ from l2o_problems.convolutions import ImageConv, ImageResnet
 from l2o_problems.images import ImageMlp
 from l2o_problems.markov import MarkovMlp, MarkovRnn, MarkovTransformer
 from l2o_problems.matmul import MatrixMultiplication
-from l2o_problems.norms import Norm
-from l2o_problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
+from l2o_problems.quadratics import Bowl, Norm, ProjectionQuadratic, Quadratic, SumOfQuadratics
 from l2o_problems.regression import LowRankAutoencoder, RegressionMlp
 from l2o_problems.sparse_softmax import SparseSoftmax
 from l2o_problems.tabular import TabularMlp
