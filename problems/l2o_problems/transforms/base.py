@@ -5,7 +5,9 @@ Shape letter: I instances.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,7 +15,7 @@ from l2o_problems.base import Problem, Task
 from l2o_problems.random import fold
 
 
-def under(prefix: str, leaves: Task) -> Task:
+def under(prefix: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves with names below `prefix`."""
     return {f"{prefix}/{name}": leaf for name, leaf in leaves.items()}
 
