@@ -1,4 +1,4 @@
-"""Problems and transformations by name."""
+"""Problems by name."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,21 +18,7 @@ from l2o_problems.sparse_softmax import SparseSoftmax
 from l2o_problems.tabular import TabularMlp
 from l2o_problems.text import CharRnn
 from l2o_problems.transformer import TransformerLm
-from l2o_problems.transforms import (
-    DelayedGradients,
-    GradientNoise,
-    LossTransform,
-    NormalizedGradients,
-    ParameterNoise,
-    RandomSubspace,
-    ReducedPrecision,
-    Rescale,
-    ScaledInputs,
-    SmallerBatches,
-    SparseGradients,
-    SumOfProblems,
-    Transform,
-)
+from l2o_problems.transforms import SumOfProblems
 from l2o_problems.two_dimensional import FUNCTIONS
 from l2o_problems.words import WordMlp
 
@@ -78,11 +64,6 @@ _GROUPS: tuple[tuple[type[Problem], ...], ...] = (
 )
 PROBLEMS: dict[str, Callable[..., Problem]] = {family.name: family for group in _GROUPS for family in group}
 PROBLEMS |= {name: make for name, (_, make) in _NAMED.items()}
-
-_OF_PARAMS = (Rescale, RandomSubspace, ParameterNoise, ReducedPrecision)
-_OF_GRADIENTS = (GradientNoise, SparseGradients, NormalizedGradients, DelayedGradients)
-_OF_BATCHES = (SmallerBatches, ScaledInputs)
-TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (*_OF_PARAMS, *_OF_GRADIENTS, LossTransform, *_OF_BATCHES)}
 
 
 def summary_of(name: str) -> str:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_cli.optimizers import TRANSFORMS
 from l2o_cli.optimizers.elementwise import Adam, Momentum, Sgd
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.imitation import Imitating
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.transforms import (
+    TRANSFORMS,
     Averaging,
     Clipping,
     Decay,
