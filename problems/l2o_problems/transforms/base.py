@@ -25,6 +25,10 @@ def within(prefix: str, leaves: Task) -> Task:
     return {name.removeprefix(f"{prefix}/"): leaf for name, leaf in leaves.items() if name.startswith(f"{prefix}/")}
 
 
+def _of_inner(name: str) -> Any:
+    return property(lambda transform: getattr(transform.inner, name))
+
+
 @dataclass(frozen=True)
 class Transform(Problem):
     """A problem that is `inner` in everything its subclass does not change.
@@ -35,6 +39,13 @@ class Transform(Problem):
     """
 
     inner: Problem
+
+    param_shapes = _of_inner("param_shapes")
+    held_out = _of_inner("held_out")
+    input_leaves = _of_inner("input_leaves")
+    xla = _of_inner("xla")
+    minimum = _of_inner("minimum")
+    source = _of_inner("source")
 
     def __post_init__(self):
         if not isinstance(self.inner, Problem):
@@ -47,10 +58,6 @@ class Transform(Problem):
 
     def inner_task(self, task: Task) -> Task:
         return within("inner", task)
-
-    @property
-    def param_shapes(self):
-        return self.inner.param_shapes
 
     def sample(self, seed, instances):
         return {**under("inner", self.inner.sample(fold(seed, 0), instances)), **self.draw(fold(seed, 1), instances)}
@@ -81,23 +88,3 @@ class Transform(Problem):
         own = type(self)
         changed = (own.batch, own.perturb, own.displace) != (Transform.batch, Transform.perturb, Transform.displace)
         return self.inner.deterministic and not changed
-
-    @property
-    def held_out(self):
-        return self.inner.held_out
-
-    @property
-    def input_leaves(self):
-        return self.inner.input_leaves
-
-    @property
-    def xla(self):
-        return self.inner.xla
-
-    @property
-    def minimum(self):
-        return self.inner.minimum
-
-    @property
-    def source(self):
-        return self.inner.source
