@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from functools import partial
 
-from l2o_problems.autoencoders import ImageAutoencoder
 from l2o_problems.base import Problem
 from l2o_problems.chains import DependencyChain, MinMaxWell, OutwardSnake
 from l2o_problems.classifiers import ClusterMlp, LogisticRegression, RandomMlp
-from l2o_problems.completion import ImageCompletion
 from l2o_problems.convolutions import ImageConv, ImageResnet
-from l2o_problems.images import ImageMlp
+from l2o_problems.images import ImageAutoencoder, ImageCompletion, ImageMlp
 from l2o_problems.markov import MarkovMlp, MarkovRnn, MarkovTransformer
 from l2o_problems.matmul import MatrixMultiplication
 from l2o_problems.quadratics import Bowl, Norm, ProjectionQuadratic, Quadratic, SumOfQuadratics
