@@ -13,8 +13,7 @@ from typing import Annotated, ClassVar
 import tensorflow as tf
 
 from l2o_problems.base import Batch, Params
-from l2o_problems.data.text import TEXTS
-from l2o_problems.data.words import word_codes
+from l2o_problems.data.text import TEXTS, word_codes
 from l2o_problems.examples import SharedExamples, constants, loss_of_each
 from l2o_problems.networks import ACTIVATIONS, Activation, affine, cross_entropy, initial_network
 from l2o_problems.options import Count, require_whole

@@ -64,10 +64,7 @@ class Embedded:
 
     file: str
     words: str = "embedded"
-
-    @property
-    def remedy(self) -> str | None:
-        return None
+    remedy = None
 
     def find(self) -> Path | None:
         return FOLDER / self.file
