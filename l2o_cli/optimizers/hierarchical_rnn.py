@@ -255,7 +255,7 @@ class HierarchicalRNN(Optimizer):
         scaled = features.scaled(momenta, squares) if self.dynamic_scaling else features.asinh(momenta)
         parts = [scaled]
         if self.grad_products:
-            parts.append(features.neighbour_products(scaled))
+            parts.append(scaled[:-1] * scaled[1:])  # positive while the gradient keeps its sign over the time scales
         if self.relative_log_moments:
             parts.append(features.relative_log(ops.square(momenta) if self.scale_by_raw_moment else squares))
         if self.rate_level != "tensor":

@@ -59,15 +59,11 @@ class ConvolutionalClassifier(ImageProblem):
     """Features by convolutions, then the dense layer of kernel_out [F, classes] and bias_out."""
 
     xla = False
+    separable = True  # the features of an image depend on that image alone, not on the others of its batch
 
     @abc.abstractmethod
     def features(self, params: Params, images: tf.Tensor) -> tf.Tensor:
         """What one instance, whose params have no instance axis, makes of images [B, H, W, C]: [B, F]."""
-
-    @property
-    def separable(self) -> bool:
-        """Whether the features of an image depend on that image alone, not on the others of its batch."""
-        return True
 
     def _features(self, params: Params, inputs: tf.Tensor) -> tf.Tensor:
         info = self.info

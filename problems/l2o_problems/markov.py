@@ -41,6 +41,7 @@ class MarkovChain(SyntheticExamples, SequenceModel):
     branches: Count
     zipf: NonNegative
     mixing: Probability
+    example_leaves = ("windows",)
 
     def __post_init__(self):
         super().__post_init__()
@@ -97,7 +98,6 @@ class MarkovRnn(MarkovChain, RecurrentModel):
 
     name: ClassVar[str] = "markov_rnn"
     summary: ClassVar[str] = "GRU, LSTM or vanilla RNN on a random Markov chain of Zipf symbols"
-    example_leaves: ClassVar[tuple[str, ...]] = ("windows",)
 
     cell: Literal["gru", "lstm", "vanilla"] = "gru"
     hidden: int = 12
@@ -118,7 +118,6 @@ class MarkovTransformer(MarkovChain, TransformerModel):
 
     name: ClassVar[str] = "markov_transformer"
     summary: ClassVar[str] = "small transformer on a random Markov chain of Zipf symbols"
-    example_leaves: ClassVar[tuple[str, ...]] = ("windows",)
     xla = True  # a meta-gradient of a network so small is 2.4 times as fast
 
     layers: int = 1
@@ -145,7 +144,6 @@ class MarkovMlp(MarkovChain, MlpProblem):
 
     name: ClassVar[str] = "markov_mlp"
     summary: ClassVar[str] = "embeddings and an MLP on a random Markov chain of many Zipf symbols"
-    example_leaves: ClassVar[tuple[str, ...]] = ("windows",)
 
     hidden: tuple[int, ...] = ()
     embedding: Count = 8
