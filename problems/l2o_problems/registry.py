@@ -5,14 +5,13 @@ from functools import partial
 
 from l2o_problems.base import Problem
 from l2o_problems.chains import DependencyChain, MinMaxWell, OutwardSnake
-from l2o_problems.classifiers import ClusterMlp, LogisticRegression, RandomMlp
+from l2o_problems.classifiers import ClusterMlp, LogisticRegression, RandomMlp, SparseSoftmax
 from l2o_problems.convolutions import ImageConv, ImageResnet
 from l2o_problems.images import ImageAutoencoder, ImageCompletion, ImageMlp
 from l2o_problems.markov import MarkovMlp, MarkovRnn, MarkovTransformer
 from l2o_problems.matmul import MatrixMultiplication
 from l2o_problems.quadratics import Bowl, Norm, ProjectionQuadratic, Quadratic, SumOfQuadratics
 from l2o_problems.regression import LowRankAutoencoder, RegressionMlp
-from l2o_problems.sparse_softmax import SparseSoftmax
 from l2o_problems.tabular import TabularMlp
 from l2o_problems.text import CharRnn
 from l2o_problems.transformer import TransformerLm
