@@ -1,6 +1,6 @@
 """Random data for classifiers, regression and autoencoders, drawn for many instances at once.
 
-Shape letters: I instances, N examples, D inputs.
+Shape letters: I instances, N examples, D inputs. An argument `shape` is that of the inputs, (I, N, D).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def cluster_data(seed: tf.Tensor, shape: tuple[int, int, int], separation: float
     cluster, so that any split is balanced.
 
     Args:
-        shape: (I, N, D), D at least 2.
+        shape: D at least 2.
         label_noise: probability that a label is drawn anew.
 
     Returns:
@@ -72,9 +72,6 @@ def cluster_data(seed: tf.Tensor, shape: tuple[int, int, int], separation: float
 def linear_data(seed: tf.Tensor, shape: tuple[int, int, int], separation: float) -> Data:
     """A normal cloud cut in halves by a random hyperplane and pulled apart along its normal, 2 * separation or more.
 
-    Args:
-        shape: (I, N, D).
-
     Returns:
         inputs [I, N, D], labels int32 [I, N], linearly separable and balanced.
     """
@@ -90,7 +87,6 @@ def prototype_data(seed: tf.Tensor, shape: tuple[int, int, int], classes: int, s
     """A standard normal prototype for each class, its examples normal around it, squashed by a sigmoid to (0, 1) as pixels are.
 
     Args:
-        shape: (I, N, D).
         spread: standard deviation of the examples of a class, in units of that of the prototypes.
 
     Returns:
@@ -119,9 +115,6 @@ def teacher_data(
     The teacher's kernels are normal with sqrt(2 / fan_in), its biases standard normal. Each of its outputs is shifted and
     scaled to mean 0 and variance 1 over the examples, then gets normal noise of the deviation `noise`.
 
-    Args:
-        shape: (I, N, D).
-
     Returns:
         inputs [I, N, D], targets [I, N, outputs].
     """
@@ -141,7 +134,6 @@ def low_rank_data(seed: tf.Tensor, shape: tuple[int, int, int], rank: int, condi
     """Normal points near a random linear subspace of each instance, of variance 1 an input on average, [I, N, D].
 
     Args:
-        shape: (I, N, D).
         rank: dimensions of the subspace.
         condition: the deviation along the first of its directions over that along the last; they fall geometrically.
         noise: deviation of the normal noise on each input.

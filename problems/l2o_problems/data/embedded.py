@@ -40,20 +40,20 @@ class EmbeddedInfo:
 Info = TypeVar("Info", bound=EmbeddedInfo)
 
 
-def known(infos: Mapping[str, Info], name: str) -> Info:
-    """What is known of `name`; DataMissing if it is none of those there are."""
+@contextlib.contextmanager
+def reading(infos: Mapping[str, Info], name: str) -> Iterator[tuple[Info, Any]]:
+    """What is known of `name`, and the arrays of its file by name.
+
+    Raises:
+        DataMissing: it is none of those there are; whatever is wrong with the file, or found to be wrong in this context.
+    """
     if name not in infos:
         raise DataMissing(f"no {next(iter(infos.values())).kind} {name!r}; there are: {', '.join(infos)}")
-    return infos[name]
-
-
-@contextlib.contextmanager
-def reading(info: EmbeddedInfo) -> Iterator[Any]:
-    """The arrays of the file, by name; DataMissing for whatever is wrong with it, or found to be wrong in this context."""
+    info = infos[name]
     path = FOLDER / info.file
     try:
         with np.load(path) as archive:
-            yield archive
+            yield info, archive
     except Exception as error:
         raise DataMissing(f"{path}: cannot read the embedded {info.kind} ({type(error).__name__}: {error})") from error
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from l2o_problems.data.dataset import consecutive
-from l2o_problems.data.embedded import EmbeddedInfo, known, reading
+from l2o_problems.data.embedded import EmbeddedInfo, reading
 
 # A word, or marks that stand together.
 _WORD = re.compile(r"\w+|[^\w\s]+")
@@ -71,8 +71,7 @@ def load_text(name: str) -> Text:
     Raises:
         DataMissing: there is no such text, or it cannot be read.
     """
-    info = known(TEXTS, name)
-    with reading(info) as archive:
+    with reading(TEXTS, name) as (info, archive):
         codes, points, sizes = (archive[leaf] for leaf in ("codes", "vocabulary", "sizes"))
         if (len(points), *sizes) != (info.symbols, *info.sizes) or len(codes) != sum(sizes) or codes.max() >= info.symbols:
             raise ValueError(f"{len(codes)} characters, {len(points)} distinct, where {info.source} was announced")

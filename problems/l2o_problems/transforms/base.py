@@ -1,17 +1,18 @@
 """What all transformations share: they are the inner problem in everything they do not change.
 
-Shape letter: I instances.
+Shape letters: I instances, P parameters of one instance.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from l2o_problems.base import Problem, Task
+from l2o_problems.base import Params, Problem, Task
 from l2o_problems.random import fold
 
 
@@ -23,6 +24,18 @@ def under(prefix: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
 def within(prefix: str, leaves: Task) -> Task:
     """The leaves whose names are below `prefix`, without it."""
     return {name.removeprefix(f"{prefix}/"): leaf for name, leaf in leaves.items() if name.startswith(f"{prefix}/")}
+
+
+def flat(tensors: Params) -> tf.Tensor:
+    """{name: [I, *shape]} -> [I, P]."""
+    return tf.concat([tf.reshape(values, [values.shape[0], -1]) for values in tensors.values()], axis=1)
+
+
+def like(tensors: Params, entries: tf.Tensor) -> Params:
+    """[I, P] -> the names and shapes of `tensors`."""
+    sizes = [math.prod(values.shape[1:]) for values in tensors.values()]
+    parts = tf.split(entries, sizes, axis=1)
+    return {name: tf.reshape(part, values.shape) for (name, values), part in zip(tensors.items(), parts, strict=True)}
 
 
 def _of_inner(name: str) -> Any:

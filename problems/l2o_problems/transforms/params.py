@@ -14,7 +14,7 @@ import tensorflow as tf
 from l2o_problems.base import SAMPLED, Params
 from l2o_problems.options import Count, NonNegative, Positive, require_number
 from l2o_problems.random import fold, instance_keys, instance_normal, log_uniform, normal
-from l2o_problems.transforms.base import Transform, under, within
+from l2o_problems.transforms.base import Transform, like, under
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,14 @@ class RandomSubspace(Transform):
     dimension: Count = 10
 
     @property
-    def _sizes(self) -> list[int]:
-        return [math.prod(shape) for shape in self.inner.param_shapes.values()]
-
-    @property
     def param_shapes(self):
         return {"z": (self.dimension,)}
 
     def sample(self, seed, instances):
         """Beside the inner task: the start of each tensor under "start/" and the directions [I, dimension, P]."""
         task = super().sample(seed, instances)
-        directions = normal(fold(seed, 2), [instances, self.dimension, sum(self._sizes)])
+        size = sum(map(math.prod, self.inner.param_shapes.values()))
+        directions = normal(fold(seed, 2), [instances, self.dimension, size])
         start = self.inner.initial_params(fold(seed, 3), self.inner_task(task))
         return {**task, **under("start", start), "directions": tf.math.l2_normalize(directions, axis=-1)}
 
@@ -86,13 +83,9 @@ class RandomSubspace(Transform):
         return {"z": tf.zeros([task["directions"].shape[0], self.dimension])}
 
     def loss(self, params, task, batch):
-        moved = tf.split(tf.matmul(params["z"][:, None], task["directions"])[:, 0], self._sizes, axis=1)
-        start = within("start", task)
-        inner = {
-            name: start[name] + tf.reshape(move, [-1, *shape])
-            for (name, shape), move in zip(self.inner.param_shapes.items(), moved, strict=True)
-        }
-        return super().loss(inner, task, batch)
+        start = {name: task[f"start/{name}"] for name in self.inner.param_shapes}
+        moved = like(start, tf.matmul(params["z"][:, None], task["directions"])[:, 0])
+        return super().loss({name: start[name] + moved[name] for name in start}, task, batch)
 
 
 @dataclass(frozen=True)
