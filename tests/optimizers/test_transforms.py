@@ -219,8 +219,7 @@ def test_clipping_around_a_learned_optimizer_is_clipped_gradients():
 
 
 def test_every_transformation_of_the_package_is_tested():
-    here = {name for name, cls in TRANSFORMS.items() if cls.__module__.startswith(Transform.__module__.rpartition(".")[0])}
-    assert here == OPTIONS.keys()
+    assert OPTIONS.keys() == TRANSFORMS.keys() - {"nominal"}  # which has tests of its own
     for name, cls in TRANSFORMS.items():
         assert issubclass(cls, Transform) and cls.name == name and cls.summary and "\n" not in cls.summary
 
