@@ -14,6 +14,7 @@ from l2o_cli.optimizers.nominal import Nominal
 from l2o_cli.optimizers.rnnprop import RnnProp
 from l2o_cli.optimizers.tensor_rnn import TensorRnn
 from l2o_cli.optimizers.transforms import (
+    AdamWForVectors,
     Averaging,
     Clipping,
     Decay,
@@ -55,5 +56,5 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 _OF_GRADIENTS, _OF_STATE = (Clipping, Regularization), (Averaging, LowPrecision)
-_OF_STEPS = (WeightDecay, Decay, Schedule, FanIn, TrustRatio, Orthogonalized)
+_OF_STEPS = (WeightDecay, Decay, Schedule, FanIn, TrustRatio, Orthogonalized, AdamWForVectors)
 TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (*_OF_GRADIENTS, *_OF_STEPS, *_OF_STATE, Nominal)}

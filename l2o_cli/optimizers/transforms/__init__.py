@@ -5,9 +5,10 @@ from l2o_cli.optimizers.transforms.gradients import Clipping, Regularization
 from l2o_cli.optimizers.transforms.schedule import Schedule
 from l2o_cli.optimizers.transforms.state import Averaging, LowPrecision
 from l2o_cli.optimizers.transforms.steps import Decay, WeightDecay
-from l2o_cli.optimizers.transforms.tensors import FanIn, Orthogonalized, TrustRatio
+from l2o_cli.optimizers.transforms.tensors import AdamWForVectors, FanIn, Orthogonalized, TrustRatio
 
 __all__ = [
+    "AdamWForVectors",
     "Averaging",
     "Clipping",
     "Decay",
