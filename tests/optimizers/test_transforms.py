@@ -43,6 +43,7 @@ OPTIONS = {
     "fan_in": [{"base": 2}],
     "trust_ratio": [{"scale": 0.5, "least": 2.0}, {"normalize": True, "least": 2.0}],
     "orthogonalized": [{}],
+    "adamw_for_vectors": [{"learning_rate": 0.05, "epsilon": 0.1, "weight_decay": 0.5}],
 }
 CASES = [(name, options) for name, every in OPTIONS.items() for options in every]
 
