@@ -93,6 +93,8 @@ class HierarchicalRNN(Optimizer):
             raise ValueError(f"initial_rate must be two numbers in order, not {self.initial_rate}")
         if len(self.hidden) < 2 and (self.rate_level != "parameter" or self.tensor_features):
             raise ValueError("rate_level and tensor_features need a tensor level: hidden must have at least two sizes")
+        if self.rate_level == "tensor" and self.relative_rate == "tensor":
+            raise ValueError("relative_rate: tensor compares the rates within a tensor, of which rate_level: tensor leaves one")
         if len(self.hidden) < 3 and self.run_features:
             raise ValueError("run_features needs a global level: hidden must have three sizes")
 

@@ -195,3 +195,8 @@ def test_impossible_options_are_refused(options):
 @pytest.mark.slow
 def test_meta_training_makes_it_a_hundred_times_better():
     assert meta_trained("hrnn", meta_steps=600, minutes=2.0, learning_rate=3e-3).ratio < 0.01
+
+
+def test_rates_of_tensors_are_not_compared_within_tensors():
+    with pytest.raises(ValueError, match="relative_rate: tensor compares the rates within a tensor"):
+        HierarchicalRNN(rate_level="tensor", relative_rate="tensor")
