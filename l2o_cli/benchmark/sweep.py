@@ -16,7 +16,7 @@ from l2o_cli.benchmark.keras_fit import FitOptions, KerasFit
 from l2o_cli.comparison.tuning.learning_rates import grid
 from l2o_cli.export.resolve import resolve
 from l2o_cli.runs.records import Run
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.scoring.run_scores import score
 from l2o_cli.scoring.statistics import median
 
@@ -56,10 +56,10 @@ def _measure(name: str, steps: int, rates: int, seeds: int, tell: Tell) -> dict:
     tell(f"{name}: {len(jobs)} runs together")
     settings = [{"learning_rate": rate} for rate in tried]
     began = time.perf_counter()
-    trials = Trials(name, problem, contender, steps=steps)
-    trials.pace(settings, range(seeds), curve=False)  # compiles
+    batches = RuleBatches(name, problem, contender, steps=steps)
+    batches.pace(settings, range(seeds), curve=False)  # compiles
     compiled = time.perf_counter()
-    runs = trials.run(settings, range(seeds), curve=False)
+    runs = batches.run(settings, range(seeds), curve=False)
     ended = time.perf_counter()
     for side in sides:
         side.make(len(jobs))

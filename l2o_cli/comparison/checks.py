@@ -13,7 +13,7 @@ from l2o_cli.optimizers.search_spaces import Setting
 from l2o_cli.runs.batches import AT_ONCE, check_setting, hyperparameters
 from l2o_cli.runs.contenders import check_fits
 from l2o_cli.runs.records import Contender
-from l2o_cli.runs.trials import together
+from l2o_cli.runs.update_rules import together
 from l2o_cli.scoring.measures import CRITERIA
 from l2o_cli.spec.resources import Factor, Runs, check_runs, state_size
 

@@ -1,4 +1,4 @@
-"""What evaluation takes and gives: a contender and the record of one run.
+"""What evaluation takes and gives: a contender and one run.
 
 Shape letters: N steps of a run, R records of a run (one before the first step, one after each window).
 """
@@ -34,7 +34,18 @@ class Contender(Labelled, Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class Measured:
+    """What is measured of a run."""
+
+    losses: np.ndarray  # [N], the minibatch loss of each step before its update; NaN after the divergence
+    seconds: np.ndarray  # [R], wall-clock of the compiled loop, divided by the instances that ran together
+    validation: np.ndarray | None  # [R], NaN where not measured and after the divergence; None: nothing is held out
+    diverged_at: int | None  # the step whose loss or update was not finite
+    test: float | None = None  # the loss on the test split after the last step, NaN if the run diverged; None: not measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Measured):
     """One (problem, optimizer, hyperparameters, seed) for N steps."""
 
     problem: str
@@ -43,11 +54,6 @@ class Run:
     hyperparameters: dict[str, float]  # of a hand-designed optimizer, all of them; {} for a learned one
     seed: int
     every: int  # steps per window
-    losses: np.ndarray  # [N], the minibatch loss of each step before its update; NaN after the divergence
-    seconds: np.ndarray  # [R], wall-clock of the compiled loop, divided by the instances that ran together
-    validation: np.ndarray | None  # [R], NaN where not measured and after the divergence; None: nothing is held out
-    diverged_at: int | None  # the step whose loss or update was not finite
-    test: float | None = None  # the loss on the test split after the last step, NaN if the run diverged; None: not measured
 
     @property
     def steps(self) -> int:

@@ -35,7 +35,18 @@ def test_training_curves_are_the_means_of_the_steps():
     rng = np.random.default_rng(0)
     for steps, every in ((1000, 10), (1003, 10), (77, 1), (40, 7)):
         seconds = np.linspace(0, 1, -(-steps // every) + 1)
-        run = Run("p", "o", 0, {}, 0, every, rng.random(steps).astype(np.float32), seconds, None, None)
+        run = Run(
+            losses=rng.random(steps).astype(np.float32),
+            seconds=seconds,
+            validation=None,
+            diverged_at=None,
+            problem="p",
+            optimizer="o",
+            trial=0,
+            hyperparameters={},
+            seed=0,
+            every=every,
+        )
         curve = curve_of(run)
         drawn, losses = series(curve, "train")
         assert drawn.size <= 51 and drawn[-1] == steps

@@ -10,7 +10,7 @@ from l2o_cli.comparison.run import carry_out
 from l2o_cli.errors import BadInput
 from l2o_cli.runs.contenders import batches_of, check_fits, contender
 from l2o_cli.runs.lbfgs import Lbfgs, minimize
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, make_problem, parse_problems, read_request
 from l2o_cli.stages import Stages
 
@@ -97,7 +97,7 @@ def test_stochastic_problems_are_refused():
         check_fits([contender("adam"), Lbfgs()], problems)
     check_fits([contender("adam")], problems)
     check_fits([Lbfgs()], {"quadratic": problems["quadratic"]})
-    assert isinstance(batches_of("quadratic", problems["quadratic"], contender("adam"), steps=1), Trials)
+    assert isinstance(batches_of("quadratic", problems["quadratic"], contender("adam"), steps=1), RuleBatches)
 
 
 DETERMINISTIC = (

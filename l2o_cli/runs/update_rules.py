@@ -18,8 +18,8 @@ from l2o_problems.random import as_seed
 from l2o_cli.carry import RUNNING, Carry, Draw, at_start, concatenate, draw, layout_of
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.rollout import Rollout
-from l2o_cli.runs.batches import AT_ONCE, Batches, Job, Measured, Pace, hyperparameters
-from l2o_cli.runs.records import Contender
+from l2o_cli.runs.batches import AT_ONCE, Batches, Job, Pace, hyperparameters
+from l2o_cli.runs.records import Contender, Measured
 
 MOST_INSTANCES = 48  # beyond this little is gained and validation on a whole split takes much memory
 MOST_OUTSIDE_XLA = 32  # of convolutions, whose validation takes more
@@ -51,7 +51,7 @@ def _rollout(problem: Problem, optimizer: Optimizer, maximum: int, xla: bool) ->
     return Rollout(problem, optimizer, maximum=maximum, xla=xla)
 
 
-class Trials(Batches):
+class RuleBatches(Batches):
     """Runs of an update rule. Every run is started by its own seed; those of a batch are the instances of one rollout."""
 
     def __init__(self, problem_name: str, problem: Problem, contender: Contender, *, xla: bool = True, **options: Any):
