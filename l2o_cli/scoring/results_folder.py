@@ -54,16 +54,14 @@ def read_results(folder: Path, *, reference: str | None = None, measure: str | N
 def _score(folder: Path, record: Mapping[str, Any], reference: str | None, measure: str | None, seed: int) -> Scoring:
     curves = read_curves(folder)
     chosen_by = part(record, "request").get("select")
-    wanted = measure or (chosen_by if chosen_by in COMPARED else COMPARED[0])
     optimizers = part(record, "optimizers")
-    options: dict[str, Any] = {
-        "reference": reference,
-        "seed": seed,
-        "trials": read_trials(folder),
-        "adam": adam_references(record),
-        "learned": [str(label) for label in optimizers if part(optimizers, label).get("learned")],
-    }
-    scoring = score_curves(curves, measure=wanted, **options)
-    if measure is None and not any(score.medians[wanted] is not None for score in scoring.problems):
-        scoring = score_curves(curves, **options)  # such as a validation loss where nothing is held out
-    return scoring
+    return score_curves(
+        curves,
+        reference=reference,
+        measure=measure or (chosen_by if chosen_by in COMPARED else COMPARED[0]),
+        otherwise=None if measure else COMPARED[0],
+        trials=read_trials(folder),
+        adam=adam_references(record),
+        learned=[str(label) for label in optimizers if part(optimizers, label).get("learned")],
+        seed=seed,
+    )

@@ -62,6 +62,7 @@ def score_curves(
     *,
     reference: str | None = None,
     measure: str = COMPARED[0],
+    otherwise: str | None = None,
     trials: Mapping[str, tuple[int, ...]] | None = None,
     adam: Mapping[str, Reference] | None = None,
     learned: Collection[str] = (),
@@ -72,6 +73,7 @@ def score_curves(
     Args:
         reference: the label of tuned Adam; None: the one that looks so, if more than one setting was tried for it.
         measure: one of COMPARED, by which the best are marked.
+        otherwise: the one by which they are where no runs have that, such as a validation loss.
         trials: {optimizer: the settings tried on each problem}, where they are known.
         adam: {problem: what losses on it are normalized by}, of those of which that is known.
         learned: optimizers that are no Adam, whatever they are called.
@@ -92,6 +94,8 @@ def score_curves(
     adam = {curve.problem: (adam or {}).get(curve.problem, find_adam(None, None)) for curve in curves}
     runs = score_runs(curves, reference, adam)
     table = _Table(runs)
+    if otherwise and all(table.values(*pair, measure) is None for pair in itertools.product(table.problems, table.optimizers)):
+        measure = otherwise
     problems = _problem_scores(table, measure)
     complete = {name: table.complete(name) for name in (*POOLED, "steps_to_target")}
     left_out = {name: [one for one in table.problems if one not in those] for name, those in complete.items()}

@@ -13,10 +13,9 @@ from l2o_problems.adam_table import AdamRow, Reference, adam_row
 
 from l2o_cli.errors import BadInput
 from l2o_cli.reports.cells import describe_left_out
-from l2o_cli.scoring.measures import normalized_loss
 from l2o_cli.scoring.record import read_trials
 from l2o_cli.scoring.results_folder import read_results
-from l2o_cli.scoring.run_scores import find_reference
+from l2o_cli.scoring.run_scores import find_reference, normalized_loss
 from l2o_cli.scoring.score_curves import score_curves
 from l2o_cli.scoring.scored import Scoring
 from l2o_cli.scoring.statistics import Estimate

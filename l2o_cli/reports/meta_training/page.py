@@ -15,6 +15,7 @@ from l2o_cli.files import write_atomically
 from l2o_cli.meta.run_tables import Row, Run, by_meta_step, column, mean, median, speeds, summary, worst_first
 from l2o_cli.reports.html import (
     abbreviated,
+    check_place,
     document,
     figure,
     grid,
@@ -32,9 +33,11 @@ from l2o_cli.terminal import duration
 PICTURED = 12  # families with curves of their own
 
 
-def write_report(run: Run, path: Path) -> None:
-    """Write the page; a report that is there is replaced."""
+def write_report(run: Run, path: Path) -> Path:
+    """Write the page; a report that is there is replaced. BadInput if something else is."""
+    check_place(path)
     write_atomically(path, page(run))
+    return path
 
 
 def page(run: Run) -> str:
