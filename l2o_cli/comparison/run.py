@@ -1,4 +1,4 @@
-"""A plan from its first cell to its tables: run cell by cell, here or in other processes, and written as it goes."""
+"""A plan from its first cell to its tables: how long it is going to take, run here or in other processes, written as it goes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l2o_cli.comparison.estimate import estimate
+from l2o_cli.comparison.cell import Cell
 from l2o_cli.comparison.plan import Plan, plan_lines
 from l2o_cli.comparison.results import Entry, claim, tuning_record, write_tables, write_yaml
 from l2o_cli.comparison.run_cell import choose_shared, run_cell
 from l2o_cli.comparison.sweeps.run import run_sweeps
 from l2o_cli.comparison.workers import make_runs
 from l2o_cli.files import write_atomically
+from l2o_cli.runs.batches import Batches, Pace
 from l2o_cli.spec import to_yaml
 from l2o_cli.stages import Stages, Stopped
+from l2o_cli.terminal import duration
 
+PROBED = 6  # problems on which the pace is measured; the others are taken to be like them
 SPEC = "spec.yaml"
 TABLES = ("curves.csv", "scores.csv", "tuning.csv", "sweeps.csv", "sweeps.yaml", "evaluation.yaml", "compare.yaml", SPEC)
 
@@ -67,7 +70,7 @@ def carry_out(
     _write(out, record, entries)
     try:
         if plan.compares:
-            for line in estimate(plan.cells, stages).lines:
+            for line in estimate(plan.cells, stages):
                 stages.tell(line)
         if workers > 1:
             make_runs(plan.spec, plan.terms.store, list(plan.problems), workers, stages)
@@ -86,6 +89,48 @@ def carry_out(
     sources = {title: problem.source for title, problem in plan.problems.items() if title in here}
     tables = [path for name in TABLES if (path := out / name).exists()]
     return Outcome(entries, sources, tables, _notes(plan, out, entries, complete, workers), complete, plan.compares)
+
+
+def estimate(cells: Sequence[Cell], stages: Stages) -> list[str]:
+    """How many runs are kept from before, and how long the others take, in lines.
+
+    They are counted without extensions of sweeps, at the pace of a few steps on some of the problems, compilation left out.
+    """
+    batches = {cell: cell.batches() for cell in cells}
+    missing = {cell: _missing(cell, own) for cell, own in batches.items()}
+    kept = sum(cell.tuning_runs + cell.reporting_runs for cell in cells) - sum(map(sum, missing.values()))
+    said = [f"  {kept:,} of these runs were made before and are not made again"] if kept else []
+    concerned = list(dict.fromkeys(cell.title for cell in cells if any(missing[cell])))
+    probed = concerned[:: -(-len(concerned) // PROBED) or 1]
+    seconds, measured = 0.0, 0
+    for cell, (tuning, reporting) in missing.items():
+        if cell.title in probed and tuning + reporting:
+            pace = _pace(cell, batches[cell], stages)
+            if pace is not None:
+                records = batches[cell].windows + 1
+                seconds += (tuning + reporting) * cell.terms.steps * pace.step + (tuning + reporting * records) * pace.record
+                measured += tuning + reporting
+    if seconds:
+        whole = seconds * sum(map(sum, missing.values())) / measured
+        said.append(f"  estimated time: {duration(whole)}, without compilation and sweeps")
+    return said
+
+
+def _missing(cell: Cell, batches: Batches) -> tuple[int, int]:
+    """The runs of tuning and of reporting that are to be made. Those of a setting not yet chosen count if any of tuning does."""
+    terms = cell.terms
+    if not cell.tuned:
+        return 0, batches.missing(cell.settings, terms.reporting)
+    tuning = batches.missing(cell.candidates, terms.tuning, curve=False)
+    return tuning, terms.seeds if tuning or terms.store is None else 0
+
+
+def _pace(cell: Cell, batches: Batches, stages: Stages) -> Pace | None:
+    """Of a batch as it is going to run, so that nothing is compiled in vain."""
+    with stages.stage(f"{cell.title}: {cell.label}, measuring the pace"):
+        if cell.tuned:
+            return batches.pace(cell.candidates, cell.terms.tuning, curve=False)
+        return batches.pace(cell.settings, cell.terms.reporting)
 
 
 def _write(out: Path, record: dict[str, Any], entries: Sequence[Entry]) -> None:

@@ -15,7 +15,6 @@ from l2o_problems.adam_table import Reference, find_adam
 from l2o_cli.errors import BadInput
 from l2o_cli.scoring.curves import Curve, of_equal_length
 from l2o_cli.scoring.measures import COMPARED, MEASURES, POOLED
-from l2o_cli.scoring.profiles import LARGEST_FACTOR, performance_profile, profile_integral
 from l2o_cli.scoring.run_scores import RunScore, find_reference, score_runs
 from l2o_cli.scoring.scored import (
     OptimizerScore,
@@ -24,7 +23,15 @@ from l2o_cli.scoring.scored import (
     ProfilePoint,
     Scoring,
 )
-from l2o_cli.scoring.statistics import Estimate, estimate_interquartile_mean, median, probability_of_improvement
+from l2o_cli.scoring.statistics import (
+    LARGEST_FACTOR,
+    Estimate,
+    estimate_interquartile_mean,
+    median,
+    performance_profile,
+    probability_of_improvement,
+    profile_integral,
+)
 
 FACTORS = np.linspace(1, LARGEST_FACTOR, 61)  # of the profiles
 

@@ -11,10 +11,9 @@ from l2o_cli.files import write_atomically
 from l2o_cli.reports.comparison import pictures, tables
 from l2o_cli.reports.comparison.record import again, definitions, recorded
 from l2o_cli.reports.comparison.reported import Reported, reported_of
-from l2o_cli.reports.drawing import Style
+from l2o_cli.reports.drawing import INK, Style
 from l2o_cli.reports.html import check_place, document, grid, note, numbers, short_titles, tag
 from l2o_cli.reports.ratios.page import ratio_pictures, ratio_section
-from l2o_cli.reports.svg import INK
 from l2o_cli.reports.sweeps.page import sweep_section, write_sweep_pictures
 from l2o_cli.scoring.measures import MEASURES
 from l2o_cli.scoring.results_folder import Results
@@ -173,17 +172,15 @@ def _legend(reported: Reported) -> str:
     """The line of each optimizer as all pictures have it."""
     kinds = {True: " (learned)", False: " (hand-designed)", None: ""}
     items = (
-        f"<li>{_key(reported.styles[name], bool(reported.learned[name]))} {escape(name)}{kinds[reported.learned[name]]}</li>"
-        for name in reported.optimizers
+        f"<li>{_key(reported.styles[name])} {escape(name)}{kinds[reported.learned[name]]}</li>" for name in reported.optimizers
     )
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _key(style: Style, emphasised: bool) -> str:
-    colour, dash = style
-    width = 4 if emphasised else 2.4
-    dashes = "" if dash == "-" else f' stroke-dasharray="{" ".join(f"{width * length:g}" for length in dash[1])}"'
-    ink = "currentColor" if colour == INK else colour
+def _key(style: Style) -> str:
+    width = 4 if style.learned else 2.4
+    dashes = "" if style.dash == "-" else f' stroke-dasharray="{" ".join(f"{width * length:g}" for length in style.dash[1])}"'
+    ink = "currentColor" if style.colour == INK else style.colour
     return (
         '<svg class="key" viewBox="0 0 40 10" aria-hidden="true">'
         f'<line x1="0" y1="5" x2="40" y2="5" stroke="{ink}" stroke-width="{width}"{dashes}/></svg>'

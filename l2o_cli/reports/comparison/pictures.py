@@ -14,9 +14,8 @@ from l2o_cli.files import file_name
 from l2o_cli.reports.comparison import plots
 from l2o_cli.reports.comparison.curve_plots import NAMES, Line, loss_figure, problem_figure, splits_of
 from l2o_cli.reports.comparison.reported import Reported
-from l2o_cli.reports.drawing import heading, save
+from l2o_cli.reports.drawing import STYLE, heading, inline_svg, save
 from l2o_cli.reports.html import figure as captioned
-from l2o_cli.reports.svg import STYLE, inline_svg
 from l2o_cli.scoring.improvements import Improvements, find_improvements
 from l2o_cli.scoring.record import part
 from l2o_cli.scoring.scored import PairScore
@@ -74,7 +73,6 @@ def dotted_pairs(reported: Reported) -> list[PairScore]:
 def overall(reported: Reported) -> Iterator[Picture]:
     """The pictures of all problems together."""
     styles, scoring, reference = reported.styles, reported.scoring, reported.scoring.reference
-    learned = {name: bool(value) for name, value in reported.learned.items()}
     pairs = dotted_pairs(reported)
     if pairs:
         remark = "Dots: estimates; lines: their 95 % intervals."
@@ -86,13 +84,13 @@ def overall(reported: Reported) -> Iterator[Picture]:
         yield make_picture(name, caption, describe_improvements(one), partial(plots.histogram_figure, one, styles))
     remark = "The higher, the more problems are solved nearly as fast as by the fastest."
     for unit in UNITS if scoring.profiles else ():
-        draw = partial(plots.profile_figure, scoring.profiles, unit, styles, learned)
+        draw = partial(plots.profile_figure, scoring.profiles, unit, styles)
         yield make_picture(f"profile-{unit}", f"Performance profile in {unit}", remark, draw)
     remark = f"Median and quartiles of all runs. Dotted, ≥: {reference} was never as good within its run; it is greater."
     for unit in UNITS if reference else ():
         speedups = plots.speedups_of(reported.curves, str(reference), unit)
         if speedups:
-            draw = partial(plots.speedup_figure, speedups, str(reference), unit, styles, learned)
+            draw = partial(plots.speedup_figure, speedups, str(reference), unit, styles)
             yield make_picture(f"speedup-{unit}", f"Speed-up over {reference} in {unit}", remark, draw)
 
 

@@ -98,7 +98,7 @@ class Reported:
             if curve.problem == problem:
                 by_optimizer.setdefault(curve.optimizer, []).append(curve)
         return [
-            Line(name, self._label(problem, name, own), bool(self.learned[name]), self.styles[name], own)
+            Line(name, self._label(problem, name, own), self.styles[name], own)
             for name in self.optimizers
             if (own := by_optimizer.get(name))
         ]
