@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -41,25 +41,23 @@ def write_comparison_report(results: Results, *, out: Path | None = None) -> lis
     page = out or results.folder / PAGE
     check_place(page)
     drawn = ratio_pictures(results.ratios)
+    against, swept = ratio_section(results.ratios, drawn), sweep_section(results)
+    made = [tag("h2", MADE), *again(results.folder, results.record), *recorded(results.record)]
     if results.scoring is None:
-        title, body = _sweeps_alone(results, drawn)
+        title, body = f"Sweeps: {results.folder.resolve().name}", [*against, *swept, *made]
         files = [] if out else pictures.write_each(results.folder / "pictures", drawn.values())
     else:
         reported = reported_of(results)
         overall = list(pictures.overall(reported))
         pictured, why = pictures.pictured_problems(reported)
-        title, body = _title(reported), list(_body(reported, overall, pictured, why, results, drawn))
+        title = _title(reported)
+        body = [*_answer(reported.scoring), *_key_numbers(reported), *tables.tunings(reported), *tables.problems(reported)]
+        body += tables.overall(reported)
+        body += [_legend(reported), grid(picture.on_page() for picture in overall)] if overall else []
+        body += [*against, *_losses(reported, pictured, why), *tables.cautions(reported), *swept, *made, *definitions()]
         files = [] if out else pictures.write_pictures(reported, [*overall, *drawn.values()], pictured)
-    write_atomically(page, document(title, body))
+    write_atomically(page, document(title, [tag("h1", title), *body]))
     return [page, *files, *([] if out else write_sweep_pictures(results))]
-
-
-def _sweeps_alone(results: Results, drawn: Mapping[str, pictures.Picture]) -> tuple[str, list[str]]:
-    """Title and elements of a page without a comparison."""
-    title = f"Sweeps: {results.folder.resolve().name}"
-    sections = [*ratio_section(results.ratios, drawn), *sweep_section(results)]
-    made = [tag("h2", MADE), *again(results.folder, results.record), *recorded(results.record)]
-    return title, [tag("h1", title), *sections, *made]
 
 
 def _title(reported: Reported) -> str:
@@ -68,33 +66,6 @@ def _title(reported: Reported) -> str:
     if optimizers == 1:
         return f"{reported.optimizers[0]} on {several(problems, 'problem')}: {name}"
     return f"{optimizers} optimizers on {several(problems, 'problem')}: {name}"
-
-
-def _body(
-    reported: Reported,
-    overall: Sequence[pictures.Picture],
-    pictured: Sequence[str],
-    why: str,
-    results: Results,
-    drawn: Mapping[str, pictures.Picture],
-) -> Iterator[str]:
-    yield tag("h1", _title(reported))
-    yield from _answer(reported.scoring)
-    yield from _key_numbers(reported)
-    yield from tables.tunings(reported)
-    yield from tables.problems(reported)
-    yield from tables.overall(reported)
-    if overall:
-        yield _legend(reported)
-        yield grid(picture.on_page() for picture in overall)
-    yield from ratio_section(results.ratios, drawn)
-    yield from _losses(reported, pictured, why)
-    yield from tables.cautions(reported)
-    yield from sweep_section(results)
-    yield tag("h2", MADE)
-    yield from again(reported.folder, reported.record)
-    yield from recorded(reported.record)
-    yield from definitions()
 
 
 def _answer(scoring: Scoring) -> Iterator[str]:
