@@ -124,16 +124,16 @@ def measure_estimators(tell: Callable[[str], None] = lambda line: None) -> list[
             objective = MeasuredObjective(Objective(), problem)
             # As in meta-training with one family for each meta-step.
             estimator = kind(problem, optimizer, objective, Estimator(name=name), TRUNCATION, parallel=True)
-            calls[name] = _first_call(_estimate(estimator, weights))
+            calls[name] = _first_call(_estimate(estimator, weights, INSTANCES, TRUNCATION))
         for (name, (_, first)), seconds in zip(calls.items(), _medians([call for call, _ in calls.values()]), strict=True):
             rate = INSTANCES * TRUNCATION / seconds
             rows.append({"problem": title, "estimator": name, "inner_steps_per_second": rate, "compile_seconds": first})
     return rows
 
 
-def _estimate(estimator: MetaGradient, weights: Weights) -> Callable[[], tf.Tensor]:
-    particles = estimator.start(weights, 0, INSTANCES)
-    return lambda: estimator(weights, particles, tf.constant(TRUNCATION), 0).norm
+def _estimate(estimator: MetaGradient, weights: Weights, instances: int, steps: int) -> Callable[[], tf.Tensor]:
+    particles = estimator.start(weights, 0, instances)
+    return lambda: estimator(weights, particles, tf.constant(steps), 0).norm
 
 
 def tensors(weights) -> Weights:
@@ -143,9 +143,8 @@ def tensors(weights) -> Weights:
 def _meta_training(optimizer: Optimizer, weights: Weights, instances: int, xla: bool) -> Callable[[], tf.Tensor]:
     problem = Quadratic(DIMENSION)
     objective = MeasuredObjective(Objective(), problem)
-    estimate = TruncatedBackpropagation(problem, optimizer, objective, Estimator(), STEPS, xla)
-    particles = estimate.start(weights, 0, instances)
-    return lambda: estimate(weights, particles, tf.constant(STEPS), 0).norm
+    estimator = TruncatedBackpropagation(problem, optimizer, objective, Estimator(), STEPS, xla)
+    return _estimate(estimator, weights, instances, STEPS)
 
 
 def _evaluation(optimizer: Optimizer, weights: Weights, instances: int, xla: bool) -> Callable[[], tf.Tensor]:

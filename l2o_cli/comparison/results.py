@@ -75,27 +75,17 @@ def claim(out: Path, overwrite: bool) -> None:
         raise BadInput(f"--out {out} cannot be made: {error.strerror}") from None
 
 
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.8g}"
-    return value
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Floats with 8 digits, `nan` and `inf` as such; None as an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer.writerows([f"{cell:.8g}" if isinstance(cell, float | np.floating) else cell for cell in row] for row in rows)
     write_atomically(path, text.getvalue())
-    return path
 
 
-def write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, yaml12.write(dict(content), unicode=True))
-    return path
 
 
 def _settings(hyperparameters: Mapping[str, float]) -> str:
@@ -116,8 +106,7 @@ def curve_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
             validation = [None] * len(run.seconds) if run.validation is None else run.validation
             before = None if run.test is None else math.nan
             test = [*[before] * (len(run.seconds) - 1), run.test]
-            records = zip(run.record_steps, run.seconds, run.window_losses, validation, test, strict=True)
-            for record in records:
+            for record in zip(run.record_steps, run.seconds, run.window_losses, validation, test, strict=True):
                 yield (run.problem, run.optimizer, run.trial, run.seed, *record)
 
 

@@ -42,8 +42,8 @@ def _described(cell: Cell, choice: Choice) -> str:
 
 def choose_shared(cells: Sequence[Cell], stages: Stages) -> dict[Cell, Choice]:
     """The choices of the cells whose setting is chosen for all of their label together."""
-    by_label: dict[str, list[Cell]] = {}
-    for cell in cells:
-        if cell.shared:
-            by_label.setdefault(cell.label, []).append(cell)
-    return {cell: choice for own in by_label.values() for cell, choice in zip(own, choose(own, stages), strict=True)}
+    found: dict[Cell, Choice] = {}
+    for label in dict.fromkeys(cell.label for cell in cells if cell.shared):
+        own = [cell for cell in cells if cell.shared and cell.label == label]
+        found |= zip(own, choose(own, stages), strict=True)
+    return found

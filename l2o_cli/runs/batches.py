@@ -229,10 +229,8 @@ class Batches(abc.ABC):
         arrays = None if key is None or self._store is None else self._store.load(key)
         if arrays is None or not {"losses", "seconds"} <= arrays.keys():
             return None
-        single: dict[str, Any] = {name: arrays[name].item() for name in ("test", "diverged_at") if name in arrays}
-        return Measured(
-            arrays["losses"], arrays["seconds"], arrays.get("validation"), single.get("diverged_at"), single.get("test")
-        )
+        known: dict[str, Any] = {name: value if value.ndim else value.item() for name, value in arrays.items()}
+        return Measured(**{"validation": None, "diverged_at": None, **known})
 
     def _still_the_same(self) -> bool:
         """Whether the problem is what the key says, now that its code has run: it may have opened or replaced files."""

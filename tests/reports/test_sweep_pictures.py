@@ -117,7 +117,7 @@ def test_tables_are_read_in_the_order_of_the_values(tables):
     assert tables["activations"].places is None and tables["times"].measures == ["step_milliseconds"]
 
 
-NOTHING = Results(Path(), {}, None, [], [])
+NOTHING = Results(Path(), {}, None, [], [], [])
 
 
 def test_a_folder_without_sweeps_has_no_section(tmp_path):

@@ -92,11 +92,9 @@ class Sweep:
         """What it runs, for the plan that is printed."""
         if self.timed:
             return f"  sweep {self.spec.title}: times of single steps"
-        tuning_runs, reporting_runs = (
-            sum(getattr(cell, f"{kind}_runs") for cell in self.cells) for kind in ("tuning", "reporting")
-        )
-        tuning = f"{several(tuning_runs, 'run')} to tune, then " if tuning_runs else ""
-        return f"  sweep {self.spec.title}: {tuning}{several(reporting_runs, 'run')} to report, {several(self.steps, 'step')}"
+        tuned, reported = sum(cell.tuning_runs for cell in self.cells), sum(cell.reporting_runs for cell in self.cells)
+        tuning = f"{several(tuned, 'run')} to tune, then " if tuned else ""
+        return f"  sweep {self.spec.title}: {tuning}{several(reported, 'run')} to report, {several(self.steps, 'step')}"
 
 
 def plan_sweeps(

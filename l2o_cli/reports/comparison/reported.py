@@ -34,7 +34,7 @@ class Reported:
     folder: Path
     scoring: Scoring
     record: Mapping[str, Any]
-    score_rows: list[dict[str, str]]
+    score_rows: Sequence[Mapping[str, str]]
     tuning_rows: list[dict[str, str]]
 
     @property
@@ -122,7 +122,7 @@ def reported_of(results: Results) -> Reported:
     """All of a results folder with curves that a report shows."""
     folder, scoring = results.folder, results.scoring
     assert scoring is not None
-    return Reported(folder, scoring, results.record, read_rows(folder / "scores.csv"), read_rows(folder / "tuning.csv"))
+    return Reported(folder, scoring, results.record, results.score_rows, read_rows(folder / "tuning.csv"))
 
 
 def _mappings(rows: Any) -> Iterator[Mapping[str, Any]]:
