@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import resource
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from l2o_cli.optimizers import OPTIMIZERS, Adam, HierarchicalRNN
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.rollout import Rollout
+from l2o_cli.runs.update_rules import seconds_of
 from l2o_cli.spec import Estimator, Objective
 
 DIMENSION, INSTANCES, STEPS = 20, 16, 50
@@ -169,15 +169,9 @@ def _update(optimizer: Optimizer, weights: Weights, layout: Layout) -> Callable[
 
 def _first_call(call: Callable[[], tf.Tensor]) -> tuple[Callable[[], tf.Tensor], float]:
     """The call, made once, and how long that took: tracing and compilation."""
-    return call, _seconds(call)
-
-
-def _seconds(call: Callable[[], tf.Tensor]) -> float:
-    began = time.perf_counter()
-    call().numpy()
-    return time.perf_counter() - began
+    return call, seconds_of(call)
 
 
 def _medians(calls: Iterable[Callable[[], tf.Tensor]]) -> list[float]:
-    rounds = [[_seconds(call) for call in calls] for _ in range(REPEATS)]
+    rounds = [[seconds_of(call) for call in calls] for _ in range(REPEATS)]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]

@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 from l2o_problems.base import Problem
@@ -74,50 +74,36 @@ def _timed(sweep: Sweep, stages: Stages) -> Iterator[SweepRow]:
                 yield {**_beginning(sweep, reading), **measured}
 
 
-class _Timed(NamedTuple):
-    rollout: Rollout
-    weights: Mapping[str, tf.Tensor]
-    start: Carry
-    steps: int
-
-    def milliseconds(self) -> float:
-        return 1000 * _seconds(self.rollout, self.weights, self.start, self.steps) / self.steps
-
-
 def step_milliseconds(
-    problem: Problem,
-    contenders: Mapping[str, Contender],
-    steps: int,
-    xla: bool,
-    advance: Callable[[float], object],
+    problem: Problem, contenders: Mapping[str, Contender], steps: int, xla: bool, advance: Callable[[float], object]
 ) -> dict[str, float]:
     """The wall-clock of a step of each optimizer in milliseconds, compiled: the median of several rounds over all of them.
 
     Args:
         steps: the length of the run that update rules are told which go by it.
     """
-    timed = {label: _prepared(problem, one, steps, xla) for label, one in contenders.items()}
-    rounds: dict[str, list[float]] = {label: [] for label in timed}
+    timings = {label: _prepared(problem, one, steps, xla) for label, one in contenders.items()}
+    rounds: dict[str, list[float]] = {label: [] for label in timings}
     for _ in range(ROUNDS):
-        for label, one in timed.items():
-            rounds[label].append(one.milliseconds())
+        for label, milliseconds in timings.items():
+            rounds[label].append(milliseconds())
         advance(1 / ROUNDS)
     return {label: statistics.median(values) for label, values in rounds.items()}
 
 
-def _prepared(problem: Problem, one: Contender, steps: int, xla: bool) -> _Timed:
-    """Compiled, and with as many steps as make about `SECONDS`."""
+def _prepared(problem: Problem, one: Contender, steps: int, xla: bool) -> Callable[[], float]:
+    """What times it, compiled, over as many steps as make about `SECONDS`."""
     rollout = Rollout(problem, one.optimizer.over(steps), maximum=MOST_STEPS, xla=xla)
     weights = {name: tf.convert_to_tensor(value) for name, value in one.weights.items()}
     carry = rollout.start(dict(one.weights), 0, 1)
     rollout(weights, carry, 1)  # compiles
-    pace = _seconds(rollout, weights, carry, 2) / 2
-    return _Timed(rollout, weights, carry, max(1, min(MOST_STEPS, round(SECONDS / pace))))
+    count = max(1, min(MOST_STEPS, round(2 * SECONDS / _seconds(rollout, weights, carry, 2))))
+    return lambda: 1000 * _seconds(rollout, weights, carry, count) / count
 
 
-def _seconds(rollout: Rollout, weights: Mapping[str, tf.Tensor], carry: Carry, steps: int) -> float:
+def _seconds(rollout: Rollout, weights: dict[str, tf.Tensor], carry: Carry, steps: int) -> float:
     began = time.perf_counter()
-    after, losses = rollout(dict(weights), carry, steps)
+    after, losses = rollout(weights, carry, steps)
     losses.numpy(), after.params.numpy()
     return time.perf_counter() - began
 
