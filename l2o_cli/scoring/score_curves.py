@@ -16,13 +16,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.scoring.curves import Curve, of_equal_length
 from l2o_cli.scoring.measures import COMPARED, MEASURES, POOLED
 from l2o_cli.scoring.run_scores import RunScore, find_reference, score_runs
-from l2o_cli.scoring.scored import (
-    OptimizerScore,
-    PairScore,
-    ProblemScore,
-    ProfilePoint,
-    Scoring,
-)
+from l2o_cli.scoring.scored import OptimizerScore, PairScore, ProblemScore, ProfilePoint, Scoring
 from l2o_cli.scoring.statistics import (
     LARGEST_FACTOR,
     Estimate,

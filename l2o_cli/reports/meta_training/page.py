@@ -13,19 +13,7 @@ from typing import Any
 from l2o_cli import yaml12
 from l2o_cli.files import write_atomically
 from l2o_cli.meta.run_tables import Row, Run, by_meta_step, column, mean, median, speeds, summary, worst_first
-from l2o_cli.reports.html import (
-    abbreviated,
-    check_place,
-    document,
-    figure,
-    grid,
-    note,
-    number,
-    numbers,
-    short_titles,
-    table,
-    tag,
-)
+from l2o_cli.reports.html import abbreviated, check_place, document, figure, grid, note, number, numbers, short_titles, table, tag
 from l2o_cli.reports.meta_training import plots
 from l2o_cli.reports.meta_training.validation import unit, validation
 from l2o_cli.terminal import duration
