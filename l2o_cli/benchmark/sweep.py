@@ -114,12 +114,7 @@ class _Beside:
     """
 
     def __init__(
-        self,
-        problem: ImageMlp | ImageConv,
-        options: FitOptions,
-        jobs: Sequence[tuple[float, int]],
-        steps: int,
-        tell: Tell,
+        self, problem: ImageMlp | ImageConv, options: FitOptions, jobs: Sequence[tuple[float, int]], steps: int, tell: Tell
     ):
         self._problem, self._options, self._jobs, self._steps, self._tell = problem, options, jobs, steps, tell
         self._model: KerasFit | None = None
@@ -136,19 +131,15 @@ class _Beside:
 
     def make(self, count: int) -> None:
         """Make runs until there are so many."""
-        while len(self.seconds) < count:
-            self._make_next()
-
-    def _make_next(self) -> None:
-        done = len(self.seconds)
-        if done % REPORT_EVERY == 0:
-            self._tell(f"{done} of {len(self._jobs)} runs, Keras with {self._options.text}")
-        began = time.perf_counter()
-        if self._model is None:
-            self._model = KerasFit(self._problem, self._options)
-        self._model.fit(*self._jobs[done], self._steps)
-        self.seconds.append(time.perf_counter() - began)
-        self.losses.append(self._model.held_out_loss())
+        for done in range(len(self.seconds), count):
+            if done % REPORT_EVERY == 0:
+                self._tell(f"{done} of {len(self._jobs)} runs, Keras with {self._options.text}")
+            began = time.perf_counter()
+            if self._model is None:
+                self._model = KerasFit(self._problem, self._options)
+            self._model.fit(*self._jobs[done], self._steps)
+            self.seconds.append(time.perf_counter() - began)
+            self.losses.append(self._model.held_out_loss())
 
 
 def _losses(rates: Sequence[float], runs: Sequence[Run], theirs: Sequence[float], seeds: int) -> list[dict]:

@@ -12,6 +12,7 @@ from l2o_cli.comparison.plan import Plan, plan_lines
 from l2o_cli.comparison.results import Entry, claim, tuning_record, write_tables, write_yaml
 from l2o_cli.comparison.run_cell import choose_shared, run_cell
 from l2o_cli.comparison.sweeps.run import run_sweeps
+from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.comparison.workers import make_runs
 from l2o_cli.files import write_atomically
 from l2o_cli.runs.batches import Batches, Pace
@@ -157,13 +158,12 @@ def _notes(plan: Plan, out: Path, entries: Sequence[Entry], complete: bool, work
 
 def _costs(entries: Sequence[Entry]) -> list[str]:
     """What it took to choose a setting for several problems, a line for each such baseline."""
-    runs: dict[str, int] = {}
+    choices: dict[str, list[Choice]] = {}
     for entry in entries:
         if entry.tuning and entry.tuning.problems > 1:
-            runs[entry.summary.optimizer] = runs.get(entry.summary.optimizer, 0) + len(entry.tuning.runs)
-    of_label = {entry.summary.optimizer: entry.tuning for entry in entries if entry.tuning}
+            choices.setdefault(entry.summary.optimizer, []).append(entry.tuning)
     return [
-        f"{label}: one setting for {of_label[label].problems} problems together, "
-        f"the best mean rank of {of_label[label].tried}; choosing it took {count:,} runs"
-        for label, count in runs.items()
+        f"{label}: one setting for {own[0].problems} problems together, "
+        f"the best mean rank of {own[0].tried}; choosing it took {sum(len(one.runs) for one in own):,} runs"
+        for label, own in choices.items()
     ]

@@ -23,8 +23,11 @@ def run_cell(cell: Cell, stages: Stages, choice: Choice | None = None) -> list[E
     if cell.tier and choice is None:
         choice = Choice(cell.tier, {})
     terms, seeds = cell.terms, cell.terms.seeds
-    settings = [choice.setting] if cell.tuned and choice else list(cell.settings)
-    what = _described(cell, choice) if cell.tuned and choice else ""
+    settings = [choice.setting] if choice else list(cell.settings)
+    rate = settings[0].get("learning_rate")
+    what = ""
+    if cell.tuned and choice:
+        what = f" with trial {choice.trial}" if rate is None else f" with rate {rate:.3g}"
     count = f"{len(settings)} rates x {seeds}" if len(settings) > 1 else f"{seeds}"
     text = f"{cell.title}: {cell.label}{what}, {count} seeds of {terms.steps} steps"
     with stages.stage(text, len(settings) * seeds * terms.steps) as advance:
@@ -33,11 +36,6 @@ def run_cell(cell: Cell, stages: Stages, choice: Choice | None = None) -> list[E
     trials, learned = choice.trials if choice else 0, cell.contender.optimizer.learned
     of_settings = [runs[index * seeds : (index + 1) * seeds] for index in range(len(settings))]
     return [Entry(summarize(some, trials), some, learned, choice) for some in of_settings]
-
-
-def _described(cell: Cell, choice: Choice) -> str:
-    rate = choice.setting.get("learning_rate")
-    return f" with trial {choice.trial}" if rate is None else f" with rate {rate:.3g}"
 
 
 def choose_shared(cells: Sequence[Cell], stages: Stages) -> dict[Cell, Choice]:

@@ -60,7 +60,7 @@ def speedups_of(curves: Sequence[Curve], reference: str, unit: str) -> dict[str,
     for curve in curves:
         other = theirs.get((curve.problem, curve.seed))
         if curve.optimizer != reference and other is not None:
-            ratios = [ratio for _, ratio in speedup_curve(curve, envelope([other], unit), unit)]
+            ratios = speedup_curve(curve, envelope([other], unit), unit)
             # The last record within each share; the first one where there is none yet.
             places = np.searchsorted(curve.steps, SHARES * curve.steps[-1] * (1 + 1e-9), side="right") - 2
             at_least, values = (np.array([getattr(ratio, name) for ratio in ratios]) for name in ("at_least", "value"))
