@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from l2o_cli.commands.field_options import field_option
-from l2o_cli.commands.requests import request_options, run_options, run_request
+from l2o_cli.commands.requests import field_option, request_options, run_options, run_request
 from l2o_cli.spec import ComparisonSpec
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from l2o_cli.commands.field_options import field_option
-from l2o_cli.commands.requests import request_options, run_options, run_request
+from l2o_cli.commands.requests import field_option, request_options, run_options, run_request
 from l2o_cli.errors import BadInput
 from l2o_cli.spec import EvaluationSpec
 
