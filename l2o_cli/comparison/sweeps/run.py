@@ -18,7 +18,7 @@ from l2o_cli.carry import Carry, layout_of
 from l2o_cli.comparison.cell import Cell
 from l2o_cli.comparison.results import SCORE_COLUMNS, Entry, score_rows, write_csv, write_yaml
 from l2o_cli.comparison.run_cell import choose_shared, run_cell
-from l2o_cli.comparison.sweeps.meta_trained import Range, horizons, initial_rates
+from l2o_cli.comparison.sweeps.meta_trained import horizons, initial_rates
 from l2o_cli.comparison.sweeps.plan import Reading, Sweep
 from l2o_cli.rollout import Rollout
 from l2o_cli.runs.records import Contender
@@ -125,9 +125,5 @@ def _facts(sweep: Sweep) -> dict[str, Any]:
 
 
 def _about(one: Contender, over: str) -> dict[str, Any]:
-    known: Range | None = None
-    if over == "horizon":
-        known = horizons(one)
-    elif over == "learning_rate":
-        known = initial_rates(one.optimizer)
+    known = horizons(one) if over == "horizon" else initial_rates(one.optimizer) if over == "learning_rate" else None
     return {"learned": one.optimizer.learned, "meta_trained": list(known) if known else None}

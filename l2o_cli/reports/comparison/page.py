@@ -147,8 +147,8 @@ def _key_numbers(reported: Reported) -> Iterator[str]:
         ("seeds", f"{len(seeds):,}"),
         ("diverged runs", f"{diverged:,}"),
     ]
-    if reported.tunings:
-        shown.append(("runs spent on tuning", f"{sum(one.runs for one in reported.tunings):,}"))
+    if reported.tuning_rows:
+        shown.append(("runs spent on tuning", f"{sum(bool(row.get('seed')) for row in reported.tuning_rows):,}"))
     yield numbers(shown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +46,9 @@ class Picture:
         """PNG and SVG files, with the caption as a title."""
         if self.figure.get_suptitle() == "":
             heading(self.figure, self.caption)
-        return _save(self.figure, folder / self.name)
+        image = save(self.figure, folder / f"{self.name}.png")
+        self.figure.set_layout_engine("none")  # as it is laid out now
+        return [image, save(self.figure, folder / f"{self.name}.svg")]
 
 
 def make_picture(name: str, caption: str, remark: str, draw: Callable[[], Figure]) -> Picture:
@@ -137,16 +140,15 @@ def losses_on_page(problem: str, short: str, lines: Sequence[Line]) -> Iterator[
 
 def write_pictures(reported: Reported, pictures: Iterable[Picture], problems: Sequence[str]) -> list[Path]:
     """PNG and SVG files of all pictures, in `pictures` within the folder."""
-    folder, pictures = reported.folder / "pictures", list(pictures)
-    written = write_each(folder, pictures)
+    pictures = list(pictures)
     taken = {picture.name.casefold() for picture in pictures}
     sources = part(reported.record, "problems")
-    with matplotlib.rc_context(FILES):
-        for problem in problems:
-            source = str(part(sources, problem).get("source") or "")
-            figure = problem_figure(problem, source, reported.lines(problem))
-            written += _save(figure, folder / file_name(problem, taken))
-    return written
+
+    def of(problem: str) -> Picture:
+        figure = problem_figure(problem, str(part(sources, problem).get("source") or ""), reported.lines(problem))
+        return Picture(file_name(problem, taken), "", "", figure, "")
+
+    return write_each(reported.folder / "pictures", itertools.chain(pictures, map(of, problems)))
 
 
 def write_each(folder: Path, pictures: Iterable[Picture]) -> list[Path]:
@@ -154,9 +156,3 @@ def write_each(folder: Path, pictures: Iterable[Picture]) -> list[Path]:
     folder.mkdir(exist_ok=True)
     with matplotlib.rc_context(FILES):
         return [path for picture in pictures for path in picture.write(folder)]
-
-
-def _save(figure: Figure, path: Path) -> list[Path]:
-    image = save(figure, path.with_name(f"{path.name}.png"))
-    figure.set_layout_engine("none")  # as it is laid out now
-    return [image, save(figure, path.with_name(f"{path.name}.svg"))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +15,6 @@ from l2o_cli.scoring.record import part, read_rows
 from l2o_cli.scoring.results_folder import Results
 from l2o_cli.scoring.scored import Scoring
 from l2o_cli.scoring.verdict import ranking
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What was spent on the hyperparameters of one optimizer, over all problems."""
-
-    optimizer: str
-    tier: str
-    settings: tuple[int, ...]  # tried on each problem
-    runs: int
 
 
 @dataclass(frozen=True)
@@ -71,25 +61,11 @@ class Reported:
         return first, [name for name in self.optimizers if name not in first]
 
     @cached_property
-    def tunings(self) -> list[Tuning]:
-        found: dict[str, list[dict[str, str]]] = {}
-        for row in self.tuning_rows:
-            found.setdefault(row.get("optimizer", ""), []).append(row)
-        return [
-            Tuning(
-                name,
-                rows[0].get("tier") or "-",
-                self.scoring.trials.get(name, ()),
-                sum(bool(row.get("seed")) for row in rows),
-            )
-            for name, rows in found.items()
-        ]
-
-    @cached_property
     def choices(self) -> dict[tuple[str, str], Mapping[str, Any]]:
         """{(problem, optimizer): what the record says of how its hyperparameters were chosen}."""
         rows = self.record.get("tuning")
-        return {(str(row.get("problem")), str(row.get("optimizer"))): row for row in _mappings(rows)}
+        known = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+        return {(str(row.get("problem")), str(row.get("optimizer"))): row for row in known}
 
     def lines(self, problem: str) -> list[Line]:
         """What is drawn of a problem, an optimizer each."""
@@ -123,10 +99,6 @@ def reported_of(results: Results) -> Reported:
     folder, scoring = results.folder, results.scoring
     assert scoring is not None
     return Reported(folder, scoring, results.record, results.score_rows, read_rows(folder / "tuning.csv"))
-
-
-def _mappings(rows: Any) -> Iterator[Mapping[str, Any]]:
-    return (row for row in rows if isinstance(row, Mapping)) if isinstance(rows, list) else iter(())
 
 
 def _rate(settings: str) -> float | None:

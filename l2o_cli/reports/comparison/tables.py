@@ -105,17 +105,21 @@ def _pair(reported: Reported, one: str, other: str) -> str:
 
 def tunings(reported: Reported) -> Iterator[str]:
     """What was spent on the hyperparameters of each baseline."""
-    if not reported.tunings:
+    tuned = dict.fromkeys(row.get("optimizer", "") for row in reported.tuning_rows)
+    if not tuned:
         return
     yield tag("h3", "Tuning")
     rows = []
-    for one in reported.tunings:
-        least, most = min(one.settings, default=0), max(one.settings, default=0)
+    for name in tuned:
+        own = [row for row in reported.tuning_rows if row.get("optimizer", "") == name]
+        settings = reported.scoring.trials.get(name, ())
+        least, most = min(settings, default=0), max(settings, default=0)
         tried = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        rows.append([escape(one.optimizer), escape(one.tier), tried if one.settings else "-", f"{one.runs:,}"])
+        runs = sum(bool(row.get("seed")) for row in own)
+        rows.append([escape(name), escape(own[0].get("tier") or "-"), tried if settings else "-", f"{runs:,}"])
     yield table(("optimizer", "tier", "settings tried", "runs"), rows)
     yield note("Settings tried on each problem; runs spent on that, over all problems.")
-    untuned = [name for name in reported.optimizers if name not in {one.optimizer for one in reported.tunings}]
+    untuned = [name for name in reported.optimizers if name not in tuned]
     if untuned:
         yield note(f"Nothing was tuned for {', '.join(untuned)}.")
 

@@ -56,10 +56,7 @@ def draw_sweep(axes: Axes, table: SweepTable, measure: str, looks: Mapping[str, 
     _scale_places(axes, table, places)
     for order, (line, own_places, middle) in enumerate(zip(lines, all_places, medians, strict=True)):
         known = np.where(np.isfinite(middle), middle, np.nan)
-        if table.joined:
-            _draw_line(axes, line, measure, own_places, known, looks[line.label], order)
-        else:
-            _draw_apart(axes, line, measure, own_places, known, looks[line.label])
+        _draw_line(axes, line, measure, own_places, known, looks[line.label], order, table.joined)
     values = [np.array([value for runs in line.measured[measure] for value in runs]) for line in lines]
     finite = medians[np.isfinite(medians)]
     usual = float(np.quantile(finite, USUAL)) if finite.size and measure != "step_milliseconds" else math.inf
@@ -89,18 +86,19 @@ def _scale_places(axes: Axes, table: SweepTable, places: np.ndarray) -> None:
     axes.set_xticks([places[index] for index in shown], [texts[index] for index in shown])
 
 
-def _draw_line(axes: Axes, line: Line, measure: str, places: np.ndarray, middle: np.ndarray, style: Style, order: int) -> None:
+def _draw_line(
+    axes: Axes, line: Line, measure: str, places: np.ndarray, middle: np.ndarray, style: Style, order: int, joined: bool
+) -> None:
+    """A line with a band; where there is nothing between the values, a point and a range at each."""
     some, least, greatest = _range(line, measure)
-    axes.fill_between(places[some], least, greatest, color=style.colour, alpha=0.15, linewidth=0, zorder=order + 1)
-    axes.plot(places, middle, zorder=20 + order, **style.line)
-    axes.plot(places, middle, color=style.colour, linestyle="", marker="o", markersize=4.5, zorder=20 + order)
-
-
-def _draw_apart(axes: Axes, line: Line, measure: str, places: np.ndarray, middle: np.ndarray, style: Style) -> None:
-    """Where there is nothing between the values: a point and a range at each, beside those of the others."""
-    some, least, greatest = _range(line, measure)
-    axes.vlines(places[some], least, greatest, **style.line)
-    axes.plot(places, middle, color=style.colour, linestyle="", marker="o", markersize=7 if style.learned else 5.5, zorder=20)
+    if joined:
+        axes.fill_between(places[some], least, greatest, color=style.colour, alpha=0.15, linewidth=0, zorder=order + 1)
+        axes.plot(places, middle, zorder=20 + order, **style.line)
+        size = 4.5
+    else:
+        axes.vlines(places[some], least, greatest, **style.line)
+        size, order = 7 if style.learned else 5.5, 0
+    axes.plot(places, middle, color=style.colour, linestyle="", marker="o", markersize=size, zorder=20 + order)
 
 
 def _range(line: Line, measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -152,13 +150,9 @@ def page_figure(table: SweepTable, measure: str, looks: Mapping[str, Style]) -> 
     figure, axes = panel()
     draw_sweep(axes, table, measure, looks)
     figure.draw_without_rendering()  # which lays it out
-    name_line_ends(axes, [(line.label, _end(axes, line, measure), looks[line.label]) for line in table.lines])
+    top = axes.get_ylim()[1]  # where most runs diverged
+    name_line_ends(axes, [(line.label, min(line.medians(measure)[-1], top), looks[line.label]) for line in table.lines])
     return figure
-
-
-def _end(axes: Axes, line: Line, measure: str) -> float:
-    """The last median, or the upper end of the axis where most runs diverged."""
-    return min(line.medians(measure)[-1], axes.get_ylim()[1])
 
 
 def sweep_figure(table: SweepTable, title: str, looks: Mapping[str, Style]) -> Figure:
