@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import time
@@ -97,12 +98,7 @@ def run_options() -> Callable:
 
 
 def _all_of(*options: Callable) -> Callable:
-    def decorate(command: Callable) -> Callable:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
 def spec_and_folder(ctx: click.Context, model: type[Spec]) -> tuple[Spec, Path]:

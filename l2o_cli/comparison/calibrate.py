@@ -18,7 +18,7 @@ from l2o_cli.carry import layout_of
 from l2o_cli.comparison.cell import Cell, Terms, make_problems
 from l2o_cli.comparison.checks import check_memory
 from l2o_cli.comparison.results import write_csv
-from l2o_cli.comparison.tuning.choice import sweep
+from l2o_cli.comparison.run_cell import sweep
 from l2o_cli.comparison.tuning.tiers import Tier
 from l2o_cli.errors import BadInput
 from l2o_cli.runs.batches import default_window
