@@ -15,7 +15,7 @@ from l2o_cli.comparison.sweeps.run import run_sweeps
 from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.comparison.workers import make_runs
 from l2o_cli.files import write_atomically
-from l2o_cli.runs.batches import Batches, Pace
+from l2o_cli.runs.batches import Batches
 from l2o_cli.spec import to_yaml
 from l2o_cli.stages import Stages, Stopped
 from l2o_cli.terminal import duration
@@ -106,7 +106,10 @@ def estimate(cells: Sequence[Cell], stages: Stages) -> list[str]:
     seconds, measured = 0.0, 0
     for cell, (tuning, reporting) in missing.items():
         if cell.title in probed and tuning + reporting:
-            pace = _pace(cell, batches[cell], stages)
+            # A batch as it is going to run, so that nothing is compiled in vain.
+            settings, seeds = (cell.candidates, cell.terms.tuning) if cell.tuned else (cell.settings, cell.terms.reporting)
+            with stages.stage(f"{cell.title}: {cell.label}, measuring the pace"):
+                pace = batches[cell].pace(settings, seeds, curve=not cell.tuned)
             if pace is not None:
                 records = batches[cell].windows + 1
                 seconds += (tuning + reporting) * cell.terms.steps * pace.step + (tuning + reporting * records) * pace.record
@@ -124,14 +127,6 @@ def _missing(cell: Cell, batches: Batches) -> tuple[int, int]:
         return 0, batches.missing(cell.settings, terms.reporting)
     tuning = batches.missing(cell.candidates, terms.tuning, curve=False)
     return tuning, terms.seeds if tuning or terms.store is None else 0
-
-
-def _pace(cell: Cell, batches: Batches, stages: Stages) -> Pace | None:
-    """Of a batch as it is going to run, so that nothing is compiled in vain."""
-    with stages.stage(f"{cell.title}: {cell.label}, measuring the pace"):
-        if cell.tuned:
-            return batches.pace(cell.candidates, cell.terms.tuning, curve=False)
-        return batches.pace(cell.settings, cell.terms.reporting)
 
 
 def _write(out: Path, record: dict[str, Any], entries: Sequence[Entry]) -> None:

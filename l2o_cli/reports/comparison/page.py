@@ -14,7 +14,7 @@ from l2o_cli.files import write_atomically
 from l2o_cli.reports.comparison import pictures, tables
 from l2o_cli.reports.comparison.reported import Reported, reported_of
 from l2o_cli.reports.drawing import INK, Style
-from l2o_cli.reports.html import check_place, document, grid, note, numbers, short_titles, table, tag
+from l2o_cli.reports.html import check_place, document, folded, grid, listed, note, numbers, short_titles, table, tag
 from l2o_cli.reports.ratios.page import ratio_pictures, ratio_section
 from l2o_cli.reports.sweeps.page import sweep_section, write_sweep_pictures
 from l2o_cli.scoring.measures import MEASURES
@@ -68,7 +68,8 @@ def write_comparison_report(results: Results, *, out: Path | None = None) -> lis
         reported = reported_of(results)
         overall = list(pictures.overall(reported))
         pictured, why = pictures.pictured_problems(reported)
-        title = _title(reported)
+        who = f"{len(reported.optimizers)} optimizers" if len(reported.optimizers) > 1 else reported.optimizers[0]
+        title = f"{who} on {several(len(reported.problems), 'problem')}: {results.folder.resolve().name}"
         body = [*_answer(reported.scoring), *_key_numbers(reported), *tables.tunings(reported), *tables.problems(reported)]
         body += tables.overall(reported)
         body += [_legend(reported), grid(picture.on_page() for picture in overall)] if overall else []
@@ -76,14 +77,6 @@ def write_comparison_report(results: Results, *, out: Path | None = None) -> lis
         files = [] if out else pictures.write_pictures(reported, [*overall, *drawn.values()], pictured)
     write_atomically(page, document(title, [tag("h1", title), *body]))
     return [page, *files, *([] if out else write_sweep_pictures(results))]
-
-
-def _title(reported: Reported) -> str:
-    name = reported.folder.resolve().name
-    optimizers, problems = len(reported.optimizers), len(reported.problems)
-    if optimizers == 1:
-        return f"{reported.optimizers[0]} on {several(problems, 'problem')}: {name}"
-    return f"{optimizers} optimizers on {several(problems, 'problem')}: {name}"
 
 
 def _answer(scoring: Scoring) -> Iterator[str]:
@@ -99,7 +92,7 @@ def _answer(scoring: Scoring) -> Iterator[str]:
     others = [said for measure in HELD_OUT if measure != scoring.measure and (said := _by_another(scoring, measure, *ranked[:2]))]
     others += [said for said in verdicts(scoring) if said != first]
     if others:
-        yield f"<ul>{''.join(tag('li', said) for said in others)}</ul>"
+        yield listed(others)
 
 
 def _by_another(scoring: Scoring, measure: str, one: str, other: str) -> str | None:
@@ -217,15 +210,11 @@ def recorded(known: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(known.get("tuning"), list) and len(known["tuning"]) > TUNING_ROWS:
         shown["tuning"] = f"{len(known['tuning'])} rows, in the file"
     text = yaml12.write(shown, width=100, unicode=True)
-    yield (
-        "<details><summary>Data, options, seeds and versions, as they were recorded</summary>"
-        f"{table(('', 'name', 'source'), rows, kind='what')}{tag('pre', text)}</details>"
-    )
+    content = table(("", "name", "source"), rows, kind="what") + tag("pre", text)
+    yield folded("Data, options, seeds and versions, as they were recorded", content)
 
 
 def definitions() -> Iterator[str]:
     rows = ([tag("b", name), escape(text)] for name, text in DEFINITIONS)
-    yield (
-        "<details><summary>What the scores mean</summary>"
-        f"{table((), rows, kind='what')}{note('Defined exactly in docs/comparison.md of the project.')}</details>"
-    )
+    exactly = note("Defined exactly in docs/comparison.md of the project.")
+    yield folded("What the scores mean", table((), rows, kind="what") + exactly)

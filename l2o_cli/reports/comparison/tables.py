@@ -16,7 +16,7 @@ from l2o_cli.reports.cells import (
     problem_cells,
 )
 from l2o_cli.reports.comparison.reported import Reported
-from l2o_cli.reports.html import abbreviated, note, short_titles, table, tag
+from l2o_cli.reports.html import abbreviated, folded, listed, note, short_titles, table, tag
 from l2o_cli.scoring.measures import MEASURES
 from l2o_cli.scoring.record import part
 from l2o_cli.scoring.scored import ProblemScore
@@ -36,14 +36,14 @@ def problems(reported: Reported) -> Iterator[str]:
     yield tag("h2", "Each problem")
     yield note(f"Median {MEASURES[scoring.measure].title} over the seeds; less is better. {BEST}: the best of the row.")
     table_of_all = _by_problem(reported, scoring.measure)
-    yield table_of_all if len(reported.problems) <= ROWS else _folded(f"All {len(reported.problems)} problems", table_of_all)
+    yield table_of_all if len(reported.problems) <= ROWS else folded(f"All {len(reported.problems)} problems", table_of_all)
     for measure in OTHER_MEASURES:
         known = any(score.medians[measure] is not None for score in scoring.problems)
         if measure != scoring.measure and known:
-            yield _folded(f"Median {MEASURES[measure].title}", _by_problem(reported, measure))
+            yield folded(f"Median {MEASURES[measure].title}", _by_problem(reported, measure))
     short = short_titles(reported.problems)
     rows = ([abbreviated(score.problem, short), *map(escape, problem_cells(scoring, score)[1:])] for score in scoring.problems)
-    yield _folded("All scores of each problem, medians over the seeds", table(PROBLEM_HEADINGS, rows))
+    yield folded("All scores of each problem, medians over the seeds", table(PROBLEM_HEADINGS, rows))
 
 
 def _by_problem(reported: Reported, measure: str) -> str:
@@ -151,14 +151,6 @@ def cautions(reported: Reported) -> Iterator[str]:
     for title, lines in lists:
         long = len(lines) > LISTED or max(map(len, lines), default=0) > LONG
         if lines:
-            yield _folded(title, _listed(lines)) if long else tag("h3", title) + _listed(lines)
+            yield folded(title, listed(lines)) if long else tag("h3", title) + listed(lines)
     if not any(lines for _, lines in lists):
         yield note("Nothing: no run diverged, no hyperparameter was chosen at an edge, and no score leaves a problem out.")
-
-
-def _listed(lines: Sequence[str]) -> str:
-    return f"<ul>{''.join(tag('li', line) for line in lines)}</ul>"
-
-
-def _folded(title: str, content: str) -> str:
-    return f"<details>{tag('summary', title)}{content}</details>"

@@ -13,7 +13,20 @@ from typing import Any
 from l2o_cli import yaml12
 from l2o_cli.files import write_atomically
 from l2o_cli.meta.run_tables import Row, Run, by_meta_step, column, mean, median, speeds, summary, worst_first
-from l2o_cli.reports.html import abbreviated, check_place, document, figure, grid, note, number, numbers, short_titles, table, tag
+from l2o_cli.reports.html import (
+    abbreviated,
+    check_place,
+    document,
+    figure,
+    folded,
+    grid,
+    note,
+    number,
+    numbers,
+    short_titles,
+    table,
+    tag,
+)
 from l2o_cli.reports.meta_training import plots
 from l2o_cli.reports.meta_training.validation import unit, validation
 from l2o_cli.terminal import duration
@@ -175,4 +188,4 @@ def _diagnostics(run: Run) -> Iterator[str]:
 
 def _spec(run: Run) -> Iterator[str]:
     text = yaml12.write(run.spec, width=100)
-    yield f"<h2>Spec</h2><details><summary>The whole spec, as it was resolved</summary>{tag('pre', text)}</details>"
+    yield tag("h2", "Spec") + folded("The whole spec, as it was resolved", tag("pre", text))

@@ -9,7 +9,7 @@ from typing import Any
 
 from l2o_cli.files import file_name
 from l2o_cli.reports.comparison.pictures import Picture, make_picture
-from l2o_cli.reports.html import note, number, table, tag
+from l2o_cli.reports.html import folded, listed, note, number, table, tag
 from l2o_cli.reports.ratios.plots import panels_of, ratio_figure
 from l2o_cli.scoring.loss_ratios import LossRatios, Point
 
@@ -110,7 +110,7 @@ def ratio_section(ratios: Sequence[LossRatios], pictures: Mapping[str, Picture])
         f"Median final training loss over that of {reference} as tuned there, on each problem and at each value of a sweep; "
         "over a sweep, the factor by which the ratio changes per doubling, by least squares of the logarithms."
     )
-    yield f"<ul>{''.join(tag('li', line) for line in ratio_lines(ratios))}</ul>"
+    yield listed(ratio_lines(ratios))
     for one in ratios:
         if one.optimizer in pictures:
             yield pictures[one.optimizer].on_page()
@@ -125,4 +125,4 @@ def ratio_section(ratios: Sequence[LossRatios], pictures: Mapping[str, Picture])
             for point in one.points
         )
         headings = ("", "parameters", f"loss of {one.optimizer}", f"of {one.reference}", "ratio")
-        yield f"<details>{tag('summary', f'All ratios of {one.optimizer}')}{table(headings, rows)}</details>"
+        yield folded(f"All ratios of {one.optimizer}", table(headings, rows))
