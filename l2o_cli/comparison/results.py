@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,11 @@ from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.errors import BadInput
 from l2o_cli.files import write_atomically
 from l2o_cli.runs.records import Run
+from l2o_cli.scoring.curves import KEY, SPLITS, curve_of
 from l2o_cli.scoring.measures import CRITERIA
 from l2o_cli.scoring.run_scores import SUMMARIZED, Summary, score
 
-CURVE_COLUMNS = ("problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss", "test_loss")
+CURVE_COLUMNS = (*KEY, "step", "seconds", *(f"{split}_loss" for split in SPLITS))
 SCORE_COLUMNS = (
     "problem",
     "optimizer",
@@ -103,10 +103,9 @@ def curve_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
     """
     for entry in entries:
         for run in entry.runs:
-            validation = [None] * len(run.seconds) if run.validation is None else run.validation
-            before = None if run.test is None else math.nan
-            test = [*[before] * (len(run.seconds) - 1), run.test]
-            for record in zip(run.record_steps, run.seconds, run.window_losses, validation, test, strict=True):
+            curve, unknown = curve_of(run), [None] * len(run.seconds)
+            losses = (curve.losses.get(split, unknown) for split in SPLITS)
+            for record in zip(curve.steps, curve.seconds, *losses, strict=True):
                 yield (run.problem, run.optimizer, run.trial, run.seed, *record)
 
 

@@ -59,18 +59,11 @@ class Run(Measured):
     def steps(self) -> int:
         return len(self.losses)
 
-    @property
-    def record_steps(self) -> np.ndarray:
-        """Updates made at each record, [R]: 0, every, 2 every, ..., N."""
-        return np.minimum(np.arange(len(self.seconds)) * self.every, self.steps)
-
-    @property
-    def window_losses(self) -> np.ndarray:
-        """The initial minibatch loss, then the mean minibatch loss of each window, [R]; NaN from the divergence on."""
-        return self.mean_losses(self.every)[1]
-
     def mean_losses(self, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean minibatch losses of each `width` steps, and the updates made by then; the first is the initial loss, at 0."""
+        """The updates made by 0, width, 2 width, ..., N steps, and the mean minibatch loss of the steps since the last of these.
+
+        The first is the initial loss. NaN from the divergence on. With `every` as the width, they are those of the records, [R].
+        """
         starts = np.arange(0, self.steps, width)
         ends = np.append(starts[1:], self.steps)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -39,7 +39,7 @@ def test_sgd_against_numpy():
         losses.append(0.5 * residual @ residual)
         x = x - 0.01 * w.T @ residual
     np.testing.assert_allclose(run.losses, losses, rtol=1e-4)
-    np.testing.assert_array_equal(run.record_steps, [0, 6, 12, 18, 20])
+    np.testing.assert_array_equal(run.mean_losses(run.every)[0], [0, 6, 12, 18, 20])
     assert layout_of(problem).parameters == 20 and run.hyperparameters == {"learning_rate": 0.01}
     assert (np.diff(run.seconds) > 0).all() and run.seconds[0] == 0 and run.validation is None
 
@@ -54,7 +54,7 @@ def test_a_diverged_rate_is_reported_and_leaves_the_others_bit_identical():
     for run in bad[2:]:
         # The first update is finite; the loss there is not.
         assert run.diverged_at == 1 and np.isfinite(run.losses[0]) and np.isnan(run.losses[2:]).all()
-        assert np.isnan(run.window_losses[1:]).all() and run.losses.shape == (40,)
+        assert np.isnan(run.mean_losses(run.every)[1][1:]).all() and run.losses.shape == (40,)
 
 
 @pytest.mark.parametrize("problem, optimizer", [("quadratic", "adam"), ("random_mlp", "adam"), ("digits_mlp", "hrnn")])
