@@ -99,7 +99,8 @@ def estimate(cells: Sequence[Cell], stages: Stages) -> list[str]:
     """
     batches = {cell: cell.batches() for cell in cells}
     missing = {cell: _missing(cell, own) for cell, own in batches.items()}
-    kept = sum(cell.tuning_runs + cell.reporting_runs for cell in cells) - sum(map(sum, missing.values()))
+    runs = sum(map(sum, missing.values()))
+    kept = sum(cell.tuning_runs + cell.reporting_runs for cell in cells) - runs
     said = [f"  {kept:,} of these runs were made before and are not made again"] if kept else []
     concerned = list(dict.fromkeys(cell.title for cell in cells if any(missing[cell])))
     probed = concerned[:: -(-len(concerned) // PROBED) or 1]
@@ -115,8 +116,7 @@ def estimate(cells: Sequence[Cell], stages: Stages) -> list[str]:
                 seconds += (tuning + reporting) * cell.terms.steps * pace.step + (tuning + reporting * records) * pace.record
                 measured += tuning + reporting
     if seconds:
-        whole = seconds * sum(map(sum, missing.values())) / measured
-        said.append(f"  estimated time: {duration(whole)}, without compilation and sweeps")
+        said.append(f"  estimated time: {duration(seconds * runs / measured)}, without compilation and sweeps")
     return said
 
 
