@@ -128,12 +128,17 @@ def score_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
             )
 
 
-def write_tables(out: Path, entries: Sequence[Entry], tuning: bool) -> None:
-    """curves.csv and scores.csv, and with `tuning` tuning.csv."""
-    write_csv(out / "curves.csv", CURVE_COLUMNS, curve_rows(entries))
-    write_csv(out / "scores.csv", SCORE_COLUMNS, score_rows(entries))
-    if tuning:
+def write_results(out: Path, record: Mapping[str, Any], entries: Sequence[Entry]) -> None:
+    """The tables, once there is anything in them, and the record."""
+    compares = record["command"] == "compare"
+    if entries:
+        write_csv(out / "curves.csv", CURVE_COLUMNS, curve_rows(entries))
+        write_csv(out / "scores.csv", SCORE_COLUMNS, score_rows(entries))
+    if entries and compares:
         write_csv(out / "tuning.csv", TUNING_COLUMNS, tuning_rows(entries))
+    if compares:
+        record = {**record, "tuning": tuning_record(entries)}
+    write_yaml(out / ("compare.yaml" if compares else "evaluation.yaml"), record)
 
 
 def tuning_record(entries: Iterable[Entry]) -> list[dict[str, Any]]:

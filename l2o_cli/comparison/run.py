@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from l2o_cli.comparison.cell import Cell
 from l2o_cli.comparison.plan import Plan, plan_lines
-from l2o_cli.comparison.results import Entry, claim, tuning_record, write_tables, write_yaml
+from l2o_cli.comparison.results import Entry, claim, write_results
 from l2o_cli.comparison.run_cell import choose_shared, run_cell
 from l2o_cli.comparison.sweeps.run import run_sweeps
 from l2o_cli.comparison.tuning.tiers import Choice
@@ -68,7 +67,7 @@ def carry_out(
             stages.tell(line)
     entries: list[Entry] = []
     complete, record = True, plan.record
-    _write(out, record, entries)
+    write_results(out, record, entries)
     try:
         if plan.compares:
             for line in estimate(plan.cells, stages):
@@ -81,7 +80,7 @@ def carry_out(
                 entries += [
                     entry for cell in plan.cells if cell.title == title for entry in run_cell(cell, stages, choices.get(cell))
                 ]
-                _write(out, record, entries)
+                write_results(out, record, entries)
             run_sweeps(plan.sweeps, out, stages)
     except Stopped:
         complete = False
@@ -127,16 +126,6 @@ def _missing(cell: Cell, batches: Batches) -> tuple[int, int]:
         return 0, batches.missing(cell.settings, terms.reporting)
     tuning = batches.missing(cell.candidates, terms.tuning, curve=False)
     return tuning, terms.seeds if tuning or terms.store is None else 0
-
-
-def _write(out: Path, record: dict[str, Any], entries: Sequence[Entry]) -> None:
-    """The tables, once there is anything in them, and the record."""
-    compares = record["command"] == "compare"
-    if entries:
-        write_tables(out, entries, tuning=compares)
-    if compares:
-        record = {**record, "tuning": tuning_record(entries)}
-    write_yaml(out / ("compare.yaml" if compares else "evaluation.yaml"), record)
 
 
 def _notes(plan: Plan, out: Path, entries: Sequence[Entry], complete: bool, workers: int) -> list[str]:
