@@ -14,13 +14,13 @@ from l2o_problems.base import Problem
 from l2o_problems.contract import Broken, check
 from l2o_problems.file_names import is_file_name
 from l2o_problems.from_file import place, problem_in_file, said
-from l2o_problems.registry import PROBLEMS, TRANSFORMS
-from l2o_problems.transforms import SumOfProblems
+from l2o_problems.registry import PROBLEMS
+from l2o_problems.transforms import TRANSFORMS, SumOfProblems
 
 from l2o_cli.errors import BadInput, shown
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.optimizers import TRANSFORMS as OPTIMIZER_TRANSFORMS
 from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.transforms import TRANSFORMS as OPTIMIZER_TRANSFORMS
 from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.strict import Misplaced, check_kinds
 

@@ -8,20 +8,9 @@ from l2o_problems.transforms.params import ParameterNoise, RandomSubspace, Reduc
 from l2o_problems.transforms.sharing import alike
 from l2o_problems.transforms.sum import SumOfProblems
 
-__all__ = [
-    "DelayedGradients",
-    "GradientNoise",
-    "LossTransform",
-    "NormalizedGradients",
-    "ParameterNoise",
-    "RandomSubspace",
-    "ReducedPrecision",
-    "Rescale",
-    "ScaledInputs",
-    "SmallerBatches",
-    "SparseGradients",
-    "SumOfProblems",
-    "Transform",
-    "alike",
-    "layers",
-]
+__all__ = ["TRANSFORMS", "SumOfProblems", "Transform", "alike", "layers"]
+
+_OF_PARAMS = (Rescale, RandomSubspace, ParameterNoise, ReducedPrecision)
+_OF_GRADIENTS = (GradientNoise, SparseGradients, NormalizedGradients, DelayedGradients)
+_OF_BATCHES = (SmallerBatches, ScaledInputs)
+TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (*_OF_PARAMS, *_OF_GRADIENTS, LossTransform, *_OF_BATCHES)}
