@@ -15,7 +15,7 @@ import pydantic
 import pytest
 
 from l2o_cli import cli
-from l2o_cli.commands.field_options import field_option
+from l2o_cli.commands.requests import field_option
 from l2o_cli.errors import BadInput, Failure
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,7 +22,7 @@ from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.transforms import LowPrecision, Schedule
 from l2o_cli.portraits.trajectories import trajectories
 from l2o_cli.rollout import Rollout
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.spec import Estimator, MetaTraining, Objective, OptimizerSpec, Validation, read_meta_training, to_yaml
 
 HRNN = HierarchicalRNN(hidden=(2,), time_scales=2)
@@ -67,9 +67,9 @@ def test_meta_gradients_through_low_precision():
 
 def test_evaluation_tells_schedules_the_length_of_the_run():
     text = "sgd(learning_rate=0.05)+schedule(warmup=0.2)"
-    [run] = Trials("q", Quadratic(4), resolve(text), steps=10, xla=False).run([{}], [3])
-    [expected] = Trials("q", Quadratic(4), resolve(f"{text[:-1]},steps=10)"), steps=10, xla=False).run([{}], [3])
-    [other] = Trials("q", Quadratic(4), resolve(f"{text[:-1]},steps=20)"), steps=10, xla=False).run([{}], [3])
+    [run] = RuleBatches("q", Quadratic(4), resolve(text), steps=10, xla=False).run([{}], [3])
+    [expected] = RuleBatches("q", Quadratic(4), resolve(f"{text[:-1]},steps=10)"), steps=10, xla=False).run([{}], [3])
+    [other] = RuleBatches("q", Quadratic(4), resolve(f"{text[:-1]},steps=20)"), steps=10, xla=False).run([{}], [3])
     np.testing.assert_array_equal(run.losses, expected.losses)
     assert np.any(run.losses != other.losses)
     # The first step is 0, see Keras's warm-up.

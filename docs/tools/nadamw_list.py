@@ -19,7 +19,7 @@ from l2o_cli import runtime
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.files import write_atomically
 from l2o_cli.optimizers.search_spaces import MEAN_LOSS, NADAMW_LIST, SPACES, Setting, sample
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.scoring.run_scores import score
 from l2o_cli.spec import parse_problems
 from l2o_cli.stages import Stages
@@ -113,9 +113,9 @@ def measure(texts: Sequence[str], settings: Sequence[Setting], stages: Stages, s
     initial, final = [], []
     for text in texts:
         [family] = parse_problems(text)
-        trials = Trials(text, family.make(), contender, steps=steps, every=max(1, steps // 20))
+        batches = RuleBatches(text, family.make(), contender, steps=steps, every=max(1, steps // 20))
         with stages.stage(f"{text}: {len(settings)} settings x {len(SEEDS)} seeds of {steps} steps") as advance:
-            runs = trials.run(settings, SEEDS, curve=False, advance=advance)
+            runs = batches.run(settings, SEEDS, curve=False, advance=advance)
         of_seeds = [runs[index :: len(SEEDS)] for index in range(len(SEEDS))]
         initial += [of_seed[0].losses[0] for of_seed in of_seeds]
         final += [[score(run).known("final_train_loss") for run in of_seed] for of_seed in of_seeds]

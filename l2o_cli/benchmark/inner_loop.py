@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import resource
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from l2o_cli.optimizers import OPTIMIZERS, Adam, HierarchicalRNN
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.rollout import Rollout
+from l2o_cli.runs.update_rules import seconds_of
 from l2o_cli.spec import Estimator, Objective
 
 DIMENSION, INSTANCES, STEPS = 20, 16, 50
@@ -124,16 +124,16 @@ def measure_estimators(tell: Callable[[str], None] = lambda line: None) -> list[
             objective = MeasuredObjective(Objective(), problem)
             # As in meta-training with one family for each meta-step.
             estimator = kind(problem, optimizer, objective, Estimator(name=name), TRUNCATION, parallel=True)
-            calls[name] = _first_call(_estimate(estimator, weights))
+            calls[name] = _first_call(_estimate(estimator, weights, INSTANCES, TRUNCATION))
         for (name, (_, first)), seconds in zip(calls.items(), _medians([call for call, _ in calls.values()]), strict=True):
             rate = INSTANCES * TRUNCATION / seconds
             rows.append({"problem": title, "estimator": name, "inner_steps_per_second": rate, "compile_seconds": first})
     return rows
 
 
-def _estimate(estimator: MetaGradient, weights: Weights) -> Callable[[], tf.Tensor]:
-    particles = estimator.start(weights, 0, INSTANCES)
-    return lambda: estimator(weights, particles, tf.constant(TRUNCATION), 0).norm
+def _estimate(estimator: MetaGradient, weights: Weights, instances: int, steps: int) -> Callable[[], tf.Tensor]:
+    particles = estimator.start(weights, 0, instances)
+    return lambda: estimator(weights, particles, tf.constant(steps), 0).norm
 
 
 def tensors(weights) -> Weights:
@@ -143,9 +143,8 @@ def tensors(weights) -> Weights:
 def _meta_training(optimizer: Optimizer, weights: Weights, instances: int, xla: bool) -> Callable[[], tf.Tensor]:
     problem = Quadratic(DIMENSION)
     objective = MeasuredObjective(Objective(), problem)
-    estimate = TruncatedBackpropagation(problem, optimizer, objective, Estimator(), STEPS, xla)
-    particles = estimate.start(weights, 0, instances)
-    return lambda: estimate(weights, particles, tf.constant(STEPS), 0).norm
+    estimator = TruncatedBackpropagation(problem, optimizer, objective, Estimator(), STEPS, xla)
+    return _estimate(estimator, weights, instances, STEPS)
 
 
 def _evaluation(optimizer: Optimizer, weights: Weights, instances: int, xla: bool) -> Callable[[], tf.Tensor]:
@@ -170,15 +169,9 @@ def _update(optimizer: Optimizer, weights: Weights, layout: Layout) -> Callable[
 
 def _first_call(call: Callable[[], tf.Tensor]) -> tuple[Callable[[], tf.Tensor], float]:
     """The call, made once, and how long that took: tracing and compilation."""
-    return call, _seconds(call)
-
-
-def _seconds(call: Callable[[], tf.Tensor]) -> float:
-    began = time.perf_counter()
-    call().numpy()
-    return time.perf_counter() - began
+    return call, seconds_of(call)
 
 
 def _medians(calls: Iterable[Callable[[], tf.Tensor]]) -> list[float]:
-    rounds = [[_seconds(call) for call in calls] for _ in range(REPEATS)]
+    rounds = [[seconds_of(call) for call in calls] for _ in range(REPEATS)]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]

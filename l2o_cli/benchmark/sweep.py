@@ -16,7 +16,7 @@ from l2o_cli.benchmark.keras_fit import FitOptions, KerasFit
 from l2o_cli.comparison.tuning.learning_rates import grid
 from l2o_cli.export.resolve import resolve
 from l2o_cli.runs.records import Run
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.scoring.run_scores import score
 from l2o_cli.scoring.statistics import median
 
@@ -56,10 +56,10 @@ def _measure(name: str, steps: int, rates: int, seeds: int, tell: Tell) -> dict:
     tell(f"{name}: {len(jobs)} runs together")
     settings = [{"learning_rate": rate} for rate in tried]
     began = time.perf_counter()
-    trials = Trials(name, problem, contender, steps=steps)
-    trials.pace(settings, range(seeds), curve=False)  # compiles
+    batches = RuleBatches(name, problem, contender, steps=steps)
+    batches.pace(settings, range(seeds), curve=False)  # compiles
     compiled = time.perf_counter()
-    runs = trials.run(settings, range(seeds), curve=False)
+    runs = batches.run(settings, range(seeds), curve=False)
     ended = time.perf_counter()
     for side in sides:
         side.make(len(jobs))
@@ -114,12 +114,7 @@ class _Beside:
     """
 
     def __init__(
-        self,
-        problem: ImageMlp | ImageConv,
-        options: FitOptions,
-        jobs: Sequence[tuple[float, int]],
-        steps: int,
-        tell: Tell,
+        self, problem: ImageMlp | ImageConv, options: FitOptions, jobs: Sequence[tuple[float, int]], steps: int, tell: Tell
     ):
         self._problem, self._options, self._jobs, self._steps, self._tell = problem, options, jobs, steps, tell
         self._model: KerasFit | None = None
@@ -136,19 +131,15 @@ class _Beside:
 
     def make(self, count: int) -> None:
         """Make runs until there are so many."""
-        while len(self.seconds) < count:
-            self._make_next()
-
-    def _make_next(self) -> None:
-        done = len(self.seconds)
-        if done % REPORT_EVERY == 0:
-            self._tell(f"{done} of {len(self._jobs)} runs, Keras with {self._options.text}")
-        began = time.perf_counter()
-        if self._model is None:
-            self._model = KerasFit(self._problem, self._options)
-        self._model.fit(*self._jobs[done], self._steps)
-        self.seconds.append(time.perf_counter() - began)
-        self.losses.append(self._model.held_out_loss())
+        for done in range(len(self.seconds), count):
+            if done % REPORT_EVERY == 0:
+                self._tell(f"{done} of {len(self._jobs)} runs, Keras with {self._options.text}")
+            began = time.perf_counter()
+            if self._model is None:
+                self._model = KerasFit(self._problem, self._options)
+            self._model.fit(*self._jobs[done], self._steps)
+            self.seconds.append(time.perf_counter() - began)
+            self.losses.append(self._model.held_out_loss())
 
 
 def _losses(rates: Sequence[float], runs: Sequence[Run], theirs: Sequence[float], seeds: int) -> list[dict]:

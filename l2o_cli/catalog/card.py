@@ -12,12 +12,14 @@ from typing import Any
 import pydantic
 from l2o_problems.base import Problem
 from l2o_problems.file_names import is_file_name
-from l2o_problems.transforms import Rescale, SumOfProblems, Transform
+from l2o_problems.transforms import Rescale, SumOfProblems, layers
 
 from l2o_cli.catalog.text import Row, plain
+from l2o_cli.comparison.sweeps.meta_trained import span
 from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
-from l2o_cli.spec import Lengths, ProblemSpec
+from l2o_cli.scoring.record import part
+from l2o_cli.spec import ProblemSpec
 from l2o_cli.terminal import print_facts, print_list, print_table, print_text
 
 # {split: the column of a score that is compared with Adam's}
@@ -28,21 +30,16 @@ def describe_card(loaded: LoadedOptimizer) -> Row | None:
     """All of it, for JSON; `print_card` says the same to people. None where there is no card, or nothing is on it."""
     if not loaded.card:
         return None
-    trained, scores = _mapping(loaded.card, "meta_training"), _mapping(loaded.card, "scores")
-    rows = _against_adam(scores, (loaded.label, _mapping(loaded.card, "optimizer").get("name")))
+    trained, scores = part(loaded.card, "meta_training"), part(loaded.card, "scores")
+    rows = _against_adam(scores, (loaded.label, part(loaded.card, "optimizer").get("name")))
     description: Row = {
         "meta_training": _meta_training(trained) if trained else None,
-        "seen": _seen(_mapping(trained, "spec")),
+        "seen": _seen(part(trained, "spec")),
         "scores": {"steps": _number(scores.get("steps")), "rows": rows} if rows else None,
         "worse_than_adam": {split: [row["problem"] for row in rows if (row[split] or 0) > 1] for split in _LOSSES},
         "weaknesses": list(loaded.card.get("weaknesses") or []),
     }
     return description if trained or rows or description["weaknesses"] else None
-
-
-def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    section = content.get(key)
-    return section if isinstance(section, Mapping) else {}
 
 
 def _list(content: Mapping[str, Any], key: str) -> list[Any]:
@@ -55,8 +52,8 @@ def _number(value: Any) -> float | None:
 
 
 def _meta_training(trained: Mapping[str, Any]) -> Row:
-    record, spec, titles = _mapping(trained, "record"), _mapping(trained, "spec"), _list(trained, "problems")
-    sources = _mapping(record, "data")
+    record, spec, titles = part(trained, "record"), part(trained, "spec"), _list(trained, "problems")
+    sources = part(record, "data")
     seconds, config = _number(trained.get("seconds")), record.get("config")
     return {
         "config": config if isinstance(config, str) else None,
@@ -77,7 +74,7 @@ def _seen(spec: Mapping[str, Any]) -> Row | None:
         return None
     problems = [problem for _, problem in families]
     networks = [network for problem in problems for network in _networks(problem)]
-    rescales = [layer for problem in problems for layer in _layers(problem) if isinstance(layer, Rescale)]
+    rescales = [layer for problem in problems for layer in layers(problem) if isinstance(layer, Rescale)]
     batches = [size for problem in problems for size in _batch_sizes(problem)]
     return {
         "families": len(families),
@@ -86,10 +83,10 @@ def _seen(spec: Mapping[str, Any]) -> Row | None:
         "hidden_layers": _range([depth for _, depth in networks]),
         "batch_size": _range(batches),
         "parameters": _range([sum(map(math.prod, problem.param_shapes.values())) for problem in problems]),
-        "horizon": _range([end for family, _ in families for end in _span(family.horizon, spec.get("horizon"))]),
-        "truncation": _range([end for family, _ in families for end in _span(family.truncation, spec.get("truncation"))]),
+        "horizon": _range([end for family, _ in families for end in span(family.horizon or spec.get("horizon"))]),
+        "truncation": _range([end for family, _ in families for end in span(family.truncation or spec.get("truncation"))]),
         "rescaling": _range([end for layer in rescales for end in (layer.low, layer.high)]),
-        "rescaled_families": sum(any(isinstance(layer, Rescale) for layer in _layers(problem)) for problem in problems),
+        "rescaled_families": sum(any(isinstance(layer, Rescale) for layer in layers(problem)) for problem in problems),
     }
 
 
@@ -102,20 +99,12 @@ def _family(entry: Any) -> tuple[ProblemSpec, Problem] | None:
         return None
 
 
-def _layers(problem: Problem) -> list[Problem]:
-    """The transformations from the outermost on, then the problem inside them."""
-    layers = [problem]
-    while isinstance(layers[-1], Transform):
-        layers.append(layers[-1].inner)
-    return layers
-
-
 def _networks(problem: Problem) -> Iterator[tuple[tuple[int, ...], int]]:
     """(widths of the hidden layers, their number) of each network in a problem."""
-    core = _layers(problem)[-1]
+    core = layers(problem)[0]
     if isinstance(core, SumOfProblems):
-        for part in core.problems:
-            yield from _networks(part)
+        for one in core.problems:
+            yield from _networks(one)
     for option in ("hidden", "channels", "widths", "width"):
         value = getattr(core, option, None)
         widths = value if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()
@@ -126,18 +115,11 @@ def _networks(problem: Problem) -> Iterator[tuple[tuple[int, ...], int]]:
 
 def _batch_sizes(problem: Problem) -> Iterator[int]:
     """Those of the minibatches that reach the optimizer: the outermost layer that has any decides."""
-    layers = _layers(problem)
-    if isinstance(layers[-1], SumOfProblems):
-        for part in layers[-1].problems:
-            yield from _batch_sizes(part)
-    yield from [layer.batch_size for layer in layers if hasattr(layer, "batch_size")][:1]
-
-
-def _span(own: Lengths | None, general: Any) -> tuple[int, ...]:
-    try:
-        return (own or Lengths.model_validate(general)).span
-    except pydantic.ValidationError:
-        return ()  # of another version
+    core, *_ = found = layers(problem)
+    if isinstance(core, SumOfProblems):
+        for one in core.problems:
+            yield from _batch_sizes(one)
+    yield from [layer.batch_size for layer in found if hasattr(layer, "batch_size")][-1:]
 
 
 def _range(values: Sequence[float]) -> list[float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,11 +10,10 @@ import numpy as np
 from l2o_cli import assets
 from l2o_cli.benchmark.inner_loop import UPDATE_SIZES, state_bytes, tensors, update_costs
 from l2o_cli.catalog.card import describe_card
-from l2o_cli.catalog.text import Row, block, defaults, json_value, plain
+from l2o_cli.catalog.text import Row, beginning, block, description_of, options_of, shapes, transforms_of
 from l2o_cli.export.artifact import CARD, LoadedOptimizer, read_card
 from l2o_cli.export.resolve import UNTRAINED, resolve
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.transforms import layers
 
 
@@ -50,18 +48,11 @@ def describe(loaded: LoadedOptimizer, cost: bool = True, tell: Callable[[str], N
         "optimizer": loaded.label,
         "rule": rule.name,
         "summary": rule.summary,
-        "description": inspect.cleandoc(type(rule).__doc__ or ""),
+        "description": description_of(rule),
         "from": loaded.source,
-        "options": _options(rule),
-        "defaults": _options(OPTIMIZERS[rule.name]()),
-        "transforms": [
-            {
-                "name": transform.name,
-                "description": inspect.cleandoc(type(transform).__doc__ or ""),
-                "options": _options(transform),
-            }
-            for transform in transforms
-        ],
+        "options": options_of(rule),
+        "defaults": options_of(OPTIMIZERS[rule.name]()),
+        "transforms": transforms_of(transforms),
         "learned": loaded.optimizer.learned,
         "weights": {name: list(np.shape(value)) for name, value in sorted(weights.items())},
         "weight_count": int(sum(np.size(value) for value in weights.values())),
@@ -73,24 +64,11 @@ def describe(loaded: LoadedOptimizer, cost: bool = True, tell: Callable[[str], N
     }
 
 
-def _options(rule: Optimizer) -> dict[str, Any]:
-    return {name: json_value(getattr(rule, name)) for name in defaults(type(rule))}
-
-
 def text_of(description: Mapping[str, Any]) -> str:
     """The description as a text of several blocks, but for the card."""
-    options = {}
-    for name, value in description["options"].items():
-        default = plain(description["defaults"][name])
-        options[name] = plain(value) if plain(value) == default else f"{plain(value)} (default {default})"
     kind = "learned" if description["learned"] else "hand-designed"
-    blocks = [f"{description['optimizer']}: {description['summary']}", description["description"]]
-    blocks += [block("options", options)] if options else []
-    for transform in description["transforms"]:
-        own = {name: plain(value) for name, value in transform["options"].items()}
-        blocks += [f"{transform['name']}: {transform['description']}", *([block("options", own)] if own else [])]
-    shapes = {name: " x ".join(map(str, shape)) or "scalar" for name, shape in description["weights"].items()}
-    blocks.append(block(f"{description['weight_count']:,} weights" if description["learned"] else "hyperparameters", shapes))
+    weights = f"{description['weight_count']:,} weights" if description["learned"] else "hyperparameters"
+    blocks = [*beginning(description["optimizer"], description), shapes(weights, description["weights"])]
     facts = {
         "kind": f"{kind}, {description['from']}",
         "state": f"{description['state_bytes_per_parameter']:.4g} bytes per parameter",

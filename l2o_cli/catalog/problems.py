@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from l2o_problems.adam_table import adam_row
@@ -13,9 +12,9 @@ from l2o_problems.base import Problem
 from l2o_problems.data import DataMissing
 from l2o_problems.ensembles import ENSEMBLES
 from l2o_problems.registry import PROBLEMS, summary_of
-from l2o_problems.transforms import Transform
+from l2o_problems.transforms import layers
 
-from l2o_cli.catalog.text import Row, block, defaults, json_value, plain
+from l2o_cli.catalog.text import Row, beginning, block, description_of, options_of, plain, shapes, transforms_of
 from l2o_cli.errors import BadInput, shown
 from l2o_cli.spec import ProblemSpec, parse_problems
 from l2o_cli.spec.resources import Runs, check_runs
@@ -41,12 +40,12 @@ def problem_rows() -> list[Row]:
     ]
 
 
-def _source(problem: Problem) -> str:
-    """Where the data come from, or which data are missing."""
+def _source(problem: Problem, remedy: bool = False) -> str:
+    """Where the data come from, or which data are missing, and where they can be had."""
     try:
         return problem.source
     except DataMissing as error:
-        return f"missing: {str(error).partition(':')[0]}"
+        return f"missing: {error if remedy else str(error).partition(':')[0]}"
 
 
 def ensemble_rows() -> list[Row]:
@@ -84,64 +83,28 @@ def family_of(text: str) -> ProblemSpec:
 
 def describe(family: ProblemSpec) -> Row:
     """All that is known of one problem, for JSON; `text_of` says the same to people."""
-    *transforms, problem = _layers(family.make())
-    whole = transforms[0] if transforms else problem
+    problem, *transforms = layers(family.make())
+    whole = [problem, *transforms][-1]
     row = adam_row(whole)
     registered = PROBLEMS[family.name]() if family.name in PROBLEMS else None
     return {
         "problem": family.title,
         "summary": summary_of(family.name) if registered else problem.summary,
-        "description": _description(problem),
-        "options": _options(problem),
-        "defaults": _options(registered) if registered else {},
-        "transforms": [
-            {"name": transform.name, "description": _description(transform), "options": _options(transform)}
-            for transform in reversed(transforms)
-        ],
+        "description": description_of(problem),
+        "options": options_of(problem),
+        "defaults": options_of(registered) if registered else {},
+        "transforms": transforms_of(transforms),
         "parameters": _parameters(whole),
         "tensors": {name: list(shape) for name, shape in whole.param_shapes.items()},
         "minimum": whole.minimum,
-        "source": _source_or_remedy(whole),
+        "source": _source(whole, remedy=True),
         "held_out": whole.held_out,
         "adam": dataclasses.asdict(row) if row else None,
     }
 
 
-def _layers(problem: Problem) -> Iterator[Problem]:
-    """The transformations from the outermost on, then the problem inside them."""
-    while isinstance(problem, Transform):
-        yield problem
-        problem = problem.inner
-    yield problem
-
-
-def _source_or_remedy(problem: Problem) -> str:
-    try:
-        return problem.source
-    except DataMissing as error:
-        return f"missing: {error}"
-
-
-def _description(problem: Problem) -> str:
-    """The docstring of its class; the summary where it has none of its own."""
-    written = type(problem).__doc__ or ""
-    made_by_dataclass = written.startswith(f"{type(problem).__name__}(")
-    return problem.summary if made_by_dataclass or not written else inspect.cleandoc(written)
-
-
-def _options(problem: Problem) -> dict[str, Any]:
-    """Values are those of JSON; a problem among them is its text."""
-    if not dataclasses.is_dataclass(problem):
-        return {}
-    return {name: json_value(getattr(problem, name)) for name in defaults(type(problem))}
-
-
 def text_of(description: Mapping[str, Any]) -> str:
     """The description as a text of several blocks."""
-    options = {name: plain(value) for name, value in description["options"].items()}
-    for name, default in description["defaults"].items():
-        if plain(default) != options[name]:
-            options[name] += f" (default {plain(default)})"
     minimum = description["minimum"]
     facts = {
         "parameters": f"{description['parameters']:,}",
@@ -149,13 +112,7 @@ def text_of(description: Mapping[str, Any]) -> str:
         "data": description["source"],
         "held-out data": "yes" if description["held_out"] else "no",
     }
-    tensors = {name: " x ".join(map(str, shape)) or "scalar" for name, shape in description["tensors"].items()}
-    blocks = [f"{description['problem']}: {description['summary']}", description["description"]]
-    blocks += [block("options", options)] if options else []
-    for transform in description["transforms"]:
-        own = {name: plain(value) for name, value in transform["options"].items()}
-        blocks += [f"{transform['name']}: {transform['description']}", *([block("options", own)] if own else [])]
-    blocks += [block("tensors", tensors), block("facts", facts)]
+    blocks = [*beginning(description["problem"], description), shapes("tensors", description["tensors"]), block("facts", facts)]
     if description["adam"]:
         blocks.append(_adam(description["adam"]))
     return "\n\n".join(blocks)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from l2o_cli.commands.field_options import field_option
+from l2o_cli.commands.requests import field_option
 from l2o_cli.spec import EvaluationSpec
 
 

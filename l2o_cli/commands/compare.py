@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from l2o_cli.commands.field_options import field_option
-from l2o_cli.commands.requests import end_of, request_options, run_options, spec_and_folder
+from l2o_cli.commands.requests import field_option, request_options, run_options, run_request
 from l2o_cli.spec import ComparisonSpec
 
 
@@ -37,9 +35,9 @@ Examples:
     metavar="DIR",
     help="Record the rows as the scores in the card of the artifact DIR.",
 )
-@run_options
+@run_options()
 @click.pass_context
-def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minutes, report, as_json, quiet, **options):
+def compare(ctx, **options):
     """Compare optimizers as they are with hand-designed ones that are tuned.
 
     CONFIG is a YAML file, whose fields `l2o spec compare` shows, or the name of such a spec that l2o ships: robustness, scale
@@ -89,25 +87,4 @@ def compare(ctx, config, into_card, out, overwrite, resume, fresh, workers, minu
     null is an infinite median (see diverged, the number of diverged seeds) or no held-out data; step_milliseconds is
     wall-clock per step of one instance while all seeds run together, in one compiled call per window.
     """
-    until = end_of(minutes)
-    from l2o_cli.comparison.plan import make_plan
-    from l2o_cli.comparison.run import carry_out
-    from l2o_cli.export.artifact import add_to_card, load_artifact
-    from l2o_cli.reports.comparison.printed import conclude
-    from l2o_cli.runs.store import user_store
-    from l2o_cli.signals import StopOnSignal
-    from l2o_cli.stages import Stages
-
-    if into_card:
-        load_artifact(into_card)  # rather an error now than after the runs
-    spec, out = spec_and_folder(ctx, ComparisonSpec, config, out, resume)
-    store = user_store(fresh, workers)
-    plan, how = make_plan(spec, store), {"overwrite": overwrite, "resume": resume, "workers": workers}
-    with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
-        outcome = carry_out(plan, out, Stages(quiet, until=until, stop=stop), **how)
-        if into_card and outcome.complete:
-            setting = {"steps": spec.steps, "select": spec.select, "tuning_seeds": spec.tuning_seeds}
-            add_to_card(into_card, "scores", {**setting, "rows": [entry.summary.as_json() for entry in outcome.entries]})
-        conclude(outcome, out, report=report, json_only=as_json)
-        if stop():
-            sys.exit(stop.code)
+    run_request(ctx, ComparisonSpec)

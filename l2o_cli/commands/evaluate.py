@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from l2o_cli.commands.field_options import field_option
-from l2o_cli.commands.requests import end_of, request_options, run_options, spec_and_folder
+from l2o_cli.commands.requests import field_option, request_options, run_options, run_request
 from l2o_cli.errors import BadInput
 from l2o_cli.spec import EvaluationSpec
 
@@ -24,9 +21,9 @@ Examples:
 @click.argument("config", required=False)
 @request_options(EvaluationSpec)
 @field_option(EvaluationSpec, "settings", "--set", metavar="NAME=NUMBER", note="Repeatable.")
-@run_options
+@run_options()
 @click.pass_context
-def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, report, as_json, quiet, **options):
+def evaluate(ctx, **options):
     """Run optimizers on problems as they are; write their curves and scores.
 
     CONFIG is a YAML file, whose fields `l2o spec evaluate` shows; the spec.yaml that every evaluation leaves with its results is
@@ -64,21 +61,6 @@ def evaluate(ctx, config, out, overwrite, resume, fresh, workers, minutes, repor
       spec.yaml        the spec: l2o evaluate DIR/spec.yaml does it again
       report.html      everything on one page, and in pictures/ its pictures as PNG and SVG
     """
-    until = end_of(minutes)
-    from l2o_cli.comparison.plan import make_plan
-    from l2o_cli.comparison.run import carry_out
-    from l2o_cli.reports.comparison.printed import conclude
-    from l2o_cli.runs.store import user_store
-    from l2o_cli.signals import StopOnSignal
-    from l2o_cli.stages import Stages
-
-    if not (config or resume or options["problems"]):
+    if not (options["config"] or options["resume"] or options["problems"]):
         raise BadInput("no problem is given: --problem NAME, or a CONFIG that names some")
-    spec, out = spec_and_folder(ctx, EvaluationSpec, config, out, resume)
-    store = user_store(fresh, workers)
-    plan, how = make_plan(spec, store), {"overwrite": overwrite, "resume": resume, "workers": workers}
-    with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
-        outcome = carry_out(plan, out, Stages(quiet, until=until, stop=stop), **how)
-        conclude(outcome, out, report=report, json_only=as_json)
-        if stop():
-            sys.exit(stop.code)
+    run_request(ctx, EvaluationSpec)

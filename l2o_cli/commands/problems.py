@@ -85,7 +85,17 @@ def problems(ctx, name, transforms, ensembles, plot, optimizers, steps, seed, st
         return
     family = catalog.family_of(name)
     if plot:
-        _draw(family, plot, optimizers, steps, seed, [_start(text) for text in starts], overwrite, quiet)
+        import numpy as np
+
+        from l2o_cli.export.resolve import resolve
+        from l2o_cli.portraits.portrait import Portrait, check_file, draw
+        from l2o_cli.stages import Stages
+
+        points = np.array([_start(text) for text in starts]) if starts else None
+        check_file(plot, overwrite)
+        contenders = [resolve(one) for one in optimizers]
+        portrait = Portrait(plot, family.title, family.make(), contenders, steps=steps, seed=seed, starts=points)
+        click.echo(f"wrote {draw(portrait, Stages(quiet))}")
         return
     description = catalog.describe(family)
     click.echo(json.dumps(description, indent=2) if as_json else catalog.text_of(description))
@@ -119,23 +129,3 @@ def _start(text: str) -> list[float]:
     if len(numbers) != 2 or not all(map(math.isfinite, numbers)):
         raise BadInput(f"--start {text!r}: expected X,Y, two numbers such as 1.5,-2")
     return numbers
-
-
-def _draw(family, plot, optimizers, steps, seed, starts, overwrite, quiet) -> None:
-    import numpy as np
-
-    from l2o_cli.export.resolve import resolve
-    from l2o_cli.portraits.portrait import Portrait, check_file, draw
-    from l2o_cli.stages import Stages
-
-    check_file(plot, overwrite)
-    portrait = Portrait(
-        path=plot,
-        title=family.title,
-        problem=family.make(),
-        contenders=[resolve(name) for name in optimizers],
-        steps=steps,
-        seed=seed,
-        starts=np.array(starts) if starts else None,
-    )
-    click.echo(f"wrote {draw(portrait, Stages(quiet))}")

@@ -1,6 +1,7 @@
 """`l2o report`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -36,47 +37,32 @@ def report(folder, out, as_json):
     from l2o_cli.reports.cells import file_lines
 
     if any((folder / name).is_file() for name in RESULTS):
-        write, summarize = _write_results, _scores
+        written, summary = _of_results(folder, out)
     elif (folder / "spec.yaml").is_file():
-        write, summarize = _write_run, _summary
+        written, summary = _of_run(folder, out)
     else:
         lacking = "neither spec.yaml of a meta-training run nor curves.csv of a comparison"
         what = lacking if folder.is_dir() else "no such directory"
         raise BadInput(f"{folder}: nothing to report on: {what}")
-    page = out or folder / "report.html"
-    written = write(folder, page, out is None)
     if as_json:
-        click.echo(summarize(folder))
+        click.echo(summary())
     for line in file_lines(written):
         click.echo(line, err=as_json)
 
 
-def _write_run(folder: Path, page: Path, pictures: bool) -> list[Path]:
-    from l2o_cli.meta.run_tables import read_run
-    from l2o_cli.reports.html import check_place
+def _of_run(folder: Path, out: Path | None) -> tuple[list[Path], Callable[[], str]]:
+    """The files that are written, and what makes the JSON."""
+    from l2o_cli.meta.run_tables import read_run, summary
     from l2o_cli.reports.meta_training.page import write_report
 
     run = read_run(folder)
-    check_place(page)
-    write_report(run, page)
-    return [page]
+    return [write_report(run, out or folder / "report.html")], lambda: json.dumps(summary(run), indent=2, allow_nan=False)
 
 
-def _summary(folder: Path) -> str:
-    from l2o_cli.meta.run_tables import read_run, summary
-
-    return json.dumps(summary(read_run(folder)), indent=2, allow_nan=False)
-
-
-def _write_results(folder: Path, page: Path, pictures: bool) -> list[Path]:
+def _of_results(folder: Path, out: Path | None) -> tuple[list[Path], Callable[[], str]]:
     from l2o_cli.reports.comparison.page import write_comparison_report
-    from l2o_cli.scoring.results_folder import read_results
-
-    return write_comparison_report(read_results(folder), out=None if pictures else page)
-
-
-def _scores(folder: Path) -> str:
     from l2o_cli.reports.comparison.printed import scores_as_json
     from l2o_cli.scoring.results_folder import read_results
 
-    return scores_as_json(read_results(folder))
+    results = read_results(folder)
+    return write_comparison_report(results, out=out), lambda: scores_as_json(results)

@@ -1,42 +1,80 @@
-"""What the commands share that run optimizers and write what came of it."""
+"""What commands share: options that are fields of a spec; and to run optimizers as one says, and write what came of it."""
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
+import pydantic
 from click.core import ParameterSource
 
-from l2o_cli.commands.field_options import field_option
 from l2o_cli.errors import BadInput
 from l2o_cli.files import new_folder
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, from_texts
+from l2o_cli.spec.fields import LARGEST, Kind, described
 
 Spec = TypeVar("Spec", EvaluationSpec, ComparisonSpec)
 
 
+def field_option(spec: type[pydantic.BaseModel], field: str, *names: str, note: str = "", **settings: Any) -> Callable:
+    """An option for a field of a spec, of which the default, the kind, the range and the meaning are those of the field.
+
+    Args:
+        names: of the option; `--field` if none is given.
+        note: a sentence that the help says besides.
+        settings: of `click.option`, where they are other ones.
+    """
+    known = described(field, spec.model_fields[field])
+    default = None if known.required else known.default
+    meaning, _, without = known.description.partition("; null: ")
+    text = f"{meaning[0].upper()}{meaning[1:]}. {note}".rstrip()
+    own: dict[str, Any] = {"default": default, "show_default": without or True, "help": text}
+    names = names or (f"--{field.replace('_', '-')}",)
+    if known.kind.name == "true or false":
+        names = (f"{names[0]}/--no-{names[0].removeprefix('--')}",)
+    elif known.kind.name in ("list", "mapping"):
+        own |= {"default": default or None, "multiple": True}
+    else:
+        own["type"] = _type(known.kind)
+    return click.option(*names, field, **own | settings)
+
+
+def _type(kind: Kind) -> click.ParamType | None:
+    if kind.choices:
+        return click.Choice(kind.choices)
+    least, most = kind.least, None if kind.most is None or kind.most >= LARGEST else kind.most
+    if kind.name == "integer":
+        return click.IntRange(_whole(least), _whole(most))
+    if kind.name == "number":
+        return click.FloatRange(least, most, min_open=kind.above, max_open=kind.below)
+    return None
+
+
+def _whole(bound: float | None) -> int | None:
+    return None if bound is None else int(bound)
+
+
 def request_options(spec: type[EvaluationSpec | ComparisonSpec]) -> Callable:
-    """The options that all these commands have; `asked` takes them."""
-    options = (
+    """The options that all these commands have."""
+    return _all_of(
         field_option(spec, "problems", "--problems", "--problem", metavar="A,B", note="Comma-separated or repeated."),
         field_option(spec, "optimizers", "--optimizer", metavar="NAME|DIR", note="Repeatable."),
-        field_option(spec, "steps"),
-        field_option(spec, "seeds"),
-        field_option(spec, "seed"),
+        *(field_option(spec, name) for name in ("steps", "seeds", "seed")),
         field_option(spec, "every", metavar="N"),
         field_option(spec, "xla"),
     )
-    return _all_of(options)
 
 
-def run_options(command: Callable) -> Callable:
+def run_options() -> Callable:
     """The options that say how it is run, and what is written."""
-    options = (
+    return _all_of(
         click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the results."),
         click.option("--overwrite", is_flag=True, help="Write into --out although it is not empty."),
         click.option("--resume", is_flag=True, help="Go on with what was begun in --out, as its spec.yaml says."),
@@ -57,21 +95,13 @@ def run_options(command: Callable) -> Callable:
         click.option("--json", "as_json", is_flag=True, help="Print only the rows, as JSON; all else goes to stderr."),
         click.option("--quiet", is_flag=True, help="No progress on stderr."),
     )
-    return _all_of(options)(command)
 
 
-def _all_of(options: tuple[Callable, ...]) -> Callable:
-    def decorate(command: Callable) -> Callable:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+def _all_of(*options: Callable) -> Callable:
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
-def spec_and_folder(
-    ctx: click.Context, model: type[Spec], config: str | None, out: Path | None, resume: bool
-) -> tuple[Spec, Path]:
+def spec_and_folder(ctx: click.Context, model: type[Spec]) -> tuple[Spec, Path]:
     """The spec that a command line means, and the folder of its results.
 
     It is that of --out where it is resumed; else CONFIG, its fields replaced by the options that are given.
@@ -79,8 +109,9 @@ def spec_and_folder(
     from l2o_cli.assets import find_config
     from l2o_cli.spec import read_request
 
+    config, out = ctx.params["config"], ctx.params["out"]
     said = [name for name in model.model_fields if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
-    if resume:
+    if ctx.params["resume"]:
         if out is None:
             raise BadInput("--resume needs --out, the folder of the results")
         if config or said:
@@ -94,6 +125,29 @@ def spec_and_folder(
     return spec, out or ctx.with_resource(new_folder(default))
 
 
-def end_of(minutes: float | None) -> float:
-    """The value of time.monotonic() at which the command ends."""
-    return math.inf if minutes is None else time.monotonic() + 60 * minutes
+def run_request(ctx: click.Context, model: type[Spec]) -> None:
+    """Do what the command line of an evaluation or a comparison asks for, from its spec to what is printed at the end."""
+    asked = ctx.params
+    until = math.inf if asked["minutes"] is None else time.monotonic() + 60 * asked["minutes"]
+    from l2o_cli.comparison.plan import make_plan
+    from l2o_cli.comparison.run import carry_out
+    from l2o_cli.export.artifact import add_to_card, load_artifact
+    from l2o_cli.reports.comparison.printed import conclude
+    from l2o_cli.runs.store import user_store
+    from l2o_cli.signals import StopOnSignal
+    from l2o_cli.stages import Stages
+
+    card = asked.get("into_card")
+    if card:
+        load_artifact(card)  # rather an error now than after the runs
+    spec, out = spec_and_folder(ctx, model)
+    how = {name: asked[name] for name in ("overwrite", "resume", "workers")}
+    plan = make_plan(spec, user_store(asked["fresh"], asked["workers"]))
+    with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
+        outcome = carry_out(plan, out, Stages(asked["quiet"], until=until, stop=stop), **how)
+        if card and outcome.complete:
+            setting = {name: getattr(spec, name) for name in ("steps", "select", "tuning_seeds")}
+            add_to_card(card, "scores", {**setting, "rows": [entry.summary.as_json() for entry in outcome.entries]})
+        conclude(outcome, out, report=asked["report"], json_only=asked["as_json"])
+        if stop():
+            sys.exit(stop.code)

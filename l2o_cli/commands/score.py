@@ -4,15 +4,7 @@ from pathlib import Path
 
 import click
 
-# As in `scoring.measures`, which imports numpy.
-MEASURE = (
-    "final_train_loss",
-    "final_validation_loss",
-    "final_test_loss",
-    "mean_log_train_loss",
-    "equal_time_train_loss",
-    "equal_time_validation_loss",
-)
+from l2o_cli.scoring.measures import COMPARED
 
 
 @click.command(
@@ -25,7 +17,7 @@ Examples:
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option(
     "--measure",
-    type=click.Choice(MEASURE),
+    type=click.Choice(COMPARED),
     help="The score of a run by which the verdict is given.  [default: the one that hyperparameters were chosen by, or"
     " final_train_loss]",
 )

@@ -18,8 +18,7 @@ from l2o_cli.carry import layout_of
 from l2o_cli.comparison.cell import Cell, Terms, make_problems
 from l2o_cli.comparison.checks import check_memory
 from l2o_cli.comparison.results import write_csv
-from l2o_cli.comparison.tuning.choice import sweep
-from l2o_cli.comparison.tuning.learning_rates import Tuning
+from l2o_cli.comparison.run_cell import sweep
 from l2o_cli.comparison.tuning.tiers import Tier
 from l2o_cli.errors import BadInput
 from l2o_cli.runs.batches import default_window
@@ -115,10 +114,6 @@ def _measure(calibration: Calibration, title: str, problem: Problem, stages: Sta
             runs += cell.batches().run(
                 [{"learning_rate": tuning.rate}], [seed], curve=False, advance=lambda share: advance(share / seeds)
             )
-    return _row(title, problem, tuning, runs)
-
-
-def _row(title: str, problem: Problem, tuning: Tuning, runs: Sequence[Run]) -> AdamRow:
     scores = [score(run) for run in runs]
     return AdamRow(
         problem=title,

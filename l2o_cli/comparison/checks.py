@@ -13,15 +13,12 @@ from l2o_cli.optimizers.search_spaces import Setting
 from l2o_cli.runs.batches import AT_ONCE, check_setting, hyperparameters
 from l2o_cli.runs.contenders import check_fits
 from l2o_cli.runs.records import Contender
-from l2o_cli.runs.trials import together
-from l2o_cli.scoring.measures import CRITERIA
+from l2o_cli.runs.update_rules import together
 from l2o_cli.spec.resources import Factor, Runs, check_runs, state_size
 
 
 def check_cells(cells: Sequence[Cell], terms: Terms) -> None:
     """BadInput for what cannot be tuned, would be tuned on the reporting seeds, or does not fit in memory."""
-    if terms.select not in CRITERIA:
-        raise BadInput(f"--select {terms.select!r}; there are: {', '.join(CRITERIA)}")
     if terms.seeds > TUNING_SEEDS_FROM:
         raise BadInput(f"--seeds {terms.seeds}: at most {TUNING_SEEDS_FROM}")
     baselines = list({cell.label: cell for cell in cells if cell.tier}.values())
@@ -69,12 +66,12 @@ def check_memory(problems: Mapping[str, Problem], contenders: Sequence[Contender
 
 def check_settings(contenders: Sequence[Contender], settings: Setting) -> None:
     """BadInput unless every hand-designed contender has each hyperparameter that is set."""
-    if settings and all(one.optimizer.learned for one in contenders):
+    hand_designed = [one for one in contenders if not one.optimizer.learned]
+    if settings and not hand_designed:
         raise BadInput("--set is for hand-designed optimizers; none is among the --optimizer values")
-    for one in contenders:
+    for one in hand_designed:
         known = hyperparameters(one)
         for name in settings:
-            if not one.optimizer.learned and name not in known:
+            if name not in known:
                 raise BadInput(f"--set {name}: optimizer {one.label!r} has no such hyperparameter; there are: {', '.join(known)}")
-        if not one.optimizer.learned:
-            check_setting(one, settings)
+        check_setting(one, settings)

@@ -5,6 +5,7 @@ Counting runs, estimating their time, making them here or in other processes, an
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,17 +47,14 @@ class Plan:
         """What was asked, with what it is done."""
         terms, spec = self.terms, self.spec
         request: dict[str, Any] = {"problems": list(self.problems), "optimizers": list(self.contenders)}
-        if isinstance(spec, ComparisonSpec):
-            request |= {
-                "baselines": list(self.baselines),
-                "tiers": {label: one.tier.text for label, one in self.baselines.items()},
-            }
-            request |= {"trials": terms.trials, "select": terms.select}
-        else:
+        if isinstance(spec, EvaluationSpec):
             request["settings"] = dict(spec.settings)
+        else:
+            request["baselines"] = list(self.baselines)
+            request["tiers"] = {label: one.tier.text for label, one in self.baselines.items()}
+            request |= {"trials": terms.trials, "select": terms.select}
         request |= {"steps": terms.steps, "every": terms.every, "seeds": terms.reporting}
-        if self.compares:
-            request["tuning_seeds"] = terms.tuning
+        request |= {"tuning_seeds": terms.tuning} if self.compares else {}
         everybody = {**self.contenders, **{label: one.contender for label, one in self.baselines.items()}}
         return {
             "command": "compare" if self.compares else "evaluate",
@@ -91,7 +89,7 @@ def make_plan(spec: EvaluationSpec | ComparisonSpec, store: RunStore | None = No
         check_memory(problems, given, terms.steps, terms.seeds, terms.seeds)
         contenders, _ = labelled(given, [])
         return Plan(spec, terms, problems, contenders, {}, cells_of(problems, contenders, {}, terms, spec.settings))
-    terms = Terms(**{**vars(terms), "trials": spec.trials, "tuning_seeds": spec.tuning_seeds, "select": spec.select})
+    terms = dataclasses.replace(terms, trials=spec.trials, tuning_seeds=spec.tuning_seeds, select=spec.select)
     tuned = parse_baselines(spec.baselines, spec.tuning)
     problems = make_problems(spec.problems)
     contenders, baselines = labelled(given, tuned)
@@ -107,10 +105,8 @@ def plan_lines(cells: Sequence[Cell]) -> list[str]:
         return ["plan:"]
     steps, problems = cells[0].terms.steps, len({cell.title for cell in cells})
     lines = [f"plan: {several(problems, 'problem')}, runs of {several(steps, 'step')}"]
-    by_label: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_label.setdefault(cell.label, []).append(cell)
-    for label, own in by_label.items():
+    for label in dict.fromkeys(cell.label for cell in cells):
+        own = [cell for cell in cells if cell.label == label]
         tuning, settings = sum(cell.tuning_runs for cell in own), len(own[0].candidates)
         said = f"{several(settings, 'setting')} on each problem in {tuning:,} runs, then " if settings else ""
         lines.append(f"  {label}: {said}{several(sum(cell.reporting_runs for cell in own), 'run')} to report")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,11 @@ from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.errors import BadInput
 from l2o_cli.files import write_atomically
 from l2o_cli.runs.records import Run
+from l2o_cli.scoring.curves import KEY, SPLITS, curve_of
 from l2o_cli.scoring.measures import CRITERIA
 from l2o_cli.scoring.run_scores import SUMMARIZED, Summary, score
 
-CURVE_COLUMNS = ("problem", "optimizer", "trial", "seed", "step", "seconds", "train_loss", "validation_loss", "test_loss")
+CURVE_COLUMNS = (*KEY, "step", "seconds", *(f"{split}_loss" for split in SPLITS))
 SCORE_COLUMNS = (
     "problem",
     "optimizer",
@@ -75,27 +75,17 @@ def claim(out: Path, overwrite: bool) -> None:
         raise BadInput(f"--out {out} cannot be made: {error.strerror}") from None
 
 
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.8g}"
-    return value
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Floats with 8 digits, `nan` and `inf` as such; None as an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer.writerows([f"{cell:.8g}" if isinstance(cell, float | np.floating) else cell for cell in row] for row in rows)
     write_atomically(path, text.getvalue())
-    return path
 
 
-def write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, yaml12.write(dict(content), unicode=True))
-    return path
 
 
 def _settings(hyperparameters: Mapping[str, float]) -> str:
@@ -113,11 +103,9 @@ def curve_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
     """
     for entry in entries:
         for run in entry.runs:
-            validation = [None] * len(run.seconds) if run.validation is None else run.validation
-            before = None if run.test is None else math.nan
-            test = [*[before] * (len(run.seconds) - 1), run.test]
-            records = zip(run.record_steps, run.seconds, run.window_losses, validation, test, strict=True)
-            for record in records:
+            curve, unknown = curve_of(run), [None] * len(run.seconds)
+            losses = (curve.losses.get(split, unknown) for split in SPLITS)
+            for record in zip(curve.steps, curve.seconds, *losses, strict=True):
                 yield (run.problem, run.optimizer, run.trial, run.seed, *record)
 
 
@@ -140,12 +128,17 @@ def score_rows(entries: Iterable[Entry]) -> Iterator[tuple]:
             )
 
 
-def write_tables(out: Path, entries: Sequence[Entry], tuning: bool) -> None:
-    """curves.csv and scores.csv, and with `tuning` tuning.csv."""
-    write_csv(out / "curves.csv", CURVE_COLUMNS, curve_rows(entries))
-    write_csv(out / "scores.csv", SCORE_COLUMNS, score_rows(entries))
-    if tuning:
+def write_results(out: Path, record: Mapping[str, Any], entries: Sequence[Entry]) -> None:
+    """The tables, once there is anything in them, and the record."""
+    compares = record["command"] == "compare"
+    if entries:
+        write_csv(out / "curves.csv", CURVE_COLUMNS, curve_rows(entries))
+        write_csv(out / "scores.csv", SCORE_COLUMNS, score_rows(entries))
+    if entries and compares:
         write_csv(out / "tuning.csv", TUNING_COLUMNS, tuning_rows(entries))
+    if compares:
+        record = {**record, "tuning": tuning_record(entries)}
+    write_yaml(out / ("compare.yaml" if compares else "evaluation.yaml"), record)
 
 
 def tuning_record(entries: Iterable[Entry]) -> list[dict[str, Any]]:

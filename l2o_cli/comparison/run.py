@@ -1,22 +1,25 @@
-"""A plan from its first cell to its tables: run cell by cell, here or in other processes, and written as it goes."""
+"""A plan from its first cell to its tables: how long it is going to take, run here or in other processes, written as it goes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from l2o_cli.comparison.estimate import estimate
+from l2o_cli.comparison.cell import Cell
 from l2o_cli.comparison.plan import Plan, plan_lines
-from l2o_cli.comparison.results import Entry, claim, tuning_record, write_tables, write_yaml
+from l2o_cli.comparison.results import Entry, claim, write_results
 from l2o_cli.comparison.run_cell import choose_shared, run_cell
 from l2o_cli.comparison.sweeps.run import run_sweeps
+from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.comparison.workers import make_runs
 from l2o_cli.files import write_atomically
+from l2o_cli.runs.batches import Batches
 from l2o_cli.spec import to_yaml
 from l2o_cli.stages import Stages, Stopped
+from l2o_cli.terminal import duration
 
+PROBED = 6  # problems on which the pace is measured; the others are taken to be like them
 SPEC = "spec.yaml"
 TABLES = ("curves.csv", "scores.csv", "tuning.csv", "sweeps.csv", "sweeps.yaml", "evaluation.yaml", "compare.yaml", SPEC)
 
@@ -64,10 +67,10 @@ def carry_out(
             stages.tell(line)
     entries: list[Entry] = []
     complete, record = True, plan.record
-    _write(out, record, entries)
+    write_results(out, record, entries)
     try:
         if plan.compares:
-            for line in estimate(plan.cells, stages).lines:
+            for line in estimate(plan.cells, stages):
                 stages.tell(line)
         if workers > 1:
             make_runs(plan.spec, plan.terms.store, list(plan.problems), workers, stages)
@@ -77,7 +80,7 @@ def carry_out(
                 entries += [
                     entry for cell in plan.cells if cell.title == title for entry in run_cell(cell, stages, choices.get(cell))
                 ]
-                _write(out, record, entries)
+                write_results(out, record, entries)
             run_sweeps(plan.sweeps, out, stages)
     except Stopped:
         complete = False
@@ -88,14 +91,41 @@ def carry_out(
     return Outcome(entries, sources, tables, _notes(plan, out, entries, complete, workers), complete, plan.compares)
 
 
-def _write(out: Path, record: dict[str, Any], entries: Sequence[Entry]) -> None:
-    """The tables, once there is anything in them, and the record."""
-    compares = record["command"] == "compare"
-    if entries:
-        write_tables(out, entries, tuning=compares)
-    if compares:
-        record = {**record, "tuning": tuning_record(entries)}
-    write_yaml(out / ("compare.yaml" if compares else "evaluation.yaml"), record)
+def estimate(cells: Sequence[Cell], stages: Stages) -> list[str]:
+    """How many runs are kept from before, and how long the others take, in lines.
+
+    They are counted without extensions of sweeps, at the pace of a few steps on some of the problems, compilation left out.
+    """
+    batches = {cell: cell.batches() for cell in cells}
+    missing = {cell: _missing(cell, own) for cell, own in batches.items()}
+    runs = sum(map(sum, missing.values()))
+    kept = sum(cell.tuning_runs + cell.reporting_runs for cell in cells) - runs
+    said = [f"  {kept:,} of these runs were made before and are not made again"] if kept else []
+    concerned = list(dict.fromkeys(cell.title for cell in cells if any(missing[cell])))
+    probed = concerned[:: -(-len(concerned) // PROBED) or 1]
+    seconds, measured = 0.0, 0
+    for cell, (tuning, reporting) in missing.items():
+        if cell.title in probed and tuning + reporting:
+            # A batch as it is going to run, so that nothing is compiled in vain.
+            settings, seeds = (cell.candidates, cell.terms.tuning) if cell.tuned else (cell.settings, cell.terms.reporting)
+            with stages.stage(f"{cell.title}: {cell.label}, measuring the pace"):
+                pace = batches[cell].pace(settings, seeds, curve=not cell.tuned)
+            if pace is not None:
+                records = batches[cell].windows + 1
+                seconds += (tuning + reporting) * cell.terms.steps * pace.step + (tuning + reporting * records) * pace.record
+                measured += tuning + reporting
+    if seconds:
+        said.append(f"  estimated time: {duration(seconds * runs / measured)}, without compilation and sweeps")
+    return said
+
+
+def _missing(cell: Cell, batches: Batches) -> tuple[int, int]:
+    """The runs of tuning and of reporting that are to be made. Those of a setting not yet chosen count if any of tuning does."""
+    terms = cell.terms
+    if not cell.tuned:
+        return 0, batches.missing(cell.settings, terms.reporting)
+    tuning = batches.missing(cell.candidates, terms.tuning, curve=False)
+    return tuning, terms.seeds if tuning or terms.store is None else 0
 
 
 def _notes(plan: Plan, out: Path, entries: Sequence[Entry], complete: bool, workers: int) -> list[str]:
@@ -112,13 +142,12 @@ def _notes(plan: Plan, out: Path, entries: Sequence[Entry], complete: bool, work
 
 def _costs(entries: Sequence[Entry]) -> list[str]:
     """What it took to choose a setting for several problems, a line for each such baseline."""
-    runs: dict[str, int] = {}
+    choices: dict[str, list[Choice]] = {}
     for entry in entries:
         if entry.tuning and entry.tuning.problems > 1:
-            runs[entry.summary.optimizer] = runs.get(entry.summary.optimizer, 0) + len(entry.tuning.runs)
-    of_label = {entry.summary.optimizer: entry.tuning for entry in entries if entry.tuning}
+            choices.setdefault(entry.summary.optimizer, []).append(entry.tuning)
     return [
-        f"{label}: one setting for {of_label[label].problems} problems together, "
-        f"the best mean rank of {of_label[label].tried}; choosing it took {count:,} runs"
-        for label, count in runs.items()
+        f"{label}: one setting for {own[0].problems} problems together, "
+        f"the best mean rank of {own[0].tried}; choosing it took {sum(len(one.runs) for one in own):,} runs"
+        for label, own in choices.items()
     ]

@@ -188,8 +188,7 @@ def work() -> None:
 
 def _run(spec: Spec, store: RunStore, title: str, stages: Stages) -> None:
     from l2o_cli.comparison.plan import make_plan
-    from l2o_cli.comparison.run_cell import run_cell
-    from l2o_cli.comparison.tuning.choice import try_candidates
+    from l2o_cli.comparison.run_cell import run_cell, try_candidates
 
     for cell in make_plan(spec, store).cells:
         if cell.title == title:

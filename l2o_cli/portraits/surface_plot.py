@@ -63,15 +63,14 @@ def _draw_loss(figure: Figure, axes: Axes, grid: Grid) -> None:
 
 def _draw_run(axes: Axes, run: Trajectory, style: Style, order: int, below: float) -> None:
     """One trajectory; `below` is the share of the others that are drawn over it: it is wider, since they may coincide."""
-    colour, dash = style
     x, y = run.points.T
     width = 1.6 + 2.4 * below
     marker = "." if len(x) <= DOTTED else None
     axes.plot(x, y, color="white", linewidth=width + 1.6, zorder=9)
-    axes.plot(x, y, color=colour, linestyle=dash, linewidth=width, marker=marker, markersize=width + 3.5, zorder=10 + order)
+    axes.plot(x, y, marker=marker, markersize=width + 3.5, zorder=10 + order, **style.line | {"linewidth": width})
     axes.plot(x[0], y[0], "o", color="white", markeredgecolor="black", markeredgewidth=1.4, markersize=8, zorder=39)
     end = "X" if run.diverged_at is not None else "s"
-    axes.plot(x[-1], y[-1], end, color=colour, markeredgecolor="white", markersize=6 + 5 * below, zorder=40 + order)
+    axes.plot(x[-1], y[-1], end, color=style.colour, markeredgecolor="white", markersize=6 + 5 * below, zorder=40 + order)
 
 
 def _markers(diverged: bool, minima: int) -> list[Line2D]:
@@ -111,12 +110,12 @@ def plot_surface(
         by_label.setdefault(run.label, []).append(run)
     lines = []
     chosen = styles([own[0].learned for own in by_label.values()])
-    for order, (own, (colour, dash)) in enumerate(zip(by_label.values(), chosen, strict=True)):
+    for order, (own, style) in enumerate(zip(by_label.values(), chosen, strict=True)):
         # Dashes would hide steps; there are colours for all hand-designed optimizers.
-        style = (colour, dash if own[0].learned else "-")
+        style = style if style.learned else style._replace(dash="-")
         for run in own:
             _draw_run(axes, run, style, order, below=(len(by_label) - 1 - order) / len(by_label))
-        lines.append(Line2D([], [], color=colour, linestyle=style[1], linewidth=2, label=literal(run_label(own))))
+        lines.append(Line2D([], [], label=literal(run_label(own)), **style.line | {"linewidth": 2}))
     if len(minima):
         axes.plot(*minima.T, "*", color="gold", markeredgecolor="black", markeredgewidth=0.7, markersize=11, zorder=60)
     x, y, _ = grid

@@ -19,7 +19,7 @@ from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import Rollout
 from l2o_cli.runs.batches import hyperparameters
 from l2o_cli.runs.records import Contender
-from l2o_cli.runs.trials import started
+from l2o_cli.runs.update_rules import started
 from l2o_cli.scoring.curves import tail_steps
 
 

@@ -7,34 +7,26 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from l2o_cli.scoring.measures import MEASURES, POOLED
 from l2o_cli.scoring.run_scores import RunScore
 from l2o_cli.scoring.scored import OptimizerScore, ProblemScore, Scoring
 from l2o_cli.scoring.statistics import Estimate, decimals
 from l2o_cli.scoring.verdict import label
 from l2o_cli.terminal import several
 
-OPTIMIZER_HEADINGS = (
-    "optimizer",
-    "best on",
-    "normalized loss",
-    "at equal time",
-    "speed-up\nin steps",
-    "speed-up\nin seconds",
-    "profile\nin steps",
-    "profile\nin seconds",
-    "diverged",
-)
-PROBLEM_HEADINGS = (
-    "problem",
-    "optimizer",
-    "final train loss",
-    "at equal time",
-    "validation loss",
-    "speed-up\nin steps",
-    "speed-up\nin seconds",
-    "steps\nto target",
-    "seconds\nto target",
-)
+_PROFILES = ("profile\nin steps", "profile\nin seconds")
+_POOLED = (MEASURES[name].title.replace(" in ", "\nin ") for name in POOLED)
+OPTIMIZER_HEADINGS = ("optimizer", "best on", *_POOLED, *_PROFILES, "diverged")
+PROBLEM_COLUMNS = {
+    "final_train_loss": "final train loss",
+    "equal_time_train_loss": "at equal time",
+    "final_validation_loss": "validation loss",
+    "speedup_steps": "speed-up\nin steps",
+    "speedup_seconds": "speed-up\nin seconds",
+    "steps_to_target": "steps\nto target",
+    "seconds_to_target": "seconds\nto target",
+}
+PROBLEM_HEADINGS = ("problem", "optimizer", *PROBLEM_COLUMNS.values())
 
 
 def number(value: float | None) -> str:
@@ -70,15 +62,8 @@ def optimizer_cells(scoring: Scoring, score: OptimizerScore) -> tuple[str, ...]:
 
 def problem_cells(scoring: Scoring, score: ProblemScore) -> tuple[str, ...]:
     """In the order of PROBLEM_HEADINGS; a star after the optimizer that is best."""
-    medians = score.medians
-    losses = ("final_train_loss", "equal_time_train_loss", "final_validation_loss")
-    others = ("speedup_steps", "speedup_seconds", "steps_to_target", "seconds_to_target")
-    return (
-        score.problem,
-        score.optimizer + (" *" if score.best else ""),
-        *(loss(medians[name]) for name in losses),
-        *(number(medians[name]) for name in others),
-    )
+    values = ((loss if name.endswith("_loss") else number)(score.medians[name]) for name in PROBLEM_COLUMNS)
+    return score.problem, score.optimizer + (" *" if score.best else ""), *values
 
 
 def describe_divergence(run: RunScore) -> str:

@@ -44,13 +44,22 @@ def note(text: str) -> str:
     return tag("p", text, class_="note")
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def listed(lines: Iterable[str]) -> str:
+    return f"<ul>{''.join(tag('li', line) for line in lines)}</ul>"
+
+
+def folded(title: str, content: str) -> str:
+    """What is seen when its title is clicked."""
+    return f"<details>{tag('summary', title)}{content}</details>"
+
+
+def number(value: float | None) -> str:
     """Whole numbers in full, others rounded; a dash for what is not known."""
     if value is None or math.isnan(value):
         return "-"
     if math.isinf(value):
         return "infinite"
-    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.3g}"
 
 
 def figure(caption: str, svg: str, remark: str = "", full: str = "", first: bool = False) -> str:

@@ -1,14 +1,10 @@
-"""Runs of one optimizer on one problem, in batches; those that are kept in a store are not made again.
-
-Shape letters: N steps of a run, R records.
-"""
+"""Runs of one optimizer on one problem, in batches; those that are kept in a store are not made again."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +14,7 @@ from l2o_cli.errors import BadInput, warn_once
 from l2o_cli.optimizers.transforms import check_hyperparameter
 from l2o_cli.runs.keys import base_key, digest, identity
 from l2o_cli.runs.own_code import NoIdentity, Unknowable
-from l2o_cli.runs.records import Contender, Run
+from l2o_cli.runs.records import Contender, Measured, Run
 from l2o_cli.runs.store import RunStore
 
 AT_ONCE = 2  # batches that run at once; not by the machine's cores, since the size of a batch decides how sums are rounded
@@ -31,17 +27,6 @@ class Job(NamedTuple):
     trial: int
     setting: Mapping[str, float]
     seed: int
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is measured of a run."""
-
-    losses: np.ndarray  # [N]
-    seconds: np.ndarray  # [R]
-    validation: np.ndarray | None  # [R]
-    test: float | None
-    diverged_at: int | None
 
 
 class Pace(NamedTuple):
@@ -134,13 +119,12 @@ class Batches(abc.ABC):
     def single_threaded(self) -> bool:
         """Whether a batch keeps one core busy, so that two of them may as well run at once."""
 
-    @abc.abstractmethod
-    def prepare(self, jobs: Sequence[Job], size: int) -> None:
+    def prepare(self, jobs: Sequence[Job], size: int) -> None:  # noqa: B027, not all have anything to compile
         """Compile what batches of that size need, which two threads must not do at once."""
 
-    @abc.abstractmethod
     def pace(self, settings: Sequence[Mapping[str, float]], seeds: Sequence[int], curve: bool = True) -> Pace | None:
         """How fast such runs go, measured on a few of their steps; None if only making them would tell."""
+        return None
 
     @abc.abstractmethod
     def _made(self, jobs: Sequence[Job], size: int, curve: bool, advance: Callable[[float], object]) -> list[Measured]:
@@ -232,11 +216,7 @@ class Batches(abc.ABC):
             hyperparameters={**hyperparameters(self.contender), **job.setting},
             seed=job.seed,
             every=self.every,
-            losses=measured.losses,
-            seconds=measured.seconds,
-            validation=measured.validation,
-            diverged_at=measured.diverged_at,
-            test=measured.test,
+            **vars(measured),
         )
 
     def _key_of(self, job: Job, size: int, curve: bool) -> str | None:
@@ -249,10 +229,8 @@ class Batches(abc.ABC):
         arrays = None if key is None or self._store is None else self._store.load(key)
         if arrays is None or not {"losses", "seconds"} <= arrays.keys():
             return None
-        single: dict[str, Any] = {name: arrays[name].item() for name in ("test", "diverged_at") if name in arrays}
-        return Measured(
-            arrays["losses"], arrays["seconds"], arrays.get("validation"), single.get("test"), single.get("diverged_at")
-        )
+        known: dict[str, Any] = {name: value if value.ndim else value.item() for name, value in arrays.items()}
+        return Measured(**{"validation": None, "diverged_at": None, **known})
 
     def _still_the_same(self) -> bool:
         """Whether the problem is what the key says, now that its code has run: it may have opened or replaced files."""

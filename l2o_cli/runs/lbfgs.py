@@ -24,9 +24,9 @@ from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.elementwise import Sgd
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import Rollout
-from l2o_cli.runs.batches import Batches, Job, Measured
-from l2o_cli.runs.records import Contender
-from l2o_cli.runs.trials import started
+from l2o_cli.runs.batches import Batches, Job
+from l2o_cli.runs.records import Contender, Measured
+from l2o_cli.runs.update_rules import started
 
 LossAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]  # float64 [P] -> loss, float64 [P]
 
@@ -43,8 +43,8 @@ class Lbfgs:
     weights: Mapping[str, Any] = field(default_factory=dict)
 
 
-class LbfgsTrials(Batches):
-    """Runs of L-BFGS, of `steps` evaluations each, with the same seeds and starts as those of `Trials`."""
+class LbfgsBatches(Batches):
+    """Runs of L-BFGS, of `steps` evaluations each, with the same seeds and starts as those of `RuleBatches`."""
 
     most_together = 1
     single_threaded = False
@@ -61,12 +61,6 @@ class LbfgsTrials(Batches):
             return loss, tape.gradient(loss, packed, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
         self._differentiated = Graph(differentiated, f"loss and gradient of {problem.structure}", xla and problem.xla)
-
-    def prepare(self, jobs: Sequence[Job], size: int) -> None:
-        pass
-
-    def pace(self, settings: Sequence[Mapping[str, float]], seeds: Sequence[int], curve: bool = True) -> None:
-        return None
 
     def _made(self, jobs: Sequence[Job], size: int, curve: bool, advance: Callable[[float], object]) -> list[Measured]:
         made = []
@@ -86,7 +80,7 @@ class LbfgsTrials(Batches):
         losses, elapsed = minimize(loss_and_gradient, carry.params[0].numpy().astype(np.float64), self.steps)
         records = np.minimum(np.arange(self.windows + 1) * self.every, self.steps)
         failed = not np.isfinite(losses[0])
-        return Measured(losses, np.append(0.0, elapsed)[records], None, None, 0 if failed else None)
+        return Measured(losses, np.append(0.0, elapsed)[records], None, 0 if failed else None)
 
 
 class _Enough(Exception):

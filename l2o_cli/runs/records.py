@@ -1,4 +1,4 @@
-"""What evaluation takes and gives: a contender and the record of one run.
+"""What evaluation takes and gives: a contender and one run.
 
 Shape letters: N steps of a run, R records of a run (one before the first step, one after each window).
 """
@@ -34,7 +34,18 @@ class Contender(Labelled, Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class Measured:
+    """What is measured of a run."""
+
+    losses: np.ndarray  # [N], the minibatch loss of each step before its update; NaN after the divergence
+    seconds: np.ndarray  # [R], wall-clock of the compiled loop, divided by the instances that ran together
+    validation: np.ndarray | None  # [R], NaN where not measured and after the divergence; None: nothing is held out
+    diverged_at: int | None  # the step whose loss or update was not finite
+    test: float | None = None  # the loss on the test split after the last step, NaN if the run diverged; None: not measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Measured):
     """One (problem, optimizer, hyperparameters, seed) for N steps."""
 
     problem: str
@@ -43,28 +54,16 @@ class Run:
     hyperparameters: dict[str, float]  # of a hand-designed optimizer, all of them; {} for a learned one
     seed: int
     every: int  # steps per window
-    losses: np.ndarray  # [N], the minibatch loss of each step before its update; NaN after the divergence
-    seconds: np.ndarray  # [R], wall-clock of the compiled loop, divided by the instances that ran together
-    validation: np.ndarray | None  # [R], NaN where not measured and after the divergence; None: nothing is held out
-    diverged_at: int | None  # the step whose loss or update was not finite
-    test: float | None = None  # the loss on the test split after the last step, NaN if the run diverged; None: not measured
 
     @property
     def steps(self) -> int:
         return len(self.losses)
 
-    @property
-    def record_steps(self) -> np.ndarray:
-        """Updates made at each record, [R]: 0, every, 2 every, ..., N."""
-        return np.minimum(np.arange(len(self.seconds)) * self.every, self.steps)
-
-    @property
-    def window_losses(self) -> np.ndarray:
-        """The initial minibatch loss, then the mean minibatch loss of each window, [R]; NaN from the divergence on."""
-        return self.mean_losses(self.every)[1]
-
     def mean_losses(self, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean minibatch losses of each `width` steps, and the updates made by then; the first is the initial loss, at 0."""
+        """The updates made by 0, width, 2 width, ..., N steps, and the mean minibatch loss of the steps since the last of these.
+
+        The first is the initial loss. NaN from the divergence on. With `every` as the width, they are those of the records, [R].
+        """
         starts = np.arange(0, self.steps, width)
         ends = np.append(starts[1:], self.steps)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -109,14 +109,15 @@ class Curve:
 
 def curve_of(run: Run) -> Curve:
     """A run as it stands in curves.csv, with its numbers as they are written there."""
-    losses = {"train": run.window_losses}
+    steps, means = run.mean_losses(run.every)
+    losses = {"train": means}
     if run.validation is not None:
         losses["validation"] = run.validation
     if run.test is not None:
         losses["test"] = np.append(np.full(len(run.seconds) - 1, np.nan), run.test)
     written = {split: np.array([rounded(loss) for loss in of_split]) for split, of_split in losses.items()}
     seconds = np.array([rounded(second) for second in run.seconds])
-    return Curve(run.problem, run.optimizer, run.trial, run.seed, run.record_steps, seconds, written)
+    return Curve(run.problem, run.optimizer, run.trial, run.seed, steps, seconds, written)
 
 
 def of_equal_length(curves: Sequence[Curve]) -> tuple[list[Curve], list[str]]:

@@ -155,7 +155,9 @@ def loss_ratios(
         points = [*_of_problems(record, scoring, optimizer, reference)]
         points += [point for table in tables for point in _of_sweep(table, optimizer, reference)]
         if points and optimizer != reference:
-            found.append(LossRatios(optimizer, reference, points, _left_out(tables, optimizer, reference)))
+            both = {table.name: {optimizer, reference} & {line.label for line in table.lines} for table in tables}
+            left_out = [name for name, there in both.items() if there == {optimizer}]
+            found.append(LossRatios(optimizer, reference, points, left_out))
     return found
 
 
@@ -178,8 +180,3 @@ def _of_sweep(table: SweepTable, optimizer: str, reference: str) -> Iterator[Poi
         if not math.isnan(ours) and not math.isnan(theirs):
             place = table.places[index] if table.places else None
             yield Point(table.name, f"{table.name} at {text}", axis_label(table), place, parameters, ours, theirs)
-
-
-def _left_out(tables: Sequence[SweepTable], optimizer: str, reference: str) -> list[str]:
-    labels = {table.name: {line.label for line in table.lines} for table in tables}
-    return [name for name, there in labels.items() if optimizer in there and reference not in there]

@@ -5,30 +5,14 @@ Listings, columns, choices, medians, intervals over problems and pages follow fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from l2o_problems.adam_table import AdamRow
-
-from l2o_cli.scoring.curves import Curve
-from l2o_cli.scoring.speedup import SECONDS, STEPS, Speedup, cost_to_target, envelope, speedup, target_loss
-
-WORST_NORMALIZED, BEST_NORMALIZED = 2.0, -2.0
-
-
-@dataclass(frozen=True)
-class Beside:
-    """What stands beside a run: of the other runs on its problem, and of the problem.
-
-    Attributes:
-        budget: seconds, the least of the optimizers' median ones of a whole run.
-        adam: the problem's row in Adam's table; None: unknown, losses are not normalized.
-        reference: the runs of tuned Adam with the same seed; none: nothing is said of speed-ups and targets.
-    """
-
-    budget: float
-    adam: AdamRow | None = None
-    reference: Sequence[Curve] = ()
+if TYPE_CHECKING:  # nothing heavy is imported here, since the help of `l2o score` names measures
+    from l2o_cli.scoring.curves import Curve
+    from l2o_cli.scoring.run_scores import Beside
+    from l2o_cli.scoring.speedup import Speedup
 
 
 @dataclass(frozen=True)
@@ -39,7 +23,7 @@ class Measure:
         title: for people, as in "a lower final training loss".
         meaning: one line for help and pages.
         alone: its value, from the curve of the run alone; None: it needs what stands beside.
-        beside: its value from both.
+        beside: its value, from the curve and that.
         compared: whether optimizers are compared by it in pairs; then less is better.
         criterion: whether hyperparameters may be chosen by it.
         pooled: whether its interquartile mean is taken over the runs on all problems: it means the same everywhere.
@@ -50,39 +34,11 @@ class Measure:
     title: str
     meaning: str
     alone: Callable[[Curve], float | None] | None = None
-    beside: Callable[[Curve, Beside], float | Speedup | None] | None = None
+    beside: Callable[[Beside], float | Speedup | None] | None = None
     compared: bool = False
     criterion: bool = False
     pooled: bool = False
     normalized: str | None = None
-
-
-def normalized_loss(loss: float | None, row: AdamRow | None) -> float | None:
-    """1 for the initial loss, 0 for the best of tuned Adam, linear in between and beyond, clipped to -2 and 2.
-
-    inf, the loss of a diverged run, is 2. None where there is no row, or where Adam did not get below the initial loss.
-    """
-    if loss is None or row is None or not row.improved:
-        return None
-    scaled = (loss - row.best_loss) / (row.initial_loss - row.best_loss)
-    return min(max(scaled, BEST_NORMALIZED), WORST_NORMALIZED)
-
-
-def _in_time(split: str) -> Callable[[Curve, Beside], float | None]:
-    """The final loss, had the run ended when the fastest optimizer did."""
-    return lambda curve, beside: curve.final_loss(split, curve.record_within(beside.budget))
-
-
-def _speedup(unit: str) -> Callable[[Curve, Beside], Speedup | None]:
-    return lambda curve, beside: speedup(curve, envelope(beside.reference, unit), unit) if beside.reference else None
-
-
-def _to_target(unit: str) -> Callable[[Curve, Beside], float | None]:
-    def cost(curve: Curve, beside: Beside) -> float | None:
-        target = target_loss(beside.reference)
-        return None if target is None else cost_to_target(curve, target, unit)
-
-    return cost
 
 
 _ALL = (
@@ -122,7 +78,7 @@ _ALL = (
         "equal_time_train_loss",
         "training loss after equal time",
         "the final training loss, had the run ended when the fastest optimizer did",
-        beside=_in_time("train"),
+        beside=lambda beside: beside.in_time("train"),
         compared=True,
         normalized="equal_time_normalized_loss",
     ),
@@ -130,7 +86,7 @@ _ALL = (
         "equal_time_validation_loss",
         "validation loss after equal time",
         "the same of the validation loss",
-        beside=_in_time("validation"),
+        beside=lambda beside: beside.in_time("validation"),
         compared=True,
     ),
     Measure(
@@ -143,41 +99,41 @@ _ALL = (
         "normalized_loss",
         "normalized loss",
         "the final training loss, 1 being the initial one and 0 the best of tuned Adam",
-        beside=lambda curve, beside: normalized_loss(curve.final_loss("train"), beside.adam),
+        beside=lambda beside: beside.normalized(beside.curve.final_loss("train")),
         pooled=True,
     ),
     Measure(
         "equal_time_normalized_loss",
         "at equal time",
         "the same when the fastest optimizer is at its end",
-        beside=lambda curve, beside: normalized_loss(_in_time("train")(curve, beside), beside.adam),
+        beside=lambda beside: beside.normalized(beside.in_time("train")),
         pooled=True,
     ),
     Measure(
         "speedup_steps",
         "speed-up in steps",
         "steps of the tuned adam over ours to the lowest loss that both reach",
-        beside=_speedup(STEPS),
+        beside=lambda beside: beside.speedup("steps"),
         pooled=True,
     ),
     Measure(
         "speedup_seconds",
         "speed-up in seconds",
         "the same in seconds",
-        beside=_speedup(SECONDS),
+        beside=lambda beside: beside.speedup("seconds"),
         pooled=True,
     ),
     Measure(
         "steps_to_target",
         "steps to target",
         "steps to the best training loss of the tuned adam after 3/4 of its steps",
-        beside=_to_target(STEPS),
+        beside=lambda beside: beside.to_target("steps"),
     ),
     Measure(
         "seconds_to_target",
         "seconds to target",
         "the same in seconds",
-        beside=_to_target(SECONDS),
+        beside=lambda beside: beside.to_target("seconds"),
     ),
 )
 

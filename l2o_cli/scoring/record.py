@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ def adam_references(record: Mapping[str, Any]) -> dict[str, Reference]:
     return {title: find_adam(one.get("identity"), one.get("source")) for title, one in known.items()}
 
 
-def read_trials(folder: Path) -> dict[str, tuple[int, ...]]:
-    """{optimizer: settings tried on each problem}, as scores.csv has it; {} without one."""
+def trials_of(rows: Sequence[Mapping[str, str]]) -> dict[str, tuple[int, ...]]:
+    """{optimizer: settings tried on each problem}, as the rows of scores.csv say, if there are any."""
     found: dict[str, dict[str, int]] = {}
-    for row in read_rows(folder / "scores.csv"):
+    for row in rows:
         if row.get("trials", "").isdigit() and {"optimizer", "problem"} <= row.keys():
             found.setdefault(row["optimizer"], {})[row["problem"]] = int(row["trials"])
     return {optimizer: tuple(by_problem.values()) for optimizer, by_problem in found.items()}

@@ -10,7 +10,7 @@ from typing import Any
 from l2o_cli.scoring.curves import FILE, read_curves
 from l2o_cli.scoring.loss_ratios import LossRatios, loss_ratios
 from l2o_cli.scoring.measures import COMPARED
-from l2o_cli.scoring.record import adam_references, part, read_record, read_trials
+from l2o_cli.scoring.record import adam_references, part, read_record, read_rows, trials_of
 from l2o_cli.scoring.score_curves import score_curves
 from l2o_cli.scoring.scored import Scoring
 from l2o_cli.scoring.sweep_tables import SweepTable, read_tables
@@ -23,12 +23,14 @@ class Results:
     Attributes:
         record: what was asked and with what it was done; {} where that is not there.
         scoring: all scores of its runs; None of a folder with sweeps alone.
+        score_rows: of scores.csv, as text.
         ratios: losses over those of the first baseline, on its problems and at the values of its sweeps.
     """
 
     folder: Path
     record: Mapping[str, Any]
     scoring: Scoring | None
+    score_rows: Sequence[Mapping[str, str]]
     sweeps: Sequence[SweepTable]
     ratios: Sequence[LossRatios]
 
@@ -46,24 +48,19 @@ def read_results(folder: Path, *, reference: str | None = None, measure: str | N
         BadInput: a file is not there or not as it should be, and as `score_curves`.
     """
     record, sweeps = read_record(folder), read_tables(folder)
-    alone = sweeps and not (folder / FILE).exists()
-    scoring = None if alone else _score(folder, record, reference, measure, seed)
-    return Results(folder, record, scoring, sweeps, loss_ratios(record, scoring, sweeps, reference))
-
-
-def _score(folder: Path, record: Mapping[str, Any], reference: str | None, measure: str | None, seed: int) -> Scoring:
-    curves = read_curves(folder)
+    if sweeps and not (folder / FILE).exists():
+        return Results(folder, record, None, [], sweeps, loss_ratios(record, None, sweeps, reference))
+    curves, rows = read_curves(folder), read_rows(folder / "scores.csv")
     chosen_by = part(record, "request").get("select")
-    wanted = measure or (chosen_by if chosen_by in COMPARED else COMPARED[0])
     optimizers = part(record, "optimizers")
-    options: dict[str, Any] = {
-        "reference": reference,
-        "seed": seed,
-        "trials": read_trials(folder),
-        "adam": adam_references(record),
-        "learned": [str(label) for label in optimizers if part(optimizers, label).get("learned")],
-    }
-    scoring = score_curves(curves, measure=wanted, **options)
-    if measure is None and not any(score.medians[wanted] is not None for score in scoring.problems):
-        scoring = score_curves(curves, **options)  # such as a validation loss where nothing is held out
-    return scoring
+    scoring = score_curves(
+        curves,
+        reference=reference,
+        measure=measure or (chosen_by if chosen_by in COMPARED else COMPARED[0]),
+        otherwise=None if measure else COMPARED[0],
+        trials=trials_of(rows),
+        adam=adam_references(record),
+        learned=[str(label) for label in optimizers if part(optimizers, label).get("learned")],
+        seed=seed,
+    )
+    return Results(folder, record, scoring, rows, sweeps, loss_ratios(record, scoring, sweeps, reference))

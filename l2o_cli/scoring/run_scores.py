@@ -8,13 +8,56 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from l2o_problems.adam_table import Reference
+from l2o_problems.adam_table import AdamRow, Reference
 
 from l2o_cli.runs.records import Run
 from l2o_cli.scoring.curves import Curve, curve_of, rounded
-from l2o_cli.scoring.measures import MEASURES, Beside
-from l2o_cli.scoring.speedup import Speedup
+from l2o_cli.scoring.measures import MEASURES
+from l2o_cli.scoring.speedup import Speedup, cost_to_target, envelope, speedup, target_loss
 from l2o_cli.scoring.statistics import median
+
+WORST_NORMALIZED, BEST_NORMALIZED = 2.0, -2.0
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A run beside the others on its problem, and what is known of that.
+
+    Attributes:
+        budget: seconds, the least of the optimizers' median ones of a whole run.
+        adam: the problem's row in Adam's table; None: unknown, losses are not normalized.
+        reference: the runs of tuned Adam with the same seed; none: nothing is said of speed-ups and targets.
+    """
+
+    curve: Curve
+    budget: float
+    adam: AdamRow | None
+    reference: Sequence[Curve]
+
+    def in_time(self, split: str) -> float | None:
+        """The final loss, had the run ended when the fastest optimizer did."""
+        return self.curve.final_loss(split, self.curve.record_within(self.budget))
+
+    def normalized(self, loss: float | None) -> float | None:
+        return normalized_loss(loss, self.adam)
+
+    def speedup(self, unit: str) -> Speedup | None:
+        return speedup(self.curve, envelope(self.reference, unit), unit) if self.reference else None
+
+    def to_target(self, unit: str) -> float | None:
+        target = target_loss(self.reference)
+        return None if target is None else cost_to_target(self.curve, target, unit)
+
+
+def normalized_loss(loss: float | None, row: AdamRow | None) -> float | None:
+    """1 for the initial loss, 0 for the best of tuned Adam, linear in between and beyond, clipped to -2 and 2.
+
+    inf, the loss of a diverged run, is 2. None where there is no row, or where Adam did not get below the initial loss.
+    """
+    if loss is None or row is None or not row.improved:
+        return None
+    scaled = (loss - row.best_loss) / (row.initial_loss - row.best_loss)
+    return min(max(scaled, BEST_NORMALIZED), WORST_NORMALIZED)
 
 
 @dataclass(frozen=True)
@@ -69,7 +112,7 @@ def score_curve(curve: Curve, beside: Beside | None = None) -> RunScore:
         if measure.alone:
             value: float | Speedup | None = measure.alone(curve)
         else:
-            value = measure.beside(curve, beside) if beside and measure.beside else None
+            value = measure.beside(beside) if beside and measure.beside else None
         if isinstance(value, Speedup):
             at_least[name] = value.at_least
         values[name] = value.value if isinstance(value, Speedup) else value
@@ -95,10 +138,8 @@ def find_reference(optimizers: Sequence[str]) -> str | None:
 
 def time_budget(curves: Sequence[Curve]) -> float:
     """The least of the optimizers' median seconds of a whole run, on one problem."""
-    by_optimizer: dict[str, list[float]] = {}
-    for curve in curves:
-        by_optimizer.setdefault(curve.optimizer, []).append(float(curve.seconds[-1]))
-    return min(float(np.median(seconds)) for seconds in by_optimizer.values())
+    names = {curve.optimizer for curve in curves}
+    return min(float(np.median([curve.seconds[-1] for curve in curves if curve.optimizer == name])) for name in names)
 
 
 def score_runs(curves: Sequence[Curve], reference: str | None, adam: Mapping[str, Reference]) -> list[RunScore]:
@@ -108,19 +149,18 @@ def score_runs(curves: Sequence[Curve], reference: str | None, adam: Mapping[str
         reference: the optimizer whose envelope is inverted; None leaves speed-up and time to target out.
         adam: {problem: what losses on it are normalized by}; where there is none they are not.
     """
-    by_problem: dict[str, list[Curve]] = {}
-    for curve in curves:
-        by_problem.setdefault(curve.problem, []).append(curve)
-    budgets = {problem: time_budget(of_problem) for problem, of_problem in by_problem.items()}
-    rows = {problem: adam[problem].row if problem in adam else None for problem in by_problem}
+    problems = {curve.problem for curve in curves}
+    budgets = {problem: time_budget([curve for curve in curves if curve.problem == problem]) for problem in problems}
     references: dict[tuple[str, int], list[Curve]] = {}
     for curve in curves:
         if curve.optimizer == reference:
             references.setdefault((curve.problem, curve.seed), []).append(curve)
-    return [
-        score_curve(curve, Beside(budgets[curve.problem], rows[curve.problem], references.get((curve.problem, curve.seed), ())))
-        for curve in curves
-    ]
+
+    def beside(curve: Curve) -> Beside:
+        known, same = adam.get(curve.problem), references.get((curve.problem, curve.seed), ())
+        return Beside(curve, budgets[curve.problem], known and known.row, same)
+
+    return [score_curve(curve, beside(curve)) for curve in curves]
 
 
 SUMMARIZED = ("final_train_loss", "mean_log_train_loss", "final_validation_loss", "final_test_loss")

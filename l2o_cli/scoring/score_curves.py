@@ -15,16 +15,18 @@ from l2o_problems.adam_table import Reference, find_adam
 from l2o_cli.errors import BadInput
 from l2o_cli.scoring.curves import Curve, of_equal_length
 from l2o_cli.scoring.measures import COMPARED, MEASURES, POOLED
-from l2o_cli.scoring.profiles import LARGEST_FACTOR, performance_profile, profile_integral
 from l2o_cli.scoring.run_scores import RunScore, find_reference, score_runs
-from l2o_cli.scoring.scored import (
-    OptimizerScore,
-    PairScore,
-    ProblemScore,
-    ProfilePoint,
-    Scoring,
+from l2o_cli.scoring.scored import OptimizerScore, PairScore, ProblemScore, ProfilePoint, Scoring
+from l2o_cli.scoring.speedup import SECONDS, STEPS
+from l2o_cli.scoring.statistics import (
+    LARGEST_FACTOR,
+    Estimate,
+    estimate_interquartile_mean,
+    median,
+    performance_profile,
+    probability_of_improvement,
+    profile_integral,
 )
-from l2o_cli.scoring.statistics import Estimate, estimate_interquartile_mean, median, probability_of_improvement
 
 FACTORS = np.linspace(1, LARGEST_FACTOR, 61)  # of the profiles
 
@@ -62,6 +64,7 @@ def score_curves(
     *,
     reference: str | None = None,
     measure: str = COMPARED[0],
+    otherwise: str | None = None,
     trials: Mapping[str, tuple[int, ...]] | None = None,
     adam: Mapping[str, Reference] | None = None,
     learned: Collection[str] = (),
@@ -72,6 +75,7 @@ def score_curves(
     Args:
         reference: the label of tuned Adam; None: the one that looks so, if more than one setting was tried for it.
         measure: one of COMPARED, by which the best are marked.
+        otherwise: the one by which they are where no runs have that, such as a validation loss.
         trials: {optimizer: the settings tried on each problem}, where they are known.
         adam: {problem: what losses on it are normalized by}, of those of which that is known.
         learned: optimizers that are no Adam, whatever they are called.
@@ -92,7 +96,9 @@ def score_curves(
     adam = {curve.problem: (adam or {}).get(curve.problem, find_adam(None, None)) for curve in curves}
     runs = score_runs(curves, reference, adam)
     table = _Table(runs)
-    problems = _problem_scores(table, measure)
+    if otherwise and all(table.values(*pair, measure) is None for pair in itertools.product(table.problems, table.optimizers)):
+        measure = otherwise
+    problems, costs = _problem_scores(table, measure), _costs(table)
     complete = {name: table.complete(name) for name in (*POOLED, "steps_to_target")}
     left_out = {name: [one for one in table.problems if one not in those] for name, those in complete.items()}
     return Scoring(
@@ -101,9 +107,9 @@ def score_curves(
         trials=dict(trials),
         runs=runs,
         problems=problems,
-        optimizers=_optimizer_scores(table, problems, seed),
+        optimizers=_optimizer_scores(table, problems, costs, seed),
         pairs=_pair_scores(table, seed),
-        profiles=_profiles(table),
+        profiles=_profiles(table, costs),
         left_out={name: those for name, those in left_out.items() if those},
         curves=curves,
         cut=cut,
@@ -129,24 +135,24 @@ def _problem_scores(table: _Table, measure: str) -> list[ProblemScore]:
     return scores
 
 
-def _optimizer_scores(table: _Table, problems: Sequence[ProblemScore], seed: int) -> list[OptimizerScore]:
-    integrals = {unit: _integrals(table, unit) for unit in ("steps", "seconds")}
+def _optimizer_scores(
+    table: _Table, problems: Sequence[ProblemScore], costs: Mapping[str, np.ndarray], seed: int
+) -> list[OptimizerScore]:
+    integrals = {unit: profile_integral(of_unit) for unit, of_unit in costs.items()}
     scores = []
     for index, optimizer in enumerate(table.optimizers):
         runs = [run for problem in table.common for run in table.of(problem, optimizer)]
-        pooled, at_least = {}, {}
-        for name in POOLED:
-            pooled[name], at_least[name] = _pooled(table, optimizer, name, seed)
+        pooled = {name: _pooled(table, optimizer, name, seed) for name in POOLED}
         scores.append(
             OptimizerScore(
                 optimizer=optimizer,
                 problems=len(table.common),
                 runs=len(runs),
                 diverged=sum(run.diverged for run in runs),
-                pooled=pooled,
-                pooled_at_least=at_least,
-                profile_steps=None if integrals["steps"] is None else float(integrals["steps"][index]),
-                profile_seconds=None if integrals["seconds"] is None else float(integrals["seconds"][index]),
+                pooled={name: estimate for name, (estimate, _) in pooled.items()},
+                pooled_at_least={name: at_least for name, (_, at_least) in pooled.items()},
+                profile_steps=float(integrals[STEPS][index]) if integrals else None,
+                profile_seconds=float(integrals[SECONDS][index]) if integrals else None,
                 best_on=sum(score.best for score in problems if score.optimizer == optimizer),
             )
         )
@@ -170,40 +176,29 @@ def _pooled(table: _Table, optimizer: str, name: str, seed: int) -> tuple[Estima
     return estimate, estimate_interquartile_mean(greatest, seed, resamples=1).value != estimate.value
 
 
-def _costs(table: _Table, unit: str) -> np.ndarray | None:
-    """Median costs to the target, [O, Q], on the problems where all have a target; None without such a problem."""
-    name = f"{unit}_to_target"
-    problems = table.complete(name)
-    if not problems:
-        return None
-    return np.array([[_median(table.values(one, optimizer, name)) for one in problems] for optimizer in table.optimizers])
+def _costs(table: _Table) -> dict[str, np.ndarray]:
+    """{unit: median costs to the target, [O, Q]}, on the problems where all have a target; {} without such a problem."""
+    problems = table.complete("steps_to_target")
+
+    def of(optimizer: str, unit: str) -> list[float | None]:
+        return [_median(table.values(problem, optimizer, f"{unit}_to_target")) for problem in problems]
+
+    return {unit: np.array([of(one, unit) for one in table.optimizers]) for unit in (STEPS, SECONDS)} if problems else {}
 
 
-def _integrals(table: _Table, unit: str) -> np.ndarray | None:
-    costs = _costs(table, unit)
-    return None if costs is None else profile_integral(costs)
-
-
-def _profiles(table: _Table) -> list[ProfilePoint]:
-    steps, seconds = _costs(table, "steps"), _costs(table, "seconds")
-    if steps is None or seconds is None:
-        return []
-    shares = performance_profile(steps, FACTORS), performance_profile(seconds, FACTORS)
+def _profiles(table: _Table, costs: Mapping[str, np.ndarray]) -> list[ProfilePoint]:
+    shares = [performance_profile(of_unit, FACTORS) for of_unit in costs.values()]
+    places = itertools.product(enumerate(table.optimizers), enumerate(FACTORS)) if shares else ()
     return [
-        ProfilePoint(optimizer, float(factor), float(shares[0][row, column]), float(shares[1][row, column]))
-        for row, optimizer in enumerate(table.optimizers)
-        for column, factor in enumerate(FACTORS)
+        ProfilePoint(optimizer, float(factor), *(float(share[row, column]) for share in shares))
+        for (row, optimizer), (column, factor) in places
     ]
 
 
 def _pair_scores(table: _Table, seed: int) -> list[PairScore]:
-    pairs = []
-    for measure in COMPARED:
-        for one, other in itertools.combinations(table.optimizers, 2):
-            pair = _pair(table, one, other, measure, seed)
-            if pair is not None:
-                pairs += [pair, pair.turned]
-    return pairs
+    each = itertools.product(COMPARED, itertools.combinations(table.optimizers, 2))
+    pairs = [pair for measure, two in each if (pair := _pair(table, *two, measure, seed))]
+    return [one for pair in pairs for one in (pair, pair.turned)]
 
 
 def _pair(table: _Table, one: str, other: str, measure: str, seed: int) -> PairScore | None:

@@ -98,13 +98,11 @@ class Scoring:
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Tables of plain values for JSON and CSV; None is infinite (a diverged run, a target never reached) or unknown."""
-        return {
-            "optimizers": [_plain(row) for row in self.optimizers],
-            "pairs": [{**_plain(row), "win_rate": row.win_rate} for row in self.pairs],
-            "problems": [_plain(row) for row in self.problems],
-            "runs": [_plain(row) for row in self.runs],
-            "profiles": [_plain(row) for row in self.profiles],
-        }
+        names = ("optimizers", "pairs", "problems", "runs", "profiles")
+        tables = {name: [_plain(row) for row in getattr(self, name)] for name in names}
+        for row, pair in zip(tables["pairs"], self.pairs, strict=True):
+            row["win_rate"] = pair.win_rate
+        return tables
 
 
 def _plain(row: Any) -> dict[str, Any]:

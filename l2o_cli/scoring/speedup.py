@@ -61,16 +61,16 @@ def envelope(curves: Sequence[Curve], unit: str) -> Envelope:
     return Envelope(together[order], best, float(max(costs_of(curve, unit)[-1] for curve in curves)))
 
 
-def speedup_curve(curve: Curve, reference: Envelope, unit: str) -> list[tuple[float, Speedup]]:
-    """(cost of ours, speed-up) at each record after the first: the reference's first cost at our best loss so far, over ours.
+def speedup_curve(curve: Curve, reference: Envelope, unit: str) -> list[Speedup]:
+    """At each record after the first the reference's first cost at our best loss so far, over our cost.
 
     A diverged run has the speed-up 0 everywhere.
     """
     ours = costs_of(curve, unit)[1:]
     if curve.diverged:
-        return [(float(cost), Speedup(0.0)) for cost in ours]
+        return [Speedup(0.0)] * len(ours)
     best = np.minimum.accumulate(curve.losses["train"])[1:]
-    return [(float(cost), _ratio(reference, float(loss), float(cost))) for cost, loss in zip(ours, best, strict=True)]
+    return [_ratio(reference, float(loss), float(cost)) for cost, loss in zip(ours, best, strict=True)]
 
 
 def _ratio(reference: Envelope, loss: float, cost: float) -> Speedup:

@@ -1,10 +1,11 @@
-"""Statistics over the runs of several problems, with intervals from stratified bootstrap.
+"""Statistics over the runs of several problems, with intervals from stratified bootstrap; and performance profiles.
 
 After Agarwal et al. 2021 (arXiv 2108.13264, "Deep reinforcement learning at the edge of the statistical precipice"), with
-smaller being better.
+smaller being better. Profiles, the share of problems on which an optimizer is within a factor of the fastest one, are those of
+Dolan and More 2002 as AlgoPerf scores by them (Dahl et al. 2023, arXiv 2306.07179, section 4.3).
 
 A stratum is the runs of one optimizer on one problem. Shape letters: N runs of one stratum, M runs of another optimizer's,
-B resamples.
+B resamples, O optimizers, Q problems, T factors.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+LARGEST_FACTOR = 4.0  # of profiles
 
 
 @dataclass(frozen=True)
@@ -112,3 +114,29 @@ def _with_interval(value: float, resampled: np.ndarray, strata: Sequence[np.ndar
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], method="closest_observation")  # which may be infinite
     return Estimate(value, float(low), float(high))
+
+
+def cost_ratios(costs: np.ndarray) -> np.ndarray:
+    """Each cost over the least of its problem, [O, Q].
+
+    Args:
+        costs: steps or seconds to the target, [O, Q], from 0; inf where it is never reached, whose ratio is inf even where
+            nobody reaches it.
+    """
+    least = costs.min(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(costs == least, 1.0, costs / least)
+    return np.where(np.isfinite(costs), ratios, np.inf)
+
+
+def performance_profile(costs: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """The share of problems whose cost is at most each factor [T] times the least one, [O, T]."""
+    return (cost_ratios(costs)[:, None, :] <= factors[None, :, None]).mean(axis=-1)
+
+
+def profile_integral(costs: np.ndarray) -> np.ndarray:
+    """The mean of the profile over factors from 1 to 4, [O]: 1 for the fastest on all problems, 0 for 4 times slower on all.
+
+    A problem adds to the profile from its ratio on, so the integral is exact.
+    """
+    return np.maximum(LARGEST_FACTOR - cost_ratios(costs), 0).mean(axis=-1) / (LARGEST_FACTOR - 1)

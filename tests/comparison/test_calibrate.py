@@ -108,7 +108,18 @@ def test_every_problem_and_family_is_measured_and_titles_are_unambiguous():
 
 def test_best_loss_is_the_least_mean_of_a_window_until_divergence():
     losses = np.concatenate([np.arange(300, 100, -1.0), [np.nan] * 100]).astype(np.float32)
-    one = Run("p", "adam", 0, {}, 0, 15, losses, np.zeros(21), None, 200)
+    one = Run(
+        losses=losses,
+        seconds=np.zeros(21),
+        validation=None,
+        diverged_at=200,
+        problem="p",
+        optimizer="adam",
+        trial=0,
+        hyperparameters={},
+        seed=0,
+        every=15,
+    )
     # Windows of 3 steps: the last whole one has losses 105, 104, 103.
     assert best_loss(one) == pytest.approx(104)
     assert best_loss(dataclasses.replace(one, losses=np.array([5.0, *[np.nan] * 299], np.float32))) == np.inf

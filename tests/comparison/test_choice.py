@@ -14,7 +14,7 @@ import yaml
 
 from l2o_cli.commands.compare import compare as command
 from l2o_cli.comparison.cell import Cell, Terms
-from l2o_cli.comparison.tuning.choice import choose
+from l2o_cli.comparison.run_cell import choose
 from l2o_cli.comparison.tuning.tiers import Choice, Tier
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.search_spaces import nadamw_list, sample

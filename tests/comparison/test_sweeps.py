@@ -13,7 +13,7 @@ from l2o_problems.registry import PROBLEMS
 
 from l2o_cli.comparison.cell import Cell, Terms, labelled
 from l2o_cli.comparison.run_cell import run_cell
-from l2o_cli.comparison.sweeps import step_time
+from l2o_cli.comparison.sweeps import run as sweep_run
 from l2o_cli.comparison.sweeps.meta_trained import horizons, initial_rates, training_problems, with_initial_rate
 from l2o_cli.comparison.sweeps.plan import plan_sweeps
 from l2o_cli.comparison.sweeps.run import COLUMNS, run_sweeps
@@ -289,7 +289,7 @@ def test_checkpoints_of_one_number_of_problems_are_points_of_one_value(tmp_path,
 
 
 def test_the_time_of_a_step_has_no_losses(tmp_path, monkeypatch):
-    monkeypatch.setattr(step_time, "SECONDS", 1e-3)
+    monkeypatch.setattr(sweep_run, "SECONDS", 1e-3)
     entry = {"over": "step_time", "problem": TINY, "values": [4]}
     rows = run(tmp_path, [entry], optimizers=["adam"], baselines=["sgd", "sgd:global"])
     assert [(row["value"], row["optimizer"]) for row in rows] == [("4", "adam"), ("4", "sgd")]
@@ -305,11 +305,11 @@ def test_optimizers_are_timed_in_turn_and_the_median_is_told(monkeypatch):
         told.append(rollout.optimizer.name)
         return steps * len(told) * (1.0 if told[-1] == "adam" else 0.5)
 
-    monkeypatch.setattr(step_time, "_seconds", seconds)
+    monkeypatch.setattr(sweep_run, "_seconds", seconds)
     both = {name: resolve(name) for name in ("adam", "sgd")}
     problem = PROBLEMS["logistic_regression"](features=2, batch_size=2, samples=8)
-    milliseconds = step_time.step_milliseconds(problem, both, 8, xla=False)
-    assert told == ["adam", "sgd"] * (1 + step_time.ROUNDS)
+    milliseconds = sweep_run.step_milliseconds(problem, both, 8, False, lambda share: None)
+    assert told == ["adam", "sgd"] * (1 + sweep_run.ROUNDS)
     # The calls number 3, 5, ..., 15 are Adam's, and 4, 6, ..., 16 the other's.
     assert milliseconds == {"adam": 1000 * 9.0, "sgd": 1000 * 10 * 0.5}
 

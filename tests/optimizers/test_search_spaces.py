@@ -6,7 +6,7 @@ import pytest
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.search_spaces import NADAMW_LIST, SPACES, nadamw_list, sample
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.spec import make_optimizer, make_problem
 
 # (name, least, greatest) of what is log-uniform; 1 - beta where the name begins with 1 -.
@@ -79,7 +79,7 @@ def test_the_text_names_the_optimizer(space):
 def test_a_hundred_settings_run_together(space):
     settings = [*sample(space, 0, 99, steps=30), {**sample(space, 1, 1)[0], "learning_rate": 1e35, "epsilon": 1e-8}]
     settings[-1] |= {name: 0.0 for name in ("schedule/warmup",) if name in settings[-1]}
-    trials = Trials("quadratic", make_problem("quadratic"), resolve(SPACES[space].text), steps=30, every=10)
+    trials = RuleBatches("quadratic", make_problem("quadratic"), resolve(SPACES[space].text), steps=30, every=10)
     runs = trials.run(settings, [0])
     assert len(trials._rollout._run._traces) == 1
     assert [run.trial for run in runs] == list(range(100)) and runs[-1].diverged_at is not None
@@ -95,7 +95,7 @@ def test_a_hundred_settings_run_together(space):
     optimizer = make_optimizer(names[0], own, [{"name": name, "options": parts[name]} for name in names[1:]])
     weights = optimizer.init_weights(0)
     alone = LoadedOptimizer("alone", optimizer, weights, None, "here")
-    [run] = Trials("quadratic", make_problem("quadratic"), alone, steps=30, xla=False).run([{}], [0])
+    [run] = RuleBatches("quadratic", make_problem("quadratic"), alone, steps=30, xla=False).run([{}], [0])
     np.testing.assert_allclose(run.losses, runs[5].losses, rtol=2e-3)
 
 

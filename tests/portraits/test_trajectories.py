@@ -14,7 +14,7 @@ from l2o_cli.portraits.portrait import parameter_names
 from l2o_cli.portraits.surface_plot import run_label
 from l2o_cli.portraits.trajectories import trajectories
 from l2o_cli.rollout import Rollout
-from l2o_cli.runs.trials import started
+from l2o_cli.runs.update_rules import started
 from l2o_cli.spec import make_optimizer, parse_problems
 
 

@@ -19,12 +19,12 @@ from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.run_tables import read_run, read_table, summary
+from l2o_cli.reports.drawing import FIRST, INK, SECOND
 from l2o_cli.reports.html import TITLE, check_place, number, short_titles
 from l2o_cli.reports.meta_training import page as report
 from l2o_cli.reports.meta_training import plots as report_plots
 from l2o_cli.reports.meta_training.page import page
 from l2o_cli.reports.meta_training.validation import validation
-from l2o_cli.reports.svg import FIRST, INK, SECOND
 from l2o_cli.spec import MetaTraining, make_problem
 from l2o_cli.terminal import duration
 

@@ -19,8 +19,7 @@ from l2o_cli.reports.comparison.plots import (
     speedup_figure,
     speedups_of,
 )
-from l2o_cli.reports.drawing import shortened, spread, styles
-from l2o_cli.reports.svg import STYLE
+from l2o_cli.reports.drawing import STYLE, shortened, spread, styles
 from l2o_cli.runs.records import Run
 from l2o_cli.scoring.curves import curve_of
 from l2o_cli.scoring.improvements import find_improvements, log_ratio
@@ -35,7 +34,18 @@ def test_training_curves_are_the_means_of_the_steps():
     rng = np.random.default_rng(0)
     for steps, every in ((1000, 10), (1003, 10), (77, 1), (40, 7)):
         seconds = np.linspace(0, 1, -(-steps // every) + 1)
-        run = Run("p", "o", 0, {}, 0, every, rng.random(steps).astype(np.float32), seconds, None, None)
+        run = Run(
+            losses=rng.random(steps).astype(np.float32),
+            seconds=seconds,
+            validation=None,
+            diverged_at=None,
+            problem="p",
+            optimizer="o",
+            trial=0,
+            hyperparameters={},
+            seed=0,
+            every=every,
+        )
         curve = curve_of(run)
         drawn, losses = series(curve, "train")
         assert drawn.size <= 51 and drawn[-1] == steps
@@ -168,7 +178,6 @@ def long_named():
 
 
 LOOKS = dict(zip(LONG, styles([True, False, False, False, False]), strict=True))
-LEARNED = {name: place == 0 for place, name in enumerate(LONG)}
 
 
 @pytest.fixture(scope="module", name="scoring")
@@ -178,7 +187,7 @@ def _scoring():
 
 def test_loss_curves_overlap_nothing():
     lines = [
-        Line(name, f"{name}, learning rate 0.01", LEARNED[name], LOOKS[name], own)
+        Line(name, f"{name}, learning rate 0.01", LOOKS[name], own)
         for name in LONG
         if (own := [curve for curve in long_named() if curve.optimizer == name and curve.problem == "p"])
     ]
@@ -195,8 +204,8 @@ def test_pictures_of_all_problems_overlap_nothing(scoring):
             probability_figure(pairs, LOOKS),
             histogram_figure(find_improvements(scoring, LONG[0], LONG[1]), LOOKS),
             histogram_figure(find_improvements(scoring, LONG[0], "rmsprop"), LOOKS),
-            profile_figure(scoring.profiles, "seconds", LOOKS, LEARNED),
-            speedup_figure(speedups_of(curves, "adam", "steps"), "adam", "steps", LOOKS, LEARNED),
+            profile_figure(scoring.profiles, "seconds", LOOKS),
+            speedup_figure(speedups_of(curves, "adam", "steps"), "adam", "steps", LOOKS),
         ]
         for figure in figures:
             assert overlaps(figure) == []

@@ -14,8 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from l2o_cli.errors import Failure
-from l2o_cli.reports.drawing import styles
-from l2o_cli.reports.svg import STYLE
+from l2o_cli.reports.drawing import STYLE, styles
 from l2o_cli.reports.sweeps.page import findings, sweep_section, title_of, write_sweep_pictures
 from l2o_cli.reports.sweeps.plots import draw_sweep, ends_of, page_figure, sweep_figure
 from l2o_cli.scoring.results_folder import Results, read_results
@@ -118,7 +117,7 @@ def test_tables_are_read_in_the_order_of_the_values(tables):
     assert tables["activations"].places is None and tables["times"].measures == ["step_milliseconds"]
 
 
-NOTHING = Results(Path(), {}, None, [], [])
+NOTHING = Results(Path(), {}, None, [], [], [])
 
 
 def test_a_folder_without_sweeps_has_no_section(tmp_path):
@@ -147,7 +146,7 @@ def marks(axes, marker):
 
 def test_lines_are_medians_and_what_leaves_the_axis_is_marked(tables):
     table = tables["rates"]
-    axes, colours = drawn(table), [to_hex(colour) for colour, _ in looks_of(table).values()]
+    axes, colours = drawn(table), [to_hex(colour) for colour, *_ in looks_of(table).values()]
     lines = {to_hex(line.get_color()): line for line in axes.lines if line.get_marker() == "None"}
     np.testing.assert_array_equal(lines[colours[0]].get_xydata(), [[1e-5, 95], [1e-2, 0.2], [1, 0.7]])
     np.testing.assert_array_equal(lines[colours[3]].get_ydata(), [95, 4, np.nan])
@@ -229,7 +228,7 @@ def test_optimizers_of_the_comparison_have_the_same_colours_as_there(tmp_path):
     record = {"optimizers": {"rmsprop": {"learned": False}, "adam": {"learned": False}}}
     (tmp_path / "compare.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
     text = "".join(sweep_section(read_results(write(tmp_path, ["times"])))).lower()
-    [(first, _), (second, _)] = styles([False, False])
+    [(first, *_), (second, *_)] = styles([False, False])
     assert second.lower() in text and first.lower() not in text
 
 

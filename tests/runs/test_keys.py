@@ -26,7 +26,7 @@ from l2o_cli.runs.batches import Job
 from l2o_cli.runs.keys import base_key, digest, identity
 from l2o_cli.runs.own_code import MOST_FILES, Unknowable
 from l2o_cli.runs.store import RunStore
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.spec import make_problem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_key_holds_all_that_a_run_depends_on(tmp_path, monkeypatch):
     def key(problem="quadratic", optimizer="adam", setting=None, seed=0, size=2, curve=True, **options):
-        one = Trials("name", make_problem(problem), resolve(optimizer), store=RunStore(tmp_path), **{"steps": 8, **options})
+        one = RuleBatches("name", make_problem(problem), resolve(optimizer), store=RunStore(tmp_path), **{"steps": 8, **options})
         return one._key_of(Job(3, setting or {}, seed), size, curve)
 
     keys = [
@@ -244,12 +244,12 @@ def test_runs_on_a_problem_of_ones_own_are_kept_if_it_is_known(tmp_path, monkeyp
     problem, store = make_problem(f"{file}:Mine"), RunStore(tmp_path / "kept")
     store.folder.mkdir()
     assert identity(problem)["own code"] and identity(Quadratic(3))["own code"] is None
-    Trials("mine", problem, resolve("sgd"), steps=2, xla=False, store=store).run([{}], [0])
+    RuleBatches("mine", problem, resolve("sgd"), steps=2, xla=False, store=store).run([{}], [0])
     assert len(list(store.folder.rglob("*.run"))) == 1
     file.write_text(file.read_text() + "\n")  # and what is in memory is no longer what is in the file
     with pytest.raises(Unknowable):
         identity(problem)
-    Trials("mine", problem, resolve("sgd"), steps=3, xla=False, store=store).run([{}], [0])
+    RuleBatches("mine", problem, resolve("sgd"), steps=3, xla=False, store=store).run([{}], [0])
     assert len(list(store.folder.rglob("*.run"))) == 1
     assert "runs on mine are not kept: " in capsys.readouterr().err
 
@@ -263,13 +263,13 @@ def test_what_has_no_plain_values_is_not_kept(tmp_path):
 
     problem = KerasProblem(line, "mse", inputs, batch_size=4)
     store = RunStore(tmp_path)
-    Trials("line", problem, resolve("sgd"), steps=2, xla=False, store=store).run([{}], [0])
+    RuleBatches("line", problem, resolve("sgd"), steps=2, xla=False, store=store).run([{}], [0])
     assert store.made == 1 and not list(tmp_path.rglob("*.run"))
 
 
 def test_the_fingerprint_is_of_the_code_and_the_data():
     package, others = Path(l2o_cli.__file__).parent, Path(l2o_problems.__file__).parent
     files = [file for part in keys_module._COMPUTING for file in keys_module._files(package / part)]
-    assert {"carry.py", "rollout.py", "trials.py", "elementwise.py", "lbfgs.py"} <= {file.name for file in files}
+    assert {"carry.py", "rollout.py", "update_rules.py", "elementwise.py", "lbfgs.py"} <= {file.name for file in files}
     assert all(map(Path.is_file, files))
     assert {"quadratics.py", "digits.npz"} <= {file.name for file in keys_module._files(others)}

@@ -10,7 +10,7 @@ from l2o_cli.comparison.run import carry_out
 from l2o_cli.errors import BadInput
 from l2o_cli.runs.contenders import batches_of, check_fits, contender
 from l2o_cli.runs.lbfgs import Lbfgs, minimize
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, make_problem, parse_problems, read_request
 from l2o_cli.stages import Stages
 
@@ -80,7 +80,7 @@ def test_problems_are_solved(problem):
         assert make_problem(problem).minimum == 0
         assert run.losses[-1] < 1e-5 * run.losses[0] and run.losses[-1] < 2e-4
         assert run.diverged_at is None and run.validation is None and run.hyperparameters == {}
-        np.testing.assert_array_equal(run.record_steps, np.arange(101) * 2)
+        np.testing.assert_array_equal(run.mean_losses(run.every)[0], np.arange(101) * 2)
         assert run.seconds[0] == 0 and (np.diff(run.seconds) >= 0).all() and run.seconds[-1] > 0
 
 
@@ -97,7 +97,7 @@ def test_stochastic_problems_are_refused():
         check_fits([contender("adam"), Lbfgs()], problems)
     check_fits([contender("adam")], problems)
     check_fits([Lbfgs()], {"quadratic": problems["quadratic"]})
-    assert isinstance(batches_of("quadratic", problems["quadratic"], contender("adam"), steps=1), Trials)
+    assert isinstance(batches_of("quadratic", problems["quadratic"], contender("adam"), steps=1), RuleBatches)
 
 
 DETERMINISTIC = (

@@ -25,7 +25,7 @@ from l2o_cli.runs import store as store_module
 from l2o_cli.runs.contenders import batches_of, contender
 from l2o_cli.runs.own_code import NoIdentity
 from l2o_cli.runs.store import RunStore, user_store
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.spec import make_problem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def test_what_is_missing_is_made_as_it_was(tmp_path):
 
 
 def test_without_a_store_all_runs_are_made(tmp_path):
-    one = Trials("quadratic", make_problem("quadratic"), resolve("adam"), steps=3, xla=False)
+    one = RuleBatches("quadratic", make_problem("quadratic"), resolve("adam"), steps=3, xla=False)
     assert one.missing([{}], [0, 1]) == 2 and len(one.run([{}], [0, 1])) == 2
 
 

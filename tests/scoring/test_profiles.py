@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from l2o_cli.scoring.profiles import cost_ratios, performance_profile, profile_integral
+from l2o_cli.scoring.statistics import cost_ratios, performance_profile, profile_integral
 
 INF = np.inf
 # Problems: the first wins, the second needs twice as long; the second wins, the first never; nobody; both at once.

@@ -15,8 +15,8 @@ from l2o_cli.commands.report import report
 from l2o_cli.commands.score import score
 from l2o_cli.errors import BadInput
 from l2o_cli.reports.comparison.page import write_comparison_report
+from l2o_cli.reports.ratios.page import ratio_lines, ratio_rows
 from l2o_cli.reports.ratios.plots import PARAMETERS, panels_of, ratio_figure
-from l2o_cli.reports.ratios.text import ratio_lines, ratio_rows
 from l2o_cli.scoring.loss_ratios import LossRatios, Point
 from l2o_cli.scoring.results_folder import read_results
 from tests.scoring.made_curves import made, write

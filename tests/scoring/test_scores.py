@@ -53,8 +53,8 @@ def test_zero_and_negative_losses_have_a_finite_logarithm():
 
 def test_windows_by_hand_with_a_short_last_one():
     run = make_run([1, 2, 3, 4, 5, 6, 7], every=3)
-    np.testing.assert_array_equal(run.record_steps, [0, 3, 6, 7])
-    np.testing.assert_allclose(run.window_losses, [1, 2, 5, 7])
+    np.testing.assert_array_equal(run.mean_losses(run.every)[0], [0, 3, 6, 7])
+    np.testing.assert_allclose(run.mean_losses(run.every)[1], [1, 2, 5, 7])
     steps, losses = run.mean_losses(6)
     np.testing.assert_array_equal(steps, [0, 6, 7])
     np.testing.assert_allclose(losses, [1, 3.5, 7])
@@ -62,13 +62,13 @@ def test_windows_by_hand_with_a_short_last_one():
 
 def test_windows_are_nan_from_the_divergence_on():
     run = make_run([1, 2, np.inf, np.nan, np.nan, np.nan], every=2, diverged_at=2)
-    np.testing.assert_array_equal(run.window_losses, [1, 1.5, np.nan, np.nan])
+    np.testing.assert_array_equal(run.mean_losses(run.every)[1], [1, 1.5, np.nan, np.nan])
 
 
 def test_a_run_that_diverged_by_an_update_is_told_by_its_windows_too():
     """The loss before the last update was finite; the update was not."""
     run = make_run([1, 2, 3, 4], every=2, diverged_at=3)
-    np.testing.assert_array_equal(run.window_losses, [1, 1.5, np.nan])
+    np.testing.assert_array_equal(run.mean_losses(run.every)[1], [1, 1.5, np.nan])
     assert score(run)["final_train_loss"] == math.inf
 
 

@@ -13,10 +13,8 @@ from l2o_problems.adam_table import AdamRow, Reference, adam_row
 
 from l2o_cli.errors import BadInput
 from l2o_cli.reports.cells import describe_left_out
-from l2o_cli.scoring.measures import normalized_loss
-from l2o_cli.scoring.record import read_trials
 from l2o_cli.scoring.results_folder import read_results
-from l2o_cli.scoring.run_scores import find_reference
+from l2o_cli.scoring.run_scores import find_reference, normalized_loss
 from l2o_cli.scoring.score_curves import score_curves
 from l2o_cli.scoring.scored import Scoring
 from l2o_cli.scoring.statistics import Estimate
@@ -309,7 +307,7 @@ def test_a_folder_is_scored_offline_and_always_alike(tmp_path):
         for curve in [*planted("fast", 2.0, 0), *planted("adam", 1.0, 1)]
     ]
     write(tmp_path, curves)
-    assert read_trials(tmp_path) == {}
+    assert read_results(tmp_path).scoring.trials == {}
     (tmp_path / "scores.csv").write_text("problem,optimizer,trials\np,adam,15\nq,adam,15\np,fast,0\n")
     scoring = read_results(tmp_path, measure="final_validation_loss").scoring
     assert scoring.trials == {"adam": (15, 15), "fast": (0,)}

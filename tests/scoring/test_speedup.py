@@ -37,7 +37,7 @@ def test_envelope_is_the_best_so_far_of_all_rates():
 def test_twice_as_fast_is_2_at_each_point():
     slow = made([16, 8, 4, 2, 1, 0.5, 0.25], every=20)
     fast = made([16, 8, 4, 2, 1, 0.5, 0.25], every=10)
-    assert speedup_curve(fast, envelope([slow], STEPS), STEPS) == [(10 * index, Speedup(2.0)) for index in range(1, 7)]
+    assert speedup_curve(fast, envelope([slow], STEPS), STEPS) == [Speedup(2.0)] * 6
     assert speedup(fast, envelope([slow], STEPS), STEPS) == Speedup(2.0)
     assert speedup(slow, envelope([fast], STEPS), STEPS) == Speedup(0.5)
     assert speedup(fast, envelope([slow], SECONDS), SECONDS) == Speedup(2.0)
@@ -46,7 +46,7 @@ def test_twice_as_fast_is_2_at_each_point():
 def test_where_the_reference_never_gets_it_is_at_least():
     curve = made([8, 4, 5, 1, 0.5])
     # 4 takes Adam 30 steps, 5 does not count, and below 2 it never is: 40 steps are not enough.
-    expected = [(10, Speedup(3.0)), (20, Speedup(1.5)), (30, Speedup(40 / 30, True)), (40, Speedup(1.0, True))]
+    expected = [Speedup(3.0), Speedup(1.5), Speedup(40 / 30, True), Speedup(1.0, True)]
     assert speedup_curve(curve, envelope([ADAM], STEPS), STEPS) == expected
     # The lowest loss that both reach is 2: after 30 steps of ours and 40 of Adam's.
     assert speedup(curve, envelope([ADAM], STEPS), STEPS) == Speedup(40 / 30)
@@ -78,7 +78,7 @@ def test_diverged_and_stuck_runs():
     diverged, stuck = made([8, 1, NAN, NAN, NAN]), made([8, 8, 9, 8, 8])
     adam, bad = envelope([ADAM], STEPS), envelope([diverged], STEPS)
     assert speedup(diverged, adam, STEPS) == speedup(stuck, adam, STEPS) == Speedup(0.0)
-    assert {value.value for _, value in speedup_curve(diverged, adam, STEPS)} == {0.0}
+    assert {value.value for value in speedup_curve(diverged, adam, STEPS)} == {0.0}
     assert speedup(ADAM, bad, STEPS) == speedup(ADAM, envelope([stuck], STEPS), STEPS) == Speedup(1.0, at_least=True)
     assert speedup(stuck, envelope([stuck], STEPS), STEPS) == Speedup(1.0)
     assert speedup(diverged, bad, STEPS) == Speedup(0.0)

@@ -12,6 +12,7 @@ from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.transforms import Transform, layers
 from l2o_cli.runs.records import Contender
+from l2o_cli.scoring.record import part
 from l2o_cli.spec import Lengths
 
 Range = tuple[float, float]  # least and greatest
@@ -39,10 +40,9 @@ def _at_rate(optimizer: Optimizer, rate: float) -> Optimizer:
 
 def horizons(one: Contender) -> Range | None:
     """The least and the greatest horizon of its meta-training, in steps; None where no card tells."""
-    spec = _section(_card(one), "meta_training", "spec")
-    known = [_span(lengths) for lengths in _lengths(spec)]
-    found = [span for span in known if span is not None]
-    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+    spec = part(part(_card(one), "meta_training"), "spec")
+    found = [end for lengths in _lengths(spec) for end in span(lengths)]
+    return (min(found), max(found)) if found else None
 
 
 def _lengths(spec: Mapping[str, Any]) -> Iterator[Any]:
@@ -53,26 +53,19 @@ def _lengths(spec: Mapping[str, Any]) -> Iterator[Any]:
         yield own or spec.get("horizon")
 
 
-def _span(lengths: Any) -> Range | None:
+def span(lengths: Any) -> tuple[int, ...]:
+    """The least and the greatest of lengths as a card has them; nothing where it is of another version."""
     try:
         return Lengths.model_validate(lengths).span
     except pydantic.ValidationError:
-        return None  # a card of another version
+        return ()
 
 
 def training_problems(one: Contender) -> int | None:
     """How many problems it was meta-trained on; None where no card tells."""
-    problems = _section(_card(one), "meta_training").get("problems")
+    problems = part(_card(one), "meta_training").get("problems")
     return len(problems) if isinstance(problems, list) else None
 
 
-def _card(one: Contender) -> dict[str, Any] | None:
-    return getattr(one, "card", None)
-
-
-def _section(card: Mapping[str, Any] | None, *path: str) -> Mapping[str, Any]:
-    """The nested section of a card, whose content is free; {} if it has none."""
-    content: Any = card or {}
-    for key in path:
-        content = content.get(key) if isinstance(content, Mapping) else None
-    return content if isinstance(content, Mapping) else {}
+def _card(one: Contender) -> dict[str, Any]:
+    return getattr(one, "card", None) or {}

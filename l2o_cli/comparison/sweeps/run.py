@@ -5,22 +5,32 @@ Files: sweeps.csv, a row for each value, optimizer and seed; sweeps.yaml, what e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from l2o_cli.carry import layout_of
+import tensorflow as tf
+from l2o_problems.base import Problem
+
+from l2o_cli.carry import Carry, layout_of
 from l2o_cli.comparison.cell import Cell
 from l2o_cli.comparison.results import SCORE_COLUMNS, Entry, score_rows, write_csv, write_yaml
 from l2o_cli.comparison.run_cell import choose_shared, run_cell
-from l2o_cli.comparison.sweeps.meta_trained import Range, horizons, initial_rates
+from l2o_cli.comparison.sweeps.meta_trained import horizons, initial_rates
 from l2o_cli.comparison.sweeps.plan import Reading, Sweep
-from l2o_cli.comparison.sweeps.step_time import step_milliseconds
+from l2o_cli.rollout import Rollout
 from l2o_cli.runs.records import Contender
 from l2o_cli.scoring.sweep_tables import FACTS, TABLE, value_cell
 from l2o_cli.stages import Stages
 
 COLUMNS = ("sweep", "over", "value", "checkpoint", *SCORE_COLUMNS)
+
+# Of timings, of a step of one instance alone (Wichrowska et al. 2017, figure 6).
+ROUNDS = 7  # each times every optimizer once, one after the other, so that a change of the machine's speed touches all
+SECONDS = 0.2  # of one timing, about
+MOST_STEPS = 200  # of one timing
 
 SweepRow = dict[str, Any]  # {column: cell}
 
@@ -64,6 +74,40 @@ def _timed(sweep: Sweep, stages: Stages) -> Iterator[SweepRow]:
                 yield {**_beginning(sweep, reading), **measured}
 
 
+def step_milliseconds(
+    problem: Problem, contenders: Mapping[str, Contender], steps: int, xla: bool, advance: Callable[[float], object]
+) -> dict[str, float]:
+    """The wall-clock of a step of each optimizer in milliseconds, compiled: the median of several rounds over all of them.
+
+    Args:
+        steps: the length of the run that update rules are told which go by it.
+    """
+    timings = {label: _prepared(problem, one, steps, xla) for label, one in contenders.items()}
+    rounds: dict[str, list[float]] = {label: [] for label in timings}
+    for _ in range(ROUNDS):
+        for label, milliseconds in timings.items():
+            rounds[label].append(milliseconds())
+        advance(1 / ROUNDS)
+    return {label: statistics.median(values) for label, values in rounds.items()}
+
+
+def _prepared(problem: Problem, one: Contender, steps: int, xla: bool) -> Callable[[], float]:
+    """What times it, compiled, over as many steps as make about `SECONDS`."""
+    rollout = Rollout(problem, one.optimizer.over(steps), maximum=MOST_STEPS, xla=xla)
+    weights = {name: tf.convert_to_tensor(value) for name, value in one.weights.items()}
+    carry = rollout.start(dict(one.weights), 0, 1)
+    rollout(weights, carry, 1)  # compiles
+    count = max(1, min(MOST_STEPS, round(2 * SECONDS / _seconds(rollout, weights, carry, 2))))
+    return lambda: 1000 * _seconds(rollout, weights, carry, count) / count
+
+
+def _seconds(rollout: Rollout, weights: dict[str, tf.Tensor], carry: Carry, steps: int) -> float:
+    began = time.perf_counter()
+    after, losses = rollout(weights, carry, steps)
+    losses.numpy(), after.params.numpy()
+    return time.perf_counter() - began
+
+
 def _facts(sweep: Sweep) -> dict[str, Any]:
     """What the pictures say beside the numbers."""
     spec = sweep.spec
@@ -81,9 +125,5 @@ def _facts(sweep: Sweep) -> dict[str, Any]:
 
 
 def _about(one: Contender, over: str) -> dict[str, Any]:
-    known: Range | None = None
-    if over == "horizon":
-        known = horizons(one)
-    elif over == "learning_rate":
-        known = initial_rates(one.optimizer)
+    known = horizons(one) if over == "horizon" else initial_rates(one.optimizer) if over == "learning_rate" else None
     return {"learned": one.optimizer.learned, "meta_trained": list(known) if known else None}

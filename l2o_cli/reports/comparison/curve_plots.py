@@ -18,8 +18,19 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from l2o_cli.reports.drawing import End, Style, heading, lay_out, literal, name_line_ends, save, scale_losses, styles
-from l2o_cli.reports.svg import HEIGHT, STYLE, WIDTH
+from l2o_cli.reports.drawing import (
+    STYLE,
+    End,
+    Style,
+    heading,
+    lay_out,
+    literal,
+    name_line_ends,
+    panel,
+    save,
+    scale_losses,
+    styles,
+)
 from l2o_cli.scoring.curves import Curve, curve_of
 
 if TYPE_CHECKING:  # which needs Keras
@@ -38,7 +49,6 @@ class Line:
 
     name: str
     label: str  # for the legend
-    learned: bool
     style: Style
     curves: Sequence[Curve]  # one for each seed
 
@@ -149,12 +159,11 @@ def _band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _draw(axes: Axes, line: Line, split: str, order: int) -> tuple[np.ndarray, float]:
     """Median and range; returns all losses and the last median."""
-    colour, dash = line.style
     steps, values = together(line.curves, split)
     middle, least, greatest = _band(values)
     some = np.isfinite(least) & np.isfinite(greatest)
-    width = 2.6 if line.learned else 1.5
-    axes.plot(steps, middle, color=colour, linestyle=dash, linewidth=width, label=line.label, zorder=20 + order)
+    axes.plot(steps, middle, label=line.label, zorder=20 + order, **line.style.line)
+    colour = line.style.colour
     axes.fill_between(steps[some], least[some], greatest[some], color=colour, alpha=0.15, linewidth=0, zorder=order + 1)
     return values, float(middle[-1])
 
@@ -166,7 +175,7 @@ def _mark_divergence(axes: Axes, line: Line, split: str) -> None:
         known = np.flatnonzero(np.isfinite(losses))
         if curve.diverged and len(known):
             place = steps[known[-1]], min(losses[known[-1]], axes.get_ylim()[1])
-            axes.plot(*place, "X", color=line.style[0], markersize=8, markeredgecolor="white", zorder=60, clip_on=False)
+            axes.plot(*place, "X", color=line.style.colour, markersize=8, markeredgecolor="white", zorder=60, clip_on=False)
 
 
 def draw_losses(axes: Axes, lines: Sequence[Line], split: str) -> list[End]:
@@ -180,7 +189,7 @@ def draw_losses(axes: Axes, lines: Sequence[Line], split: str) -> list[End]:
         _mark_divergence(axes, line, split)
     axes.set_xlabel("steps")
     axes.set_ylabel(NAMES[split])
-    return [(line.name, last, line.style, line.learned) for line, (_, last) in zip(lines, drawn, strict=True)]
+    return [(line.name, last, line.style) for line, (_, last) in zip(lines, drawn, strict=True)]
 
 
 def splits_of(lines: Sequence[Line]) -> list[str]:
@@ -190,8 +199,7 @@ def splits_of(lines: Sequence[Line]) -> list[str]:
 
 def loss_figure(lines: Sequence[Line], split: str) -> Figure:
     """One split, for a page."""
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = panel()
     ends = draw_losses(axes, lines, split)
     lay_out(figure)
     name_line_ends(axes, ends)
@@ -209,10 +217,7 @@ def problem_figure(problem: str, source: str, lines: Sequence[Line]) -> Figure:
     seeds = len({curve.seed for curve in curves})
     of = f"  [{source}]" if source else ""
     heading(figure, f"{problem}{of}: median and range of {seeds} seed{'s' if seeds > 1 else ''}")
-    handles = [
-        matplotlib.lines.Line2D([], [], color=line.style[0], linestyle=line.style[1], linewidth=2.6 if line.learned else 1.5)
-        for line in lines
-    ]
+    handles = [matplotlib.lines.Line2D([], [], **line.style.line) for line in lines]
     figure.legend(handles, names, loc="outside lower left", ncols=1, fontsize=9, handlelength=3)
     panels = figure.subplots(1, len(splits), squeeze=False)[0]
     mean_of = window(curves)
@@ -233,7 +238,7 @@ def plot_problem(path: Path, problem: str, source: str, entries: Sequence[Entry]
     """Write a picture of results in memory; the suffix of `path` is its format, one of `FORMATS`."""
     chosen = styles([entry.learned for entry in entries])
     lines = [
-        Line(entry.summary.optimizer, entry_label(entry), entry.learned, style, [curve_of(run) for run in entry.runs])
+        Line(entry.summary.optimizer, entry_label(entry), style, [curve_of(run) for run in entry.runs])
         for entry, style in zip(entries, chosen, strict=True)
     ]
     with matplotlib.rc_context(STYLE):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +15,8 @@ from l2o_cli.files import file_name
 from l2o_cli.reports.comparison import plots
 from l2o_cli.reports.comparison.curve_plots import NAMES, Line, loss_figure, problem_figure, splits_of
 from l2o_cli.reports.comparison.reported import Reported
-from l2o_cli.reports.drawing import heading, save
+from l2o_cli.reports.drawing import STYLE, heading, inline_svg, save
 from l2o_cli.reports.html import figure as captioned
-from l2o_cli.reports.svg import STYLE, inline_svg
 from l2o_cli.scoring.improvements import Improvements, find_improvements
 from l2o_cli.scoring.record import part
 from l2o_cli.scoring.scored import PairScore
@@ -46,7 +46,9 @@ class Picture:
         """PNG and SVG files, with the caption as a title."""
         if self.figure.get_suptitle() == "":
             heading(self.figure, self.caption)
-        return _save(self.figure, folder / self.name)
+        image = save(self.figure, folder / f"{self.name}.png")
+        self.figure.set_layout_engine("none")  # as it is laid out now
+        return [image, save(self.figure, folder / f"{self.name}.svg")]
 
 
 def make_picture(name: str, caption: str, remark: str, draw: Callable[[], Figure]) -> Picture:
@@ -74,7 +76,6 @@ def dotted_pairs(reported: Reported) -> list[PairScore]:
 def overall(reported: Reported) -> Iterator[Picture]:
     """The pictures of all problems together."""
     styles, scoring, reference = reported.styles, reported.scoring, reported.scoring.reference
-    learned = {name: bool(value) for name, value in reported.learned.items()}
     pairs = dotted_pairs(reported)
     if pairs:
         remark = "Dots: estimates; lines: their 95 % intervals."
@@ -86,13 +87,13 @@ def overall(reported: Reported) -> Iterator[Picture]:
         yield make_picture(name, caption, describe_improvements(one), partial(plots.histogram_figure, one, styles))
     remark = "The higher, the more problems are solved nearly as fast as by the fastest."
     for unit in UNITS if scoring.profiles else ():
-        draw = partial(plots.profile_figure, scoring.profiles, unit, styles, learned)
+        draw = partial(plots.profile_figure, scoring.profiles, unit, styles)
         yield make_picture(f"profile-{unit}", f"Performance profile in {unit}", remark, draw)
     remark = f"Median and quartiles of all runs. Dotted, ≥: {reference} was never as good within its run; it is greater."
     for unit in UNITS if reference else ():
         speedups = plots.speedups_of(reported.curves, str(reference), unit)
         if speedups:
-            draw = partial(plots.speedup_figure, speedups, str(reference), unit, styles, learned)
+            draw = partial(plots.speedup_figure, speedups, str(reference), unit, styles)
             yield make_picture(f"speedup-{unit}", f"Speed-up over {reference} in {unit}", remark, draw)
 
 
@@ -139,16 +140,15 @@ def losses_on_page(problem: str, short: str, lines: Sequence[Line]) -> Iterator[
 
 def write_pictures(reported: Reported, pictures: Iterable[Picture], problems: Sequence[str]) -> list[Path]:
     """PNG and SVG files of all pictures, in `pictures` within the folder."""
-    folder, pictures = reported.folder / "pictures", list(pictures)
-    written = write_each(folder, pictures)
+    pictures = list(pictures)
     taken = {picture.name.casefold() for picture in pictures}
     sources = part(reported.record, "problems")
-    with matplotlib.rc_context(FILES):
-        for problem in problems:
-            source = str(part(sources, problem).get("source") or "")
-            figure = problem_figure(problem, source, reported.lines(problem))
-            written += _save(figure, folder / file_name(problem, taken))
-    return written
+
+    def of(problem: str) -> Picture:
+        figure = problem_figure(problem, str(part(sources, problem).get("source") or ""), reported.lines(problem))
+        return Picture(file_name(problem, taken), "", "", figure, "")
+
+    return write_each(reported.folder / "pictures", itertools.chain(pictures, map(of, problems)))
 
 
 def write_each(folder: Path, pictures: Iterable[Picture]) -> list[Path]:
@@ -156,9 +156,3 @@ def write_each(folder: Path, pictures: Iterable[Picture]) -> list[Path]:
     folder.mkdir(exist_ok=True)
     with matplotlib.rc_context(FILES):
         return [path for picture in pictures for path in picture.write(folder)]
-
-
-def _save(figure: Figure, path: Path) -> list[Path]:
-    image = save(figure, path.with_name(f"{path.name}.png"))
-    figure.set_layout_engine("none")  # as it is laid out now
-    return [image, save(figure, path.with_name(f"{path.name}.svg"))]

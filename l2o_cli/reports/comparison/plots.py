@@ -10,17 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from l2o_cli.reports.drawing import Style, lay_out, name_line_ends, shortened
-from l2o_cli.reports.svg import HEIGHT, INK, WIDTH
+from l2o_cli.reports.drawing import INK, Style, lay_out, name_line_ends, panel, shortened
 from l2o_cli.scoring.curves import Curve
 from l2o_cli.scoring.improvements import Improvements
-from l2o_cli.scoring.profiles import LARGEST_FACTOR
 from l2o_cli.scoring.scored import PairScore, ProfilePoint
 from l2o_cli.scoring.speedup import envelope, speedup_curve
+from l2o_cli.scoring.statistics import LARGEST_FACTOR
 
 BINS = 20  # of a histogram, about
 SHARES = np.linspace(0.02, 1, 50)  # of a run, at which speed-ups are shown
@@ -29,23 +27,15 @@ ROW = 0.42  # inches of a row of the dot plot
 PAIR_NAME, SIDE_NAME = 18, 16  # characters of a name in the dot plot and above a histogram
 
 
-def _axes(height: float = HEIGHT) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def profile_figure(points: Sequence[ProfilePoint], unit: str, styles: Mapping[str, Style], learned: Mapping[str, bool]) -> Figure:
+def profile_figure(points: Sequence[ProfilePoint], unit: str, styles: Mapping[str, Style]) -> Figure:
     """The share of problems that each optimizer solves within a factor of the fastest; `unit`: steps or seconds."""
-    figure, axes = _axes()
+    figure, axes = panel()
     ends = []
-    for name, (colour, dash) in styles.items():
-        own = [point for point in points if point.optimizer == name]
-        shares = [getattr(point, unit) for point in own]
+    for name, style in styles.items():
+        own = [(point.factor, getattr(point, unit)) for point in points if point.optimizer == name]
         if own:
-            width = 2.6 if learned[name] else 1.5
-            factors = [point.factor for point in own]
-            axes.step(factors, shares, where="post", color=colour, linestyle=dash, linewidth=width, clip_on=False)
-            ends.append((name, shares[-1], (colour, dash), learned[name]))
+            axes.step(*zip(*own, strict=True), where="post", clip_on=False, **style.line)
+            ends.append((name, own[-1][1], style))
     axes.set_xlim(1, LARGEST_FACTOR)
     axes.set_ylim(0, 1)
     axes.set_xlabel(f"{unit} to the target / those of the fastest")
@@ -70,7 +60,7 @@ def speedups_of(curves: Sequence[Curve], reference: str, unit: str) -> dict[str,
     for curve in curves:
         other = theirs.get((curve.problem, curve.seed))
         if curve.optimizer != reference and other is not None:
-            ratios = [ratio for _, ratio in speedup_curve(curve, envelope([other], unit), unit)]
+            ratios = speedup_curve(curve, envelope([other], unit), unit)
             # The last record within each share; the first one where there is none yet.
             places = np.searchsorted(curve.steps, SHARES * curve.steps[-1] * (1 + 1e-9), side="right") - 2
             at_least, values = (np.array([getattr(ratio, name) for ratio in ratios]) for name in ("at_least", "value"))
@@ -78,27 +68,24 @@ def speedups_of(curves: Sequence[Curve], reference: str, unit: str) -> dict[str,
     return {name: Speedups(*map(np.stack, zip(*runs, strict=True))) for name, runs in found.items()}
 
 
-def speedup_figure(
-    speedups: Mapping[str, Speedups], reference: str, unit: str, styles: Mapping[str, Style], learned: Mapping[str, bool]
-) -> Figure:
+def speedup_figure(speedups: Mapping[str, Speedups], reference: str, unit: str, styles: Mapping[str, Style]) -> Figure:
     """Median and quartiles over all runs, along the run; on a logarithmic axis, 1 being as fast as the reference.
 
     Where half of the runs or more are better than the reference ever was, the median is a lower bound, and dotted.
     """
-    figure, axes = _axes()
-    axes.axhline(1, color=styles[reference][0], linestyle=styles[reference][1], linewidth=1.5)
-    ends = [(reference, 1.0, styles[reference], learned[reference])]
+    figure, axes = panel()
+    axes.axhline(1, **styles[reference].line | {"linewidth": 1.5})
+    ends = [(reference, 1.0, styles[reference])]
     for name, known in speedups.items():
-        colour, dash = styles[name]
+        style = styles[name]
         low, middle, high = np.quantile(np.maximum(known.values, LEAST_SPEEDUP), [0.25, 0.5, 0.75], axis=0)
         bound = 2 * known.at_least.sum(axis=0) >= len(known.at_least)
         # A point on either side of a change belongs to both parts, so that the line has no gap.
         sure = ~bound | np.append(~bound[1:], False) | np.append(False, ~bound[:-1])
-        width = 2.6 if learned[name] else 1.5
-        axes.plot(SHARES, np.where(sure, middle, np.nan), color=colour, linestyle=dash, linewidth=width)
-        axes.plot(SHARES, np.where(bound, middle, np.nan), color=colour, linestyle=(0, (1, 2)), linewidth=width)
-        axes.fill_between(SHARES, low, high, color=colour, alpha=0.12, linewidth=0)
-        ends.append((f"≥ {name}" if bound[-1] else name, float(middle[-1]), styles[name], learned[name]))
+        axes.plot(SHARES, np.where(sure, middle, np.nan), **style.line)
+        axes.plot(SHARES, np.where(bound, middle, np.nan), **style.line | {"linestyle": (0, (1, 2))})
+        axes.fill_between(SHARES, low, high, color=style.colour, alpha=0.12, linewidth=0)
+        ends.append((f"≥ {name}" if bound[-1] else name, float(middle[-1]), style))
     axes.set_yscale("log")
     bottom, top = axes.get_ylim()
     axes.set_ylim(min(bottom, 0.45), max(top, 2.2))
@@ -127,12 +114,12 @@ def bin_edges(values: np.ndarray) -> np.ndarray:
 
 def histogram_figure(improvements: Improvements, styles: Mapping[str, Style]) -> Figure:
     """How many problems (or runs) are improved by how much; what diverged, and has no amount, has bars of its own at the ends."""
-    figure, axes = _axes()
+    figure, axes = panel()
     amounts = np.array([one.amount for one in improvements.differences])
     finite = amounts[np.isfinite(amounts) & (amounts != 0)]
     edges = bin_edges(finite)
     width = edges[1] - edges[0]
-    better, worse = styles[improvements.optimizer][0], styles[improvements.other][0]
+    better, worse = (styles[name].colour for name in (improvements.optimizer, improvements.other))
     counts, _ = np.histogram(finite, edges)
     centres = (edges[1:] + edges[:-1]) / 2
     colours = [better if centre > 0 else worse for centre in centres]
@@ -158,9 +145,9 @@ def histogram_figure(improvements: Improvements, styles: Mapping[str, Style]) ->
 
 def probability_figure(pairs: Sequence[PairScore], styles: Mapping[str, Style]) -> Figure:
     """A row for each pair: the probability of improvement with its interval; 1/2 is a coin flip."""
-    figure, axes = _axes(0.6 + ROW * len(pairs))
+    figure, axes = panel(0.6 + ROW * len(pairs))
     for row, pair in enumerate(pairs):
-        colour, estimate = styles[pair.optimizer][0], pair.improvement
+        colour, estimate = styles[pair.optimizer].colour, pair.improvement
         if estimate.low is not None and estimate.high is not None:
             axes.plot([estimate.low, estimate.high], [row, row], color=colour, linewidth=2.6, clip_on=False)
         axes.plot(estimate.value, row, "o", color=colour, markersize=7, clip_on=False, zorder=5)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from l2o_cli.reports import cells
 from l2o_cli.reports.comparison.page import write_comparison_report
-from l2o_cli.reports.ratios.text import ratio_lines, ratio_rows
+from l2o_cli.reports.ratios.page import ratio_lines, ratio_rows
 from l2o_cli.scoring.results_folder import Results, read_results
 from l2o_cli.scoring.run_scores import SUMMARIZED
 from l2o_cli.scoring.scored import Scoring
@@ -68,13 +65,9 @@ def conclude(outcome: Outcome, folder: Path, *, report: bool, json_only: bool) -
     elif outcome.entries:
         print_table(HEADINGS, [row_of(entry) for entry in outcome.entries], names=2)
         console.print()
-    for line in _conclusions(results) if results and outcome.compares else ():
-        console.print(line)
-    for note in outcome.notes:
-        console.print(note)
-    for title, source in outcome.sources.items():
-        console.print(f"{title}: data {source}")
-    for line in cells.file_lines([*outcome.tables, *pages]):
+    said = _conclusions(results) if results and outcome.compares else []
+    said += [*outcome.notes, *(f"{title}: data {source}" for title, source in outcome.sources.items())]
+    for line in [*said, *cells.file_lines([*outcome.tables, *pages])]:
         console.print(line)
 
 
@@ -109,20 +102,13 @@ def scores_as_json(results: Results) -> str:
 
 
 def print_scores(results: Results) -> None:
-    console = plain_console()
-    if results.scoring is not None:
-        _print_scoring(console, results.scoring)
-    _print_lines(console, ratio_lines(results.ratios))
-
-
-def _print_scoring(console: Console, scoring: Scoring) -> None:
-    print_table(cells.OPTIMIZER_HEADINGS, [cells.optimizer_cells(scoring, score) for score in scoring.optimizers])
-    console.print()
-    print_table(cells.PROBLEM_HEADINGS, [cells.problem_cells(scoring, score) for score in scoring.problems], names=2)
-    console.print()
-    _print_lines(console, [*cells.notes(scoring), *_said(scoring)])
-
-
-def _print_lines(console: Console, lines: Sequence[str]) -> None:
+    console, scoring = plain_console(), results.scoring
+    lines = ratio_lines(results.ratios)
+    if scoring is not None:
+        print_table(cells.OPTIMIZER_HEADINGS, [cells.optimizer_cells(scoring, score) for score in scoring.optimizers])
+        console.print()
+        print_table(cells.PROBLEM_HEADINGS, [cells.problem_cells(scoring, score) for score in scoring.problems], names=2)
+        console.print()
+        lines = [*cells.notes(scoring), *_said(scoring), *lines]
     for line in lines:
         console.print(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,23 +18,13 @@ from l2o_cli.scoring.verdict import ranking
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """What was spent on the hyperparameters of one optimizer, over all problems."""
-
-    optimizer: str
-    tier: str
-    settings: tuple[int, ...]  # tried on each problem
-    runs: int
-
-
-@dataclass(frozen=True)
 class Reported:
     """The files of a results folder; what is not there is empty."""
 
     folder: Path
     scoring: Scoring
     record: Mapping[str, Any]
-    score_rows: list[dict[str, str]]
+    score_rows: Sequence[Mapping[str, str]]
     tuning_rows: list[dict[str, str]]
 
     @property
@@ -71,25 +61,11 @@ class Reported:
         return first, [name for name in self.optimizers if name not in first]
 
     @cached_property
-    def tunings(self) -> list[Tuning]:
-        found: dict[str, list[dict[str, str]]] = {}
-        for row in self.tuning_rows:
-            found.setdefault(row.get("optimizer", ""), []).append(row)
-        return [
-            Tuning(
-                name,
-                rows[0].get("tier") or "-",
-                self.scoring.trials.get(name, ()),
-                sum(bool(row.get("seed")) for row in rows),
-            )
-            for name, rows in found.items()
-        ]
-
-    @cached_property
     def choices(self) -> dict[tuple[str, str], Mapping[str, Any]]:
         """{(problem, optimizer): what the record says of how its hyperparameters were chosen}."""
         rows = self.record.get("tuning")
-        return {(str(row.get("problem")), str(row.get("optimizer"))): row for row in _mappings(rows)}
+        known = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+        return {(str(row.get("problem")), str(row.get("optimizer"))): row for row in known}
 
     def lines(self, problem: str) -> list[Line]:
         """What is drawn of a problem, an optimizer each."""
@@ -98,7 +74,7 @@ class Reported:
             if curve.problem == problem:
                 by_optimizer.setdefault(curve.optimizer, []).append(curve)
         return [
-            Line(name, self._label(problem, name, own), bool(self.learned[name]), self.styles[name], own)
+            Line(name, self._label(problem, name, own), self.styles[name], own)
             for name in self.optimizers
             if (own := by_optimizer.get(name))
         ]
@@ -122,11 +98,7 @@ def reported_of(results: Results) -> Reported:
     """All of a results folder with curves that a report shows."""
     folder, scoring = results.folder, results.scoring
     assert scoring is not None
-    return Reported(folder, scoring, results.record, read_rows(folder / "scores.csv"), read_rows(folder / "tuning.csv"))
-
-
-def _mappings(rows: Any) -> Iterator[Mapping[str, Any]]:
-    return (row for row in rows if isinstance(row, Mapping)) if isinstance(rows, list) else iter(())
+    return Reported(folder, scoring, results.record, results.score_rows, read_rows(folder / "tuning.csv"))
 
 
 def _rate(settings: str) -> float | None:

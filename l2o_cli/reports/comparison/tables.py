@@ -16,7 +16,7 @@ from l2o_cli.reports.cells import (
     problem_cells,
 )
 from l2o_cli.reports.comparison.reported import Reported
-from l2o_cli.reports.html import abbreviated, note, short_titles, table, tag
+from l2o_cli.reports.html import abbreviated, folded, listed, note, short_titles, table, tag
 from l2o_cli.scoring.measures import MEASURES
 from l2o_cli.scoring.record import part
 from l2o_cli.scoring.scored import ProblemScore
@@ -36,14 +36,14 @@ def problems(reported: Reported) -> Iterator[str]:
     yield tag("h2", "Each problem")
     yield note(f"Median {MEASURES[scoring.measure].title} over the seeds; less is better. {BEST}: the best of the row.")
     table_of_all = _by_problem(reported, scoring.measure)
-    yield table_of_all if len(reported.problems) <= ROWS else _folded(f"All {len(reported.problems)} problems", table_of_all)
+    yield table_of_all if len(reported.problems) <= ROWS else folded(f"All {len(reported.problems)} problems", table_of_all)
     for measure in OTHER_MEASURES:
         known = any(score.medians[measure] is not None for score in scoring.problems)
         if measure != scoring.measure and known:
-            yield _folded(f"Median {MEASURES[measure].title}", _by_problem(reported, measure))
+            yield folded(f"Median {MEASURES[measure].title}", _by_problem(reported, measure))
     short = short_titles(reported.problems)
     rows = ([abbreviated(score.problem, short), *map(escape, problem_cells(scoring, score)[1:])] for score in scoring.problems)
-    yield _folded("All scores of each problem, medians over the seeds", table(PROBLEM_HEADINGS, rows))
+    yield folded("All scores of each problem, medians over the seeds", table(PROBLEM_HEADINGS, rows))
 
 
 def _by_problem(reported: Reported, measure: str) -> str:
@@ -105,17 +105,21 @@ def _pair(reported: Reported, one: str, other: str) -> str:
 
 def tunings(reported: Reported) -> Iterator[str]:
     """What was spent on the hyperparameters of each baseline."""
-    if not reported.tunings:
+    tuned = dict.fromkeys(row.get("optimizer", "") for row in reported.tuning_rows)
+    if not tuned:
         return
     yield tag("h3", "Tuning")
     rows = []
-    for one in reported.tunings:
-        least, most = min(one.settings, default=0), max(one.settings, default=0)
+    for name in tuned:
+        own = [row for row in reported.tuning_rows if row.get("optimizer", "") == name]
+        settings = reported.scoring.trials.get(name, ())
+        least, most = min(settings, default=0), max(settings, default=0)
         tried = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        rows.append([escape(one.optimizer), escape(one.tier), tried if one.settings else "-", f"{one.runs:,}"])
+        runs = sum(bool(row.get("seed")) for row in own)
+        rows.append([escape(name), escape(own[0].get("tier") or "-"), tried if settings else "-", f"{runs:,}"])
     yield table(("optimizer", "tier", "settings tried", "runs"), rows)
     yield note("Settings tried on each problem; runs spent on that, over all problems.")
-    untuned = [name for name in reported.optimizers if name not in {one.optimizer for one in reported.tunings}]
+    untuned = [name for name in reported.optimizers if name not in tuned]
     if untuned:
         yield note(f"Nothing was tuned for {', '.join(untuned)}.")
 
@@ -147,14 +151,6 @@ def cautions(reported: Reported) -> Iterator[str]:
     for title, lines in lists:
         long = len(lines) > LISTED or max(map(len, lines), default=0) > LONG
         if lines:
-            yield _folded(title, _listed(lines)) if long else tag("h3", title) + _listed(lines)
+            yield folded(title, listed(lines)) if long else tag("h3", title) + listed(lines)
     if not any(lines for _, lines in lists):
         yield note("Nothing: no run diverged, no hyperparameter was chosen at an edge, and no score leaves a problem out.")
-
-
-def _listed(lines: Sequence[str]) -> str:
-    return f"<ul>{''.join(tag('li', line) for line in lines)}</ul>"
-
-
-def _folded(title: str, content: str) -> str:
-    return f"<details>{tag('summary', title)}{content}</details>"

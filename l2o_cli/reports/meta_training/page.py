@@ -15,8 +15,10 @@ from l2o_cli.files import write_atomically
 from l2o_cli.meta.run_tables import Row, Run, by_meta_step, column, mean, median, speeds, summary, worst_first
 from l2o_cli.reports.html import (
     abbreviated,
+    check_place,
     document,
     figure,
+    folded,
     grid,
     note,
     number,
@@ -32,9 +34,11 @@ from l2o_cli.terminal import duration
 PICTURED = 12  # families with curves of their own
 
 
-def write_report(run: Run, path: Path) -> None:
-    """Write the page; a report that is there is replaced."""
+def write_report(run: Run, path: Path) -> Path:
+    """Write the page; a report that is there is replaced. BadInput if something else is."""
+    check_place(path)
     write_atomically(path, page(run))
+    return path
 
 
 def page(run: Run) -> str:
@@ -184,4 +188,4 @@ def _diagnostics(run: Run) -> Iterator[str]:
 
 def _spec(run: Run) -> Iterator[str]:
     text = yaml12.write(run.spec, width=100)
-    yield f"<h2>Spec</h2><details><summary>The whole spec, as it was resolved</summary>{tag('pre', text)}</details>"
+    yield tag("h2", "Spec") + folded("The whole spec, as it was resolved", tag("pre", text))

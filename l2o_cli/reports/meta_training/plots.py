@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from l2o_cli.reports.svg import FIRST, INK, NARROW, SECOND, name_decades, panels_svg
+from l2o_cli.reports.drawing import FIRST, INK, NARROW, SECOND, name_decades, panels_svg
 
 POINTS = 300  # of a curve, about
 FEW = 30  # points, up to which each is marked

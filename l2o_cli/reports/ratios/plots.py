@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from l2o_cli.reports.drawing import LEARNED_COLOURS, OTHER_COLOURS, lay_out, shortened
-from l2o_cli.reports.svg import INK, name_decades
+from l2o_cli.reports.drawing import INK, LEARNED_COLOURS, OTHER_COLOURS, lay_out, name_decades, shortened
 from l2o_cli.scoring.loss_ratios import LossRatios, Point
 
 PARAMETERS = "parameters"

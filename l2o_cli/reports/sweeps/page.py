@@ -9,9 +9,8 @@ from pathlib import Path
 
 import matplotlib
 
-from l2o_cli.reports.drawing import Style, save, styles
+from l2o_cli.reports.drawing import STYLE, Style, inline_svg, save, styles
 from l2o_cli.reports.html import figure, grid, note, number, table, tag
-from l2o_cli.reports.svg import STYLE, inline_svg
 from l2o_cli.reports.sweeps.plots import page_figure, shading, sweep_figure
 from l2o_cli.scoring.record import part
 from l2o_cli.scoring.results_folder import Results

@@ -17,8 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from l2o_cli.reports.drawing import Style, heading, literal, name_line_ends, scale_losses
-from l2o_cli.reports.svg import HEIGHT, INK, WIDTH
+from l2o_cli.reports.drawing import INK, Style, heading, literal, name_line_ends, panel, scale_losses
 from l2o_cli.scoring.sweep_tables import MEASURED, Line, SweepTable, axis_label, value_text, value_texts
 
 # What an optimizer was meta-trained with, around a range.
@@ -57,10 +56,7 @@ def draw_sweep(axes: Axes, table: SweepTable, measure: str, looks: Mapping[str, 
     _scale_places(axes, table, places)
     for order, (line, own_places, middle) in enumerate(zip(lines, all_places, medians, strict=True)):
         known = np.where(np.isfinite(middle), middle, np.nan)
-        if table.joined:
-            _draw_line(axes, line, measure, own_places, known, looks[line.label], order)
-        else:
-            _draw_apart(axes, line, measure, own_places, known, looks[line.label])
+        _draw_line(axes, line, measure, own_places, known, looks[line.label], order, table.joined)
     values = [np.array([value for runs in line.measured[measure] for value in runs]) for line in lines]
     finite = medians[np.isfinite(medians)]
     usual = float(np.quantile(finite, USUAL)) if finite.size and measure != "step_milliseconds" else math.inf
@@ -90,21 +86,19 @@ def _scale_places(axes: Axes, table: SweepTable, places: np.ndarray) -> None:
     axes.set_xticks([places[index] for index in shown], [texts[index] for index in shown])
 
 
-def _draw_line(axes: Axes, line: Line, measure: str, places: np.ndarray, middle: np.ndarray, style: Style, order: int) -> None:
-    colour, dash = style
+def _draw_line(
+    axes: Axes, line: Line, measure: str, places: np.ndarray, middle: np.ndarray, style: Style, order: int, joined: bool
+) -> None:
+    """A line with a band; where there is nothing between the values, a point and a range at each."""
     some, least, greatest = _range(line, measure)
-    axes.fill_between(places[some], least, greatest, color=colour, alpha=0.15, linewidth=0, zorder=order + 1)
-    width = 2.6 if line.learned else 1.5
-    axes.plot(places, middle, color=colour, linestyle=dash, linewidth=width, zorder=20 + order)
-    axes.plot(places, middle, color=colour, linestyle="", marker="o", markersize=4.5, zorder=20 + order)
-
-
-def _draw_apart(axes: Axes, line: Line, measure: str, places: np.ndarray, middle: np.ndarray, style: Style) -> None:
-    """Where there is nothing between the values: a point and a range at each, beside those of the others."""
-    colour, dash = style
-    some, least, greatest = _range(line, measure)
-    axes.vlines(places[some], least, greatest, color=colour, linestyle=dash, linewidth=2.6 if line.learned else 1.5)
-    axes.plot(places, middle, color=colour, linestyle="", marker="o", markersize=7 if line.learned else 5.5, zorder=20)
+    if joined:
+        axes.fill_between(places[some], least, greatest, color=style.colour, alpha=0.15, linewidth=0, zorder=order + 1)
+        axes.plot(places, middle, zorder=20 + order, **style.line)
+        size = 4.5
+    else:
+        axes.vlines(places[some], least, greatest, **style.line)
+        size, order = 7 if style.learned else 5.5, 0
+    axes.plot(places, middle, color=style.colour, linestyle="", marker="o", markersize=size, zorder=20 + order)
 
 
 def _range(line: Line, measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -120,7 +114,7 @@ def _shade(axes: Axes, lines: Sequence[Line], looks: Mapping[str, Style]) -> Non
     for line in lines:
         if line.meta_trained is not None and line.meta_trained[0] <= right and line.meta_trained[1] >= left:
             low, high = (min(max(end, left), right) for end in line.meta_trained)
-            axes.axvspan(low, high, color=looks[line.label][0], alpha=SHADE, linewidth=0 if high > low else 3, zorder=0)
+            axes.axvspan(low, high, color=looks[line.label].colour, alpha=SHADE, linewidth=0 if high > low else 3, zorder=0)
 
 
 def _mark(
@@ -143,7 +137,7 @@ def _mark(
                     axes.plot(
                         *(places[index], height, marker),
                         transform=axes.get_xaxis_transform(),
-                        color=looks[line.label][0],
+                        color=looks[line.label].colour,
                         markersize=8,
                         markeredgecolor="white",
                         zorder=60,
@@ -153,17 +147,12 @@ def _mark(
 
 def page_figure(table: SweepTable, measure: str, looks: Mapping[str, Style]) -> Figure:
     """One measure, for a page: names at the ends of the lines."""
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = panel()
     draw_sweep(axes, table, measure, looks)
     figure.draw_without_rendering()  # which lays it out
-    name_line_ends(axes, [(line.label, _end(axes, line, measure), looks[line.label], line.learned) for line in table.lines])
+    top = axes.get_ylim()[1]  # where most runs diverged
+    name_line_ends(axes, [(line.label, min(line.medians(measure)[-1], top), looks[line.label]) for line in table.lines])
     return figure
-
-
-def _end(axes: Axes, line: Line, measure: str) -> float:
-    """The last median, or the upper end of the axis where most runs diverged."""
-    return min(line.medians(measure)[-1], axes.get_ylim()[1])
 
 
 def sweep_figure(table: SweepTable, title: str, looks: Mapping[str, Style]) -> Figure:
@@ -182,15 +171,11 @@ def sweep_figure(table: SweepTable, title: str, looks: Mapping[str, Style]) -> F
 
 
 def _legend(table: SweepTable, looks: Mapping[str, Style]) -> list[Artist]:
-    handles: list[Artist] = []
-    for line in table.lines:
-        colour, dash = looks[line.label]
-        width = 2.6 if line.learned else 1.5
-        handles.append(matplotlib.lines.Line2D([], [], color=colour, linestyle=dash, linewidth=width, label=line.label))
+    handles: list[Artist] = [matplotlib.lines.Line2D([], [], label=line.label, **looks[line.label].line) for line in table.lines]
     for line in table.lines:
         text = shading(table, line)
         if text:
-            handles.append(matplotlib.patches.Patch(color=looks[line.label][0], alpha=2 * SHADE, linewidth=0, label=text))
+            handles.append(matplotlib.patches.Patch(color=looks[line.label].colour, alpha=2 * SHADE, linewidth=0, label=text))
     return handles
 
 

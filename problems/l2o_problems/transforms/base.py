@@ -26,6 +26,11 @@ def within(prefix: str, leaves: Task) -> Task:
     return {name.removeprefix(f"{prefix}/"): leaf for name, leaf in leaves.items() if name.startswith(f"{prefix}/")}
 
 
+def layers(problem: Problem) -> list[Problem]:
+    """The problem, then the transformations around it, the innermost first."""
+    return [*layers(problem.inner), problem] if isinstance(problem, Transform) else [problem]
+
+
 def flat(tensors: Params) -> tf.Tensor:
     """{name: [I, *shape]} -> [I, P]."""
     return tf.concat([tf.reshape(values, [values.shape[0], -1]) for values in tensors.values()], axis=1)

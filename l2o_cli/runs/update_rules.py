@@ -18,8 +18,8 @@ from l2o_problems.random import as_seed
 from l2o_cli.carry import RUNNING, Carry, Draw, at_start, concatenate, draw, layout_of
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.rollout import Rollout
-from l2o_cli.runs.batches import AT_ONCE, Batches, Job, Measured, Pace, hyperparameters
-from l2o_cli.runs.records import Contender
+from l2o_cli.runs.batches import AT_ONCE, Batches, Job, Pace, hyperparameters
+from l2o_cli.runs.records import Contender, Measured
 
 MOST_INSTANCES = 48  # beyond this little is gained and validation on a whole split takes much memory
 MOST_OUTSIDE_XLA = 32  # of convolutions, whose validation takes more
@@ -51,7 +51,7 @@ def _rollout(problem: Problem, optimizer: Optimizer, maximum: int, xla: bool) ->
     return Rollout(problem, optimizer, maximum=maximum, xla=xla)
 
 
-class Trials(Batches):
+class RuleBatches(Batches):
     """Runs of an update rule. Every run is started by its own seed; those of a batch are the instances of one rollout."""
 
     def __init__(self, problem_name: str, problem: Problem, contender: Contender, *, xla: bool = True, **options: Any):
@@ -77,8 +77,8 @@ class Trials(Batches):
         self.prepare(jobs, size)
         weights, carry = self._begin(jobs, size)
         steps = min(PACE_STEPS, self.every)
-        step = _seconds(lambda: self._rollout(weights, carry, steps)[1]) / (steps * size * at_once)
-        record = _seconds(lambda: self._rollout.held_out_loss(carry)) / size if self.problem.held_out else 0.0
+        step = seconds_of(lambda: self._rollout(weights, carry, steps)[1]) / (steps * size * at_once)
+        record = seconds_of(lambda: self._rollout.held_out_loss(carry)) / size if self.problem.held_out else 0.0
         return Pace(step, record)
 
     def _made(self, jobs: Sequence[Job], size: int, curve: bool, advance: Callable[[float], object]) -> list[Measured]:
@@ -114,29 +114,25 @@ class Trials(Batches):
         return np.where(carry.diverged.numpy() == RUNNING, self._rollout.held_out_loss(carry, split).numpy(), np.nan)
 
     def _begin(self, jobs: Sequence[Job], size: int) -> tuple[dict[str, tf.Tensor], Carry]:
-        """The weights and the start of a batch; one that is not full repeats its last run: one shape, one compilation."""
-        padded = [*jobs, *[jobs[-1]] * (size - len(jobs))]
-        return self._weights(padded), self._start(padded)
+        """The weights and the start of a batch; one that is not full repeats its last run: one shape, one compilation.
 
-    def _weights(self, jobs: Sequence[Job]) -> dict[str, tf.Tensor]:
-        """The contender's weights, those that the settings replace with the instance axis [I]."""
+        The weights that settings replace have the instance axis [I]. Each run is started alone.
+        """
+        jobs = [*jobs, *[jobs[-1]] * (size - len(jobs))]
         weights = {name: tf.convert_to_tensor(value) for name, value in self.contender.weights.items()}
         own = hyperparameters(self.contender)
         for name in {name for job in jobs for name in job.setting}:
             weights[name] = tf.constant([job.setting.get(name, own[name]) for job in jobs], tf.float32)
-        return weights
-
-    def _start(self, jobs: Sequence[Job]) -> Carry:
-        """Each run started alone, then joined."""
         draws = {seed: drawn(self.problem, seed) for seed in {job.seed for job in jobs}}
         carries = []
         for job in jobs:
-            weights = {**self.contender.weights, **{name: np.float32(value) for name, value in job.setting.items()}}
-            carries.append(at_start(self.problem, self._rollout.optimizer, weights, draws[job.seed]))
-        return concatenate(carries)
+            alone = {**self.contender.weights, **{name: np.float32(value) for name, value in job.setting.items()}}
+            carries.append(at_start(self.problem, self._rollout.optimizer, alone, draws[job.seed]))
+        return weights, concatenate(carries)
 
 
-def _seconds(call: Callable[[], tf.Tensor]) -> float:
+def seconds_of(call: Callable[[], tf.Tensor]) -> float:
+    """Until its tensor is there."""
     began = time.perf_counter()
     call().numpy()
     return time.perf_counter() - began

@@ -11,7 +11,7 @@ from l2o_problems.transforms import DelayedGradients, GradientNoise, ParameterNo
 
 from l2o_cli.carry import layout_of
 from l2o_cli.errors import BadInput
-from l2o_cli.runs.trials import Trials
+from l2o_cli.runs.update_rules import RuleBatches
 from l2o_cli.spec import make_optimizer, make_problem
 
 
@@ -21,7 +21,7 @@ def contender(name: str, **options):
 
 
 def trials(problem="quadratic", optimizer="adam", steps=40, every=8, **options):
-    return Trials(problem, make_problem(problem), contender(optimizer), steps=steps, every=every, **options)
+    return RuleBatches(problem, make_problem(problem), contender(optimizer), steps=steps, every=every, **options)
 
 
 def rates(*values):
@@ -39,7 +39,7 @@ def test_sgd_against_numpy():
         losses.append(0.5 * residual @ residual)
         x = x - 0.01 * w.T @ residual
     np.testing.assert_allclose(run.losses, losses, rtol=1e-4)
-    np.testing.assert_array_equal(run.record_steps, [0, 6, 12, 18, 20])
+    np.testing.assert_array_equal(run.mean_losses(run.every)[0], [0, 6, 12, 18, 20])
     assert layout_of(problem).parameters == 20 and run.hyperparameters == {"learning_rate": 0.01}
     assert (np.diff(run.seconds) > 0).all() and run.seconds[0] == 0 and run.validation is None
 
@@ -54,7 +54,7 @@ def test_a_diverged_rate_is_reported_and_leaves_the_others_bit_identical():
     for run in bad[2:]:
         # The first update is finite; the loss there is not.
         assert run.diverged_at == 1 and np.isfinite(run.losses[0]) and np.isnan(run.losses[2:]).all()
-        assert np.isnan(run.window_losses[1:]).all() and run.losses.shape == (40,)
+        assert np.isnan(run.mean_losses(run.every)[1][1:]).all() and run.losses.shape == (40,)
 
 
 @pytest.mark.parametrize("problem, optimizer", [("quadratic", "adam"), ("random_mlp", "adam"), ("digits_mlp", "hrnn")])
@@ -89,7 +89,7 @@ def test_compiled_equals_uncompiled(problem):
 
 def test_chunks_give_the_same_runs(monkeypatch):
     whole = trials().run(rates(0.1, 0.01, 0.001), [0])
-    monkeypatch.setattr("l2o_cli.runs.trials.MOST_INSTANCES", 2)
+    monkeypatch.setattr("l2o_cli.runs.update_rules.MOST_INSTANCES", 2)
     shares = []
     chunked = trials().run(rates(0.1, 0.01, 0.001), [0], advance=shares.append)
     assert [run.trial for run in chunked] == [0, 1, 2] and sum(shares) == pytest.approx(1)
@@ -108,7 +108,7 @@ def test_validation_is_measured_on_the_whole_split():
 
 def test_noise_does_not_depend_on_the_company():
     problem = ParameterNoise(DelayedGradients(SparseGradients(GradientNoise(Quadratic(3)), probability=0.5)))
-    one = Trials("noisy", problem, contender("sgd"), steps=10, every=5)
+    one = RuleBatches("noisy", problem, contender("sgd"), steps=10, every=5)
     together, [alone] = one.run(rates(0.1, 0.01), [1, 2]), one.run(rates(0.01), [2])
     # To rounding: a product of matrices need not have the same bits in another batch.
     np.testing.assert_allclose(together[3].losses, alone.losses, rtol=1e-5)
