@@ -77,7 +77,7 @@ def spec_and_folder(
     It is that of --out where it is resumed; else CONFIG, its fields replaced by the options that are given.
     """
     from l2o_cli.assets import find_config
-    from l2o_cli.spec import read_request
+    from l2o_cli.spec.reading import read_request
 
     said = [name for name in model.model_fields if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     if resume:

@@ -15,7 +15,8 @@ from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.meta_step import COLUMNS, DIAGNOSTIC, UpdateRecord, ValidationRecord
 from l2o_cli.meta.run_tables import Row, by_meta_step, read_table
 from l2o_cli.meta.writers import Events, Table
-from l2o_cli.spec import MetaTraining, read_meta_training, to_yaml
+from l2o_cli.spec import MetaTraining, to_yaml
+from l2o_cli.spec.reading import read_meta_training
 
 LOCK = ".lock"
 

@@ -25,7 +25,8 @@ from l2o_cli.reports.comparison.printed import HEADINGS, row_of
 from l2o_cli.scoring.measures import COMPARED, CRITERIA
 from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.scoring.run_scores import SUMMARIZED, Summary
-from l2o_cli.spec import ComparisonSpec, EvaluationSpec, read_request
+from l2o_cli.spec import ComparisonSpec, EvaluationSpec
+from l2o_cli.spec.reading import read_request
 
 
 def invoke(command, *arguments):

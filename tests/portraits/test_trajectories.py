@@ -15,7 +15,8 @@ from l2o_cli.portraits.surface_plot import run_label
 from l2o_cli.portraits.trajectories import trajectories
 from l2o_cli.rollout import Rollout
 from l2o_cli.runs.trials import started
-from l2o_cli.spec import make_optimizer, parse_problems
+from l2o_cli.spec import parse_problems
+from l2o_cli.spec.names import make_optimizer
 
 
 def contender(name):

@@ -27,7 +27,7 @@ from l2o_cli.runs.keys import base_key, digest, identity
 from l2o_cli.runs.own_code import MOST_FILES, Unknowable
 from l2o_cli.runs.store import RunStore
 from l2o_cli.runs.trials import Trials
-from l2o_cli.spec import make_problem
+from l2o_cli.spec.names import make_problem
 
 ROOT = Path(__file__).resolve().parents[2]
 
