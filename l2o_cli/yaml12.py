@@ -173,8 +173,6 @@ def _copied(anchors: dict[str, _Anchored | None], name: str, line: int) -> _Anch
     made = anchors[name]
     if made is None:
         raise YamlFault(f"*{name} stands for what it is in itself", line)
-    if made.nodes > MOST_NODES:
-        raise YamlFault(f"more than {MOST_NODES:,} values, aliases counted each time", line)
     return _Anchored(_copy(made.value), made.nodes)
 
 
@@ -271,6 +269,8 @@ def flow(value: Any) -> str:
     if isinstance(value, float):
         return {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(repr(value), repr(value))
     text = str(value)
-    if not isinstance(value, str) or (re.fullmatch(r"[\w./*][\w./*-]*", text) and _meant(text) == text):
+    if not isinstance(value, str) or (re.fullmatch(r"(?!\.\.\.\Z)[\w./][\w./*-]*", text) and _meant(text) == text):
         return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    # JSON would write letters beyond U+FFFF as two, which YAML does not put together.
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08x}" for sign in quoted)

@@ -273,6 +273,11 @@ def test_options_replace_fields_of_the_spec(tmp_path):
         (["--resume", "--out", "nowhere"], "nothing to resume, there is no spec.yaml"),
         (["--resume", "--out", "nowhere", "--steps", 3], "leave out CONFIG and what is in it"),
         ([], "no problem is given"),
+        (["--problem", "digits_mlp,nosuch"], "^--problem 'nosuch': unknown problem 'nosuch'; "),
+        (
+            ["--problem", "quadratic(dimension=1e12)"],
+            r"^--problem 'quadratic\(dimension=1e12\)': options.dimension: 1e\+12 is too",
+        ),
     ],
 )
 def test_what_cannot_be_begun(options, message, tmp_path, monkeypatch):
