@@ -20,13 +20,13 @@ from l2o_cli.meta.families import Families
 from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate, make
 from l2o_cli.meta.meta_step import FamilyRecord, MetaStepRecord, UpdateRecord, ValidationRecord
 from l2o_cli.meta.population import derive_seed
-from l2o_cli.meta.provenance import account, with_record
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.state import State
 from l2o_cli.meta.validation import Validator, overall
 from l2o_cli.meta.watchdog import Watchdog, no_progress
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.optimizers.transforms import names_of
+from l2o_cli.runtime import environment
 from l2o_cli.spec import MetaTraining
 
 # Purposes for which seeds are derived from the run's seed.
@@ -220,6 +220,24 @@ class Trainer:
             "inner_steps": state.inner_steps,
             "seconds": round(state.seconds, 1),
         } | validation
+
+
+def with_record(spec: MetaTraining, config: str | None) -> MetaTraining:
+    """The spec with the versions and data sources it is run with, and what it was read from, if that is known."""
+    data = {entry.title: entry.make().source for entry in (*spec.problems, *spec.validation.problems)}
+    record = {**({"config": config} if config else {}), **environment(), "data": data}
+    return spec.model_copy(update={"record": record})
+
+
+def account(spec: MetaTraining) -> dict:
+    """What a card says of the spec."""
+    return {
+        "problems": [entry.title for entry in spec.problems],
+        "validation_problems": [entry.title for entry in spec.validation.problems],
+        "seed": spec.seed,
+        "record": spec.record,
+        "spec": spec.model_dump(mode="json", exclude={"record"}),
+    }
 
 
 def _initial_weights(spec: MetaTraining) -> Weights | None:
