@@ -7,6 +7,7 @@ else texts. There are no dates and no merge keys. Keys are texts, and a mapping 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -173,13 +174,7 @@ def _copied(anchors: dict[str, _Anchored | None], name: str, line: int) -> _Anch
     made = anchors[name]
     if made is None:
         raise YamlFault(f"*{name} stands for what it is in itself", line)
-    return _Anchored(_copy(made.value), made.nodes)
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(part) for key, part in value.items()}
-    return [_copy(part) for part in value] if isinstance(value, list) else value
+    return made._replace(value=copy.deepcopy(made.value))
 
 
 def _check_tag(tag: str | None, expected: str, line: int) -> None:
@@ -216,11 +211,12 @@ def _meant(text: str, line: int | None = None) -> Any:
         return None
     if _BOOL.match(text):
         return text[0] in "tT"
-    if _INTEGER.match(text):
-        _check_length(text, line)
+    integer = _INTEGER.match(text)
+    if len(text) > MOST_DIGITS and (integer or _FLOAT.match(text)):
+        raise YamlFault(f"a number of {len(text):,} digits; at most {MOST_DIGITS} are read", line)
+    if integer:
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _FLOAT.match(text):
-        _check_length(text, line)
         value = float(text)
         digits = re.split("[eE]", text)[0]
         if math.isinf(value) or (value == 0 and digits.strip("+-0.")):
@@ -229,11 +225,6 @@ def _meant(text: str, line: int | None = None) -> Any:
     if _SPECIAL.match(text):
         return float(text.replace(".", ""))
     return text
-
-
-def _check_length(text: str, line: int | None) -> None:
-    if len(text) > MOST_DIGITS:
-        raise YamlFault(f"a number of {len(text):,} digits; at most {MOST_DIGITS} are read", line)
 
 
 class _Dumper(yaml.SafeDumper):
