@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem
 
-from l2o_cli.carry import RUNNING, Carry, draw, draw_task, layout_of, select
+from l2o_cli.carry import RUNNING, Carry, draw, layout_of, select
 from l2o_cli.meta import horizons
 from l2o_cli.meta.checkpoints import mismatch, nest, within
 from l2o_cli.meta.meta_gradient import MetaGradient, Particles
@@ -138,7 +138,7 @@ class Population:
     def _rebuilt(self, leaves: Mapping[str, tf.Tensor]) -> Particles:
         """The particles of a snapshot, their tasks drawn again."""
         steps = np.unique(self._drawn_at).tolist()
-        draws = {step: draw_task(self.problem, self._draw_seed(step), self.instances) for step in steps}
+        draws = {step: draw(self.problem, self._draw_seed(step), self.instances).task for step in steps}
         newest = next(reversed(draws.values()))
         rows = [draws[int(step)] for step in self._drawn_at]
         task = {name: tf.stack([row[name][index] for index, row in enumerate(rows)]) for name in newest}
