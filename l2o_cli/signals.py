@@ -85,7 +85,11 @@ class _Process:
         self._listening = False
 
     def install(self) -> Callable[[], None] | None:
-        """Handle the signals from now on; what undoes it, None if that was so before."""
+        """Answer signals from now on, with an exit code of 128 and the signal's number; to be called before all that takes long.
+
+        Returns:
+            What undoes it; None if they were answered before.
+        """
         if self._sockets is not None:
             return None
         self._sockets = socket.socketpair()
@@ -111,7 +115,10 @@ class _Process:
         return undo
 
     def listen(self) -> None:
-        """Begin the thread. Apart from `install`, since a process that is going to fork should have no threads."""
+        """Answer them also while native code keeps the main thread, if they are answered at all.
+
+        Apart from `install`, since a process that is going to fork should have no threads.
+        """
         if self._sockets is not None and not self._listening:
             self._listening = True
             threading.Thread(target=self._listen, args=(self._sockets[0],), daemon=True, name="signals").start()
@@ -165,14 +172,7 @@ class _Process:
 _process = _Process()
 
 
-def install() -> None:
-    """Answer signals from now on, with an exit code of 128 and the signal's number; to be called before all that takes long."""
-    _process.install()
-
-
-def listen() -> None:
-    """Answer them also while native code keeps the main thread, if they are answered at all."""
-    _process.listen()
+install, listen = _process.install, _process.listen
 
 
 def exit_code() -> int | None:

@@ -69,18 +69,14 @@ def limit() -> int:
 
 def look(kind: str) -> Cache:
     """What there is of a kind."""
+    folder = fault = None
     try:
         folder = places.runs() if kind == "runs" else places.compiled()
-    except places.Unusable as error:
-        return Cache(None, [], str(error))
-    if folder is None:
-        return Cache(None, [])
-    try:
-        places.check(folder)
-        fault = None
+        if folder is not None:
+            places.check(folder)
     except places.Unusable as error:
         fault = str(error)
-    return Cache(folder, list(_files(kind, folder)), fault)
+    return Cache(folder, [] if folder is None else list(_files(kind, folder)), fault)
 
 
 def listing() -> list[dict[str, Any]]:
