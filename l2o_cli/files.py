@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import io
 import itertools
 import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from l2o_cli.errors import BadInput, Failure
 
@@ -115,6 +117,15 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[int, di
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         place = f", line {lines.line_num}" if isinstance(error, csv.Error) else ""
         raise BadInput(f"{path}{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A CSV file with these columns of the rows, which may have others; as `write_atomically`."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
 
 
 def sync(path: Path | str) -> None:
