@@ -78,7 +78,7 @@ class Trainer:
             return cls(spec, RunDirectory.create(out, spec), xla, initial)
         directory, spec = RunDirectory.reopen(out, spec)
         trainer = cls(spec, directory, xla)
-        leaves = directory.restore(trainer.state.fault)
+        leaves = directory.checkpoints.restore(trainer.state.fault)
         if leaves is None:
             return cls(spec, directory, xla, _initial_weights(spec))
         trainer.state.restore(leaves)

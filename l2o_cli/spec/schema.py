@@ -78,10 +78,7 @@ def _with_shorthand(section: type[Model], sections: dict[str, Schema]) -> Schema
     about = own.pop("description")
     if section is not Objective:
         return {"description": about, "anyOf": [own, {"type": "string"}]}
-    term = {name: {key: part for key, part in field.items() if key != "default"} for name, field in _fields(Term, sections)}
+    fields = sections[name_of(Term)]["properties"].items()
+    term = {name: {key: part for key, part in field.items() if key != "default"} for name, field in fields}
     one_or_more = {**own, "properties": {**term, **own["properties"]}}
     return {"description": about, "anyOf": [one_or_more, {"type": "array", "items": {"$ref": f"#/$defs/{name_of(Term)}"}}]}
-
-
-def _fields(section: type[Model], sections: dict[str, Schema]) -> Any:
-    return sections[name_of(section)]["properties"].items()
