@@ -117,7 +117,7 @@ class Trainer:
                     self.save()
                 if stopping and not self.complete:
                     raise Interrupted
-            fruitless = self._watchdog.outset.fault
+            fruitless = self._watchdog.fault
             if fruitless:
                 raise Failure(f"{self.directory.path}: no artifact is written: {fruitless}")
             save_artifact(self.directory.artifact, self.optimizer, _arrays(state.best), {"meta_training": self._account()})
@@ -172,7 +172,7 @@ class Trainer:
         try:
             watchdog.replay(self.directory.rows("metrics"), self.directory.rows("validation"))
         except BadInput:  # a damaged table; training goes on without
-            watchdog.outset.presume_fruitful()
+            watchdog.presume_fruitful()
         return watchdog
 
     def _validates_at(self, meta_step: int) -> bool:
