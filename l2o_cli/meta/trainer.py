@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from l2o_cli.errors import BadInput, Failure
+from l2o_cli.errors import BadInput, Failure, warn
 from l2o_cli.export.artifact import save_artifact
 from l2o_cli.export.resolve import resolve
 from l2o_cli.meta.families import Families
@@ -26,6 +26,7 @@ from l2o_cli.meta.validation import Validator, overall
 from l2o_cli.meta.watchdog import Watchdog, no_progress
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.optimizers.transforms import names_of
+from l2o_cli.runs.own_code import imported_files
 from l2o_cli.runtime import environment
 from l2o_cli.spec import MetaTraining
 
@@ -77,6 +78,10 @@ class Trainer:
             spec = with_record(spec, config)
             return cls(spec, RunDirectory.create(out, spec), xla, initial)
         directory, spec = RunDirectory.reopen(out, spec)
+        recorded = (spec.record or {}).get("own_files")
+        for file, content in imported_files().items():
+            if isinstance(recorded, dict) and recorded.get(file, content) != content:
+                warn(f"{file} was changed after the run had begun; it goes on with what is there now")
         trainer = cls(spec, directory, xla)
         leaves = directory.checkpoints.restore(trainer.state.fault)
         if leaves is None:
@@ -223,9 +228,11 @@ class Trainer:
 
 
 def with_record(spec: MetaTraining, config: str | None) -> MetaTraining:
-    """The spec with the versions and data sources it is run with, and what it was read from, if that is known."""
+    """The spec with the versions, data sources and own files it is run with, and what it was read from, if that is known."""
     data = {entry.title: entry.make().source for entry in (*spec.problems, *spec.validation.problems)}
     record = {**({"config": config} if config else {}), **environment(), "data": data}
+    if files := imported_files():
+        record["own_files"] = files
     return spec.model_copy(update={"record": record})
 
 

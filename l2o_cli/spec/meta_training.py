@@ -83,4 +83,4 @@ class MetaTraining(Model):
         Validation(), description="runs of the averaged weights on problems of their own, by which the best weights are kept"
     )
     checkpoint_every: PositiveInt = Field(50, description="meta-steps between checkpoints")
-    record: dict[str, Any] | None = Field(None, description="versions and data sources, written by l2o; not read")
+    record: dict[str, Any] | None = Field(None, description="versions, data sources and files of own problems, written by l2o")
