@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from pydantic_core import to_jsonable_python
 
 from l2o_cli.errors import BadInput
 from l2o_cli.files import read_csv, write_csv
-from l2o_cli.meta.run_tables import best_validation, read_run, total, validation_scores, without_nan
+from l2o_cli.meta.run_tables import best_validation, read_run, total, validation_scores
 from l2o_cli.reports.drawing import save
 from l2o_cli.terminal import print_table
 
@@ -113,7 +114,7 @@ def _standard_error(values: Sequence[float]) -> float | None:
 
 def as_plain(entries: Sequence[Summary]) -> list[dict[str, Any]]:
     """For JSON: null stands for what is not known or not finite."""
-    return without_nan([asdict(entry) for entry in entries])
+    return to_jsonable_python(entries, inf_nan_mode="null")
 
 
 def print_summaries(entries: Sequence[Summary]) -> None:
