@@ -12,7 +12,7 @@ from typing import Any
 import pydantic
 from l2o_problems.base import Problem
 from l2o_problems.file_names import is_file_name
-from l2o_problems.transforms import Rescale, SumOfProblems, Transform
+from l2o_problems.transforms import Rescale, SumOfProblems, layers
 
 from l2o_cli.catalog.text import Row, plain
 from l2o_cli.errors import BadInput
@@ -77,7 +77,7 @@ def _seen(spec: Mapping[str, Any]) -> Row | None:
         return None
     problems = [problem for _, problem in families]
     networks = [network for problem in problems for network in _networks(problem)]
-    rescales = [layer for problem in problems for layer in _layers(problem) if isinstance(layer, Rescale)]
+    rescales = [layer for problem in problems for layer in layers(problem) if isinstance(layer, Rescale)]
     batches = [size for problem in problems for size in _batch_sizes(problem)]
     return {
         "families": len(families),
@@ -89,7 +89,7 @@ def _seen(spec: Mapping[str, Any]) -> Row | None:
         "horizon": _range([end for family, _ in families for end in _span(family.horizon, spec.get("horizon"))]),
         "truncation": _range([end for family, _ in families for end in _span(family.truncation, spec.get("truncation"))]),
         "rescaling": _range([end for layer in rescales for end in (layer.low, layer.high)]),
-        "rescaled_families": sum(any(isinstance(layer, Rescale) for layer in _layers(problem)) for problem in problems),
+        "rescaled_families": sum(any(isinstance(layer, Rescale) for layer in layers(problem)) for problem in problems),
     }
 
 
@@ -102,17 +102,9 @@ def _family(entry: Any) -> tuple[ProblemSpec, Problem] | None:
         return None
 
 
-def _layers(problem: Problem) -> list[Problem]:
-    """The transformations from the outermost on, then the problem inside them."""
-    layers = [problem]
-    while isinstance(layers[-1], Transform):
-        layers.append(layers[-1].inner)
-    return layers
-
-
 def _networks(problem: Problem) -> Iterator[tuple[tuple[int, ...], int]]:
     """(widths of the hidden layers, their number) of each network in a problem."""
-    core = _layers(problem)[-1]
+    core = layers(problem)[0]
     if isinstance(core, SumOfProblems):
         for part in core.problems:
             yield from _networks(part)
@@ -126,11 +118,11 @@ def _networks(problem: Problem) -> Iterator[tuple[tuple[int, ...], int]]:
 
 def _batch_sizes(problem: Problem) -> Iterator[int]:
     """Those of the minibatches that reach the optimizer: the outermost layer that has any decides."""
-    layers = _layers(problem)
-    if isinstance(layers[-1], SumOfProblems):
-        for part in layers[-1].problems:
+    core, *transforms = layers(problem)
+    if isinstance(core, SumOfProblems):
+        for part in core.problems:
             yield from _batch_sizes(part)
-    yield from [layer.batch_size for layer in layers if hasattr(layer, "batch_size")][:1]
+    yield from [layer.batch_size for layer in (core, *transforms) if hasattr(layer, "batch_size")][-1:]
 
 
 def _span(own: Lengths | None, general: Any) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from l2o_problems.adam_table import adam_row
@@ -13,7 +13,7 @@ from l2o_problems.base import Problem
 from l2o_problems.data import DataMissing
 from l2o_problems.ensembles import ENSEMBLES
 from l2o_problems.registry import PROBLEMS, summary_of
-from l2o_problems.transforms import Transform
+from l2o_problems.transforms import layers
 
 from l2o_cli.catalog.text import Row, block, defaults, json_value, plain
 from l2o_cli.errors import BadInput, shown
@@ -84,8 +84,7 @@ def family_of(text: str) -> ProblemSpec:
 
 def describe(family: ProblemSpec) -> Row:
     """All that is known of one problem, for JSON; `text_of` says the same to people."""
-    *transforms, problem = _layers(family.make())
-    whole = transforms[0] if transforms else problem
+    problem, *transforms = layers(whole := family.make())
     row = adam_row(whole)
     registered = PROBLEMS[family.name]() if family.name in PROBLEMS else None
     return {
@@ -96,7 +95,7 @@ def describe(family: ProblemSpec) -> Row:
         "defaults": _options(registered) if registered else {},
         "transforms": [
             {"name": transform.name, "description": _description(transform), "options": _options(transform)}
-            for transform in reversed(transforms)
+            for transform in transforms
         ],
         "parameters": _parameters(whole),
         "tensors": {name: list(shape) for name, shape in whole.param_shapes.items()},
@@ -105,14 +104,6 @@ def describe(family: ProblemSpec) -> Row:
         "held_out": whole.held_out,
         "adam": dataclasses.asdict(row) if row else None,
     }
-
-
-def _layers(problem: Problem) -> Iterator[Problem]:
-    """The transformations from the outermost on, then the problem inside them."""
-    while isinstance(problem, Transform):
-        yield problem
-        problem = problem.inner
-    yield problem
 
 
 def _source_or_remedy(problem: Problem) -> str:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem
-from l2o_problems.transforms import SumOfProblems, Transform
+from l2o_problems.transforms import SumOfProblems, layers
 
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers.base import Optimizer
@@ -82,11 +82,8 @@ def _gigabytes(count: float) -> str:
 
 def size_factors(problem: Problem, begin: str) -> Iterator[Factor]:
     """The whole numbers among the options of a problem and of the transformations around it; their names begin with `begin`."""
-    layers = []
-    while isinstance(problem, Transform):
-        layers.append(problem)
-        problem = problem.inner
-    for index, transform in enumerate(reversed(layers)):
+    problem, *transforms = layers(problem)
+    for index, transform in enumerate(transforms):
         yield from _whole_numbers(transform, f"{begin}transforms.{index}.options.")
     if isinstance(problem, SumOfProblems):
         for index, part in enumerate(problem.problems):
@@ -128,9 +125,7 @@ def _cost(problem: Problem, instances: float, closely: bool = False) -> Cost:
 @functools.lru_cache(maxsize=1024)
 def cost_of(problem: Problem, instances: float = 1, closely: bool = False) -> Cost:
     """What one instance needs, or a bound where so many that run together need little of the memory, unless `closely`."""
-    parameters, innermost = parameters_of(problem), problem
-    while isinstance(innermost, Transform):
-        innermost = innermost.inner
+    parameters, innermost = parameters_of(problem), layers(problem)[0]
     # Tasks, batches and activations have an axis of examples, or of inputs, beside one that params have too.
     sizes = list(size_factors(problem, ""))
     widths = [factor.value for factor in sizes if factor.field.rpartition(".")[2] not in EXAMPLES]

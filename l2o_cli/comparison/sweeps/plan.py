@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from l2o_problems.base import Problem
-from l2o_problems.transforms import Transform
+from l2o_problems.transforms import layers
 
 from l2o_cli.comparison.cell import Cell, Terms, cells_of, labels
 from l2o_cli.comparison.checks import check_cells, check_memory
@@ -241,10 +241,7 @@ def _changed(spec: SweepSpec, problem: Problem, value: Any) -> ProblemSpec:
         return spec.problem_within(TransformSpec(name="scaled_inputs", options={"factor": value}))
     if spec.over == "option":
         return spec.problem_with({spec.option or "": value})
-    innermost = problem
-    while isinstance(innermost, Transform):
-        innermost = innermost.inner
-    options = OPTIONS[spec.over](innermost, value)
+    options = OPTIONS[spec.over](layers(problem)[0], value)
     if options is None:
         what = "batch size" if spec.over == "step_time" else spec.over.replace("_", " ")
         raise BadInput(f"{spec.problem.title} has no {what}; any option that it has can be swept with over: option")

@@ -1,6 +1,6 @@
 """Problems around problems (Wichrowska et al. 2017, section 5.1, and later work), in any order and depth."""
 
-from l2o_problems.transforms.base import Transform
+from l2o_problems.transforms.base import Transform, layers
 from l2o_problems.transforms.batches import ScaledInputs, SmallerBatches
 from l2o_problems.transforms.gradients import DelayedGradients, GradientNoise, NormalizedGradients, SparseGradients
 from l2o_problems.transforms.losses import LossTransform
@@ -23,4 +23,5 @@ __all__ = [
     "SumOfProblems",
     "Transform",
     "alike",
+    "layers",
 ]

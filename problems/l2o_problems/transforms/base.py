@@ -23,6 +23,11 @@ def within(prefix: str, leaves: Task) -> Task:
     return {name.removeprefix(f"{prefix}/"): leaf for name, leaf in leaves.items() if name.startswith(f"{prefix}/")}
 
 
+def layers(problem: Problem) -> list[Problem]:
+    """The problem, then the transformations around it, the innermost first."""
+    return [*layers(problem.inner), problem] if isinstance(problem, Transform) else [problem]
+
+
 @dataclass(frozen=True)
 class Transform(Problem):
     """A problem that is `inner` in everything its subclass does not change.
