@@ -4,11 +4,10 @@ Without TensorFlow, so that the command line can show the fields at once; `names
 """
 
 from l2o_cli.spec.comparison import ComparisonSpec, EvaluationSpec, from_texts
-from l2o_cli.spec.estimators import Estimator
 from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.meta_optimizers import MetaOptimizer
-from l2o_cli.spec.meta_training import MetaTraining, Rollback, Validation
+from l2o_cli.spec.meta_training import Estimator, MetaTraining, Rollback, Validation
 from l2o_cli.spec.model import TransformSpec
 from l2o_cli.spec.objectives import Objective, Term
 from l2o_cli.spec.optimizers import OptimizerSpec

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +15,7 @@ from l2o_cli.spec.faults import listed, unknown
 from l2o_cli.spec.lengths import check_begins
 from l2o_cli.spec.model import Fraction, Model
 from l2o_cli.spec.strict import Misplaced
+from l2o_cli.spec.text import matches
 
 if TYPE_CHECKING:
     import keras
@@ -61,7 +61,7 @@ class Stage(Model):
     learning_rate_factor: PositiveFloat = Field(1.0, description="multiplies the scheduled rate")
 
     def moves(self, weight: str) -> bool:
-        return _matches(weight, self.trainable) and not _matches(weight, self.frozen)
+        return matches(weight, self.trainable) and not matches(weight, self.frozen)
 
 
 class MetaOptimizer(Model):
@@ -138,12 +138,8 @@ class MetaOptimizer(Model):
         for index, stage in enumerate(self.stages):
             for field, patterns in (("trainable", stage.trainable), ("frozen", stage.frozen)):
                 for pattern in patterns:
-                    if not any(fnmatchcase(weight, pattern) for weight in weights):
+                    if not any(matches(weight, [pattern]) for weight in weights):
                         fault = f"no weight is {shown(pattern)}; {listed(weights, pattern)}"
                         raise BadInput(f"meta_optimizer.stages.{index}.{field}: {fault}")
             if not any(stage.moves(weight) for weight in weights):
                 raise BadInput(f"meta_optimizer.stages.{index}: no weight moves")
-
-
-def _matches(weight: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(weight, pattern) for pattern in patterns)

@@ -7,6 +7,7 @@ from typing import Any
 from l2o_cli.spec.fields import fields_of, name_of
 from l2o_cli.spec.model import Model
 from l2o_cli.spec.objectives import Objective, Term
+from l2o_cli.spec.reference import homes_in
 from l2o_cli.spec.text import EXTENDS
 
 Schema = dict[str, Any]
@@ -19,7 +20,7 @@ def schema_of(model: type[Model], title: str) -> Schema:
     sections = made.pop("$defs", {})
     for section in _laid_over(model):
         sections[name_of(section)].pop("required", None)
-    for section in _every(model):
+    for section in homes_in(model):
         if section.shorthand:
             sections[name_of(section)] = _with_shorthand(section, sections)
     required = made.pop("required", [])
@@ -51,16 +52,6 @@ def _plain(schema: Any, names: bool = False) -> Any:
                 part, not names and key in ("properties", "$defs")
             )
     return plain
-
-
-def _every(model: type[Model]) -> set[type[Model]]:
-    """All sections that there are in a spec."""
-    found: set[type[Model]] = set()
-    new = {model}
-    while new:
-        new = {one for section in new for field in fields_of(section) for one in field.sections} - found
-        found |= new
-    return found
 
 
 def _laid_over(model: type[Model]) -> set[type[Model]]:
