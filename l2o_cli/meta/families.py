@@ -10,9 +10,9 @@ import tensorflow as tf
 from l2o_problems.adam_table import adam_of
 from l2o_problems.base import Problem
 from l2o_problems.transforms import alike
+from l2o_problems.transforms.base import under, within
 
 from l2o_cli.meta import horizons
-from l2o_cli.meta.checkpoints import nest, within
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.meta_gradient import MetaGradient
 from l2o_cli.meta.meta_step import FamilyRecord, FamilyRequest
@@ -121,7 +121,7 @@ class Families:
         """All that `restore` needs, after `meta_step` updates; the next may be under way."""
         leaves: dict[str, tf.Tensor] = {}
         for index, population in enumerate(self.populations):
-            leaves |= nest(f"{index}/", population.snapshot(meta_step))
+            leaves |= under(str(index), population.snapshot(meta_step))
         return leaves
 
     def fault(self, leaves: Mapping[str, tf.Tensor], meta_step: int) -> str | None:
@@ -130,11 +130,11 @@ class Families:
             if name.partition("/")[0] not in map(str, range(len(self.populations))):
                 return f"leaf {name!r} is none of this run's"
         for index, (entry, population) in enumerate(zip(self._spec.problems, self.populations, strict=True)):
-            if (found := population.fault(within(f"{index}/", leaves), meta_step)) is not None:
+            if (found := population.fault(within(str(index), leaves), meta_step)) is not None:
                 return f"{entry.title}: {found}"
         return None
 
     def restore(self, leaves: dict[str, tf.Tensor]) -> None:
         """Be what a snapshot was taken of."""
         for index, population in enumerate(self.populations):
-            population.restore(within(f"{index}/", leaves))
+            population.restore(within(str(index), leaves))

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem
+from l2o_problems.transforms.base import under, within
 
 from l2o_cli.carry import RUNNING, Carry, draw, layout_of, select
 from l2o_cli.meta import horizons
-from l2o_cli.meta.checkpoints import mismatch, nest, within
+from l2o_cli.meta.checkpoints import mismatch
 from l2o_cli.meta.meta_gradient import MetaGradient, Particles
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.spec import Lengths
@@ -104,7 +105,7 @@ class Population:
         leaves = {"horizon": tf.constant(self.horizon), "drawn_at": tf.constant(self._drawn_at), "drift": self._particles.drift}
         for index, carry in enumerate(self._particles.carries):
             for field, value in carry.without_task()._asdict().items():
-                leaves |= nest(f"{index}/{field}/", value) if isinstance(value, dict) else {f"{index}/{field}": value}
+                leaves |= under(f"{index}/{field}", value) if isinstance(value, dict) else {f"{index}/{field}": value}
         return leaves
 
     def fault(self, leaves: Mapping[str, tf.Tensor], meta_step: int) -> str | None:
@@ -121,9 +122,9 @@ class Population:
         for name, leaf in self.estimator.state_like.items():
             carry[f"state/{name}"] = tf.TensorSpec([leaf.shape[0], instances, leaf.shape[2]], leaf.dtype)
         if any("/memory/" in name for name in leaves):
-            carry |= nest("memory/", draw(self.problem, self._seed, instances).memory)
+            carry |= under("memory", draw(self.problem, self._seed, instances).memory)
         for index in range(2 if self.estimator.persistent else 1):
-            like |= nest(f"{index}/", carry)
+            like |= under(str(index), carry)
         found = mismatch(leaves, like, ("drift", "0/params", "1/params"))
         if found is None and not ((leaves["drawn_at"] >= 0) & (leaves["drawn_at"] <= meta_step)).numpy().all():
             found = f"leaf 'drawn_at' is not from 0 to {meta_step}"
@@ -144,9 +145,9 @@ class Population:
         task = {name: tf.stack([row[name][index] for index, row in enumerate(rows)]) for name in newest}
         carries = []
         for index in range(2 if self.estimator.persistent else 1):
-            own = within(f"{index}/", leaves)
+            own = within(str(index), leaves)
             fields = {name: leaf for name, leaf in own.items() if "/" not in name}
-            carries.append(Carry(task=task, state=within("state/", own), memory=within("memory/", own), **fields))
+            carries.append(Carry(task=task, state=within("state", own), memory=within("memory", own), **fields))
         return Particles(tuple(carries), leaves["drift"])
 
     def _draw_seed(self, meta_step: int) -> int:

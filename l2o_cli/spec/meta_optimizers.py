@@ -123,8 +123,7 @@ class MetaOptimizer(Model):
             self.make_keras()
         elif self.options:
             raise Misplaced("options", f"only for the optimizers of Keras, such as keras.Lion, not for {self.name}")
-        if self.stages:
-            check_begins([stage.meta_step for stage in self.stages])
+        check_begins(self.stages)
         return self
 
     def make_keras(self) -> keras.optimizers.Optimizer:

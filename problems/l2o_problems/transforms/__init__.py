@@ -7,21 +7,3 @@ from l2o_problems.transforms.losses import LossTransform
 from l2o_problems.transforms.params import ParameterNoise, RandomSubspace, ReducedPrecision, Rescale
 from l2o_problems.transforms.sharing import alike
 from l2o_problems.transforms.sum import SumOfProblems
-
-__all__ = [
-    "DelayedGradients",
-    "GradientNoise",
-    "LossTransform",
-    "NormalizedGradients",
-    "ParameterNoise",
-    "RandomSubspace",
-    "ReducedPrecision",
-    "Rescale",
-    "ScaledInputs",
-    "SmallerBatches",
-    "SparseGradients",
-    "SumOfProblems",
-    "Transform",
-    "alike",
-    "layers",
-]

@@ -5,6 +5,7 @@ Shape letter: I instances.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -13,12 +14,12 @@ from l2o_problems.base import Problem, Task
 from l2o_problems.random import fold
 
 
-def under(prefix: str, leaves: Task) -> Task:
+def under(prefix: str, leaves: Mapping[str, tf.Tensor]) -> Task:
     """The leaves with names below `prefix`."""
     return {f"{prefix}/{name}": leaf for name, leaf in leaves.items()}
 
 
-def within(prefix: str, leaves: Task) -> Task:
+def within(prefix: str, leaves: Mapping[str, tf.Tensor]) -> Task:
     """The leaves whose names are below `prefix`, without it."""
     return {name.removeprefix(f"{prefix}/"): leaf for name, leaf in leaves.items() if name.startswith(f"{prefix}/")}
 
