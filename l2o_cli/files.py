@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,9 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's are readable by their owner only
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)  # mkstemp's are readable by their owner only
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -119,12 +121,10 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[int, di
         raise BadInput(f"{path}{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A CSV file with these columns of the rows, which may have others; as `write_atomically`."""
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """A CSV file with these columns; as `write_atomically`."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     write_atomically(path, text.getvalue())
 
 
@@ -163,9 +163,3 @@ def locked(path: Path) -> Iterator[bool]:
         except OSError:  # a file system without locks
             pass
         yield True
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def outcome(spec: str, seed: int, minutes: float, path: Path) -> AblationRow:
 
 
 def write_rows(path: Path, rows: Iterable[AblationRow]) -> None:
-    write_csv(path, [field.name for field in fields(AblationRow)], map(asdict, rows))
+    write_csv(path, [field.name for field in fields(AblationRow)], map(astuple, rows))
 
 
 def read_rows(path: Path) -> list[AblationRow]:

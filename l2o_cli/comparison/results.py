@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from l2o_cli import yaml12
+from l2o_cli import files, yaml12
 from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.errors import BadInput
-from l2o_cli.files import write_atomically
 from l2o_cli.runs.records import Run
 from l2o_cli.scoring.measures import CRITERIA
 from l2o_cli.scoring.run_scores import SUMMARIZED, Summary, score
@@ -85,16 +82,12 @@ def _cell(value: Any) -> Any:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
     """Floats with 8 digits, `nan` and `inf` as such; None as an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    write_atomically(path, text.getvalue())
+    files.write_csv(path, columns, (map(_cell, row) for row in rows))
     return path
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
-    write_atomically(path, yaml12.write(dict(content), unicode=True))
+    files.write_atomically(path, yaml12.write(dict(content), unicode=True))
     return path
 
 

@@ -26,12 +26,13 @@ class Table:
     def cut(self, meta_step: int) -> None:
         """Keep the whole rows up to `meta_step`; begin the file if there is none."""
         remove_leftovers(self._path)
-        rows: list[dict[str, str]] = []
+        kept: list[list[str]] = []
         if self._path.exists():
             with self._path.open(newline="", errors="replace") as file:
                 # A killed process may leave half a row at the end, a loss of power anything.
-                rows = [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
-        kept = (row for row in rows if row["meta_step"].isdecimal() and int(row["meta_step"]) <= meta_step)
+                rows = (row for row in csv.DictReader(file) if None not in row.values() and None not in row)
+                rows = (row for row in rows if row["meta_step"].isdecimal() and int(row["meta_step"]) <= meta_step)
+                kept = [[row.get(name, "") for name in self._columns] for row in rows]
         write_csv(self._path, self._columns, kept)
 
     def append(self, rows: Rows) -> None:
