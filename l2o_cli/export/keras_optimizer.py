@@ -19,10 +19,9 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.keras_base import PackedOptimizer, path_of
 from l2o_cli.export.keras_config import from_config, to_config
-from l2o_cli.export.packed_variables import PackedVariables, dense, float32
+from l2o_cli.export.packed_variables import PackedVariables, compiled_update_of, dense, float32, update_of
 from l2o_cli.export.resolve import resolve
 from l2o_cli.export.shown_loss import ShownLoss
-from l2o_cli.export.updates import compiled_update_of, update_of
 from l2o_cli.optimizers.transforms import names_of
 
 
