@@ -23,6 +23,10 @@ PATIENCE = 3.0  # seconds that the main thread has to take notice of a signal th
 ECHO = 1.0  # seconds within which further signals are part of the same request: some tools send each twice
 
 
+class Interrupted(KeyboardInterrupt):
+    """The work was asked to stop; what there is of it is saved."""
+
+
 class StopOnSignal:
     """While active, a signal that stops sets a flag that the run asks for, and one that saves has it saved; then it goes on.
 
@@ -62,13 +66,8 @@ class StopOnSignal:
         return True
 
     @property
-    def number(self) -> int:
-        """The signal that stops."""
-        return self._number or _process.received or signal.SIGINT
-
-    @property
     def code(self) -> int:
-        return 128 + self.number
+        return 128 + (self._number or _process.received or signal.SIGINT)
 
 
 class _Process:

@@ -28,14 +28,11 @@ from l2o_cli.optimizers.base import Weights
 from l2o_cli.optimizers.transforms import names_of
 from l2o_cli.runs.own_code import imported_files
 from l2o_cli.runtime import environment
+from l2o_cli.signals import Interrupted
 from l2o_cli.spec import MetaTraining
 
 # Purposes for which seeds are derived from the run's seed.
 _WEIGHTS, _POPULATION, _DRAW, _VALIDATION, _PERTURBATIONS = range(5)
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop; it is saved."""
 
 
 class Trainer:
