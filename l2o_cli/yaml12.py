@@ -46,10 +46,6 @@ class YamlFault(ValueError):
         super().__init__(fault)
         self.line = line
 
-    @property
-    def place(self) -> str:
-        return "" if self.line is None else f", line {self.line}"
-
 
 def parse(text: str) -> Any:
     """The value of a YAML text of one document: None for an empty one. YamlFault says what is wrong."""
@@ -87,7 +83,8 @@ def read(path: Path) -> Any:
     try:
         return parse(text)
     except YamlFault as fault:
-        raise BadInput(f"{path}{fault.place}: {fault}") from None
+        place = "" if fault.line is None else f", line {fault.line}"
+        raise BadInput(f"{path}{place}: {fault}") from None
 
 
 class _Open:

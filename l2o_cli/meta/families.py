@@ -112,11 +112,6 @@ class Families:
         for family in families:
             self.populations[family].advance(weights, meta_step)
 
-    def restart(self) -> None:
-        """Give up all instances; others are drawn when they are needed."""
-        for population in self.populations:
-            population.restore({})
-
     def snapshot(self, meta_step: int) -> dict[str, tf.Tensor]:
         """All that `restore` needs, after `meta_step` updates; the next may be under way."""
         leaves: dict[str, tf.Tensor] = {}
@@ -135,6 +130,6 @@ class Families:
         return None
 
     def restore(self, leaves: dict[str, tf.Tensor]) -> None:
-        """Be what a snapshot was taken of."""
+        """Be what a snapshot was taken of; of none, others are drawn when they are needed."""
         for index, population in enumerate(self.populations):
             population.restore(within(str(index), leaves))

@@ -22,7 +22,7 @@ from l2o_cli.graph import Graph
 from l2o_cli.meta.meta_gradient import global_norm
 from l2o_cli.meta.truncation import unpacked, weights_layout
 from l2o_cli.optimizers.base import Weights
-from l2o_cli.spec import MetaOptimizer
+from l2o_cli.spec import MetaOptimizer, keras_optimizers
 from l2o_cli.spec.meta_optimizers import LEARNED
 
 FINITE = ("weights/", "average/")  # leaves of a snapshot that are; the meta-optimizer's may be beyond the greatest float
@@ -80,7 +80,7 @@ def make(spec: MetaOptimizer) -> keras.optimizers.Optimizer:
         Failure: it is damaged.
     """
     if spec.name != LEARNED:
-        return spec.make_keras()
+        return keras_optimizers.make(spec)
     assert spec.checkpoint is not None
     try:
         loaded = resolve(spec.checkpoint)

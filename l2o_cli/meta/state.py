@@ -58,7 +58,7 @@ class State:
             return False, False
         self.weights.restore(self._kept)
         # Instances that the weights given up have led somewhere tell little about those returned to.
-        self.families.restart()
+        self.families.restore({})
         self._bad, self.rollbacks = 0, self.rollbacks + 1
         return False, True
 

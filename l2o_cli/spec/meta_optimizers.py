@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -16,9 +16,6 @@ from l2o_cli.spec.lengths import check_begins
 from l2o_cli.spec.model import Fraction, Model
 from l2o_cli.spec.strict import Misplaced
 from l2o_cli.spec.text import matches
-
-if TYPE_CHECKING:
-    import keras
 
 LEARNED = "learned"
 OWN = ("adam", "adamw", "rmsprop", LEARNED)  # beside those of Keras, such as keras.Lion
@@ -112,7 +109,7 @@ class MetaOptimizer(Model):
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> MetaOptimizer:
         if self.name not in OWN:
-            from l2o_cli.spec.keras_optimizers import KERAS
+            from l2o_cli.spec.keras_optimizers import KERAS, make
 
             if self.name not in KERAS:
                 raise Misplaced("name", str(unknown("meta-optimizer", self.name, (*OWN, *KERAS))))
@@ -120,17 +117,11 @@ class MetaOptimizer(Model):
             fault = "missing" if self.name == LEARNED else f"only for learned, not for {self.name}"
             raise Misplaced("checkpoint", f"{fault}; the name or path of a learned optimizer")
         if self.name not in OWN:
-            self.make_keras()
+            make(self)
         elif self.options:
             raise Misplaced("options", f"only for the optimizers of Keras, such as keras.Lion, not for {self.name}")
         check_begins(self.stages)
         return self
-
-    def make_keras(self) -> keras.optimizers.Optimizer:
-        """The optimizer of Keras that this is, unless it is learned; Misplaced, a ValueError, if it cannot have its options."""
-        from l2o_cli.spec.keras_optimizers import make
-
-        return make(self)
 
     def check_weights(self, weights: Collection[str]) -> None:
         """BadInput if a stage names a weight that is not among these, or moves none of them."""

@@ -54,9 +54,7 @@ def _called(factory: Any, options: Mapping[str, Any]) -> Any:
     return factory(**options)
 
 
-@functools.cache
-def _validator(cls: type) -> pydantic.TypeAdapter:
-    return pydantic.TypeAdapter(cls)
+_validator = functools.cache(pydantic.TypeAdapter)
 
 
 def make_optimizer(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Optimizer:
