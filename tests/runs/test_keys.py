@@ -53,7 +53,7 @@ def test_a_key_holds_all_that_a_run_depends_on(tmp_path, monkeypatch):
     ]
     monkeypatch.setattr(keys_module, "code_fingerprint", lambda: "other code")
     keys.append(key())
-    monkeypatch.setattr(keys_module, "environment", lambda: {"tensorflow": "9.9"})
+    monkeypatch.setattr(keys_module.runtime, "environment", lambda: {"tensorflow": "9.9"})
     keys.append(key())
     monkeypatch.setattr(keys_module.runtime, "processor", lambda: "another")
     keys.append(key())
