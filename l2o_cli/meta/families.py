@@ -34,16 +34,12 @@ class Families:
         self._estimators: dict[Hashable, MetaGradient] = {}
         self._seen: set[Hashable] = set()  # estimators and bounds that were used in this process
         problems = alike([entry.make() for entry in spec.problems])
-        self.populations = [
-            self._population(entry, problem, derive_seed(seed, index))
-            for index, (entry, problem) in enumerate(zip(spec.problems, problems, strict=True))
-        ]
-
-    def _population(self, entry: ProblemSpec, problem: Problem, seed: int) -> Population:
-        spec = self._spec
-        shortest = None if spec.phase == "aligned" else horizons.least(entry.truncation or spec.truncation, 0)
-        estimator, instances = self._estimator(entry, problem), entry.instances or spec.instances
-        return Population(problem, estimator, entry.horizon or spec.horizon, instances, seed, shortest, spec.horizon_told)
+        self.populations: list[Population] = []
+        for index, (entry, problem) in enumerate(zip(spec.problems, problems, strict=True)):
+            estimator, lengths = self._estimator(entry, problem), entry.horizon or spec.horizon
+            instances, own_seed = entry.instances or spec.instances, derive_seed(seed, index)
+            shortest = None if spec.phase == "aligned" else horizons.least(entry.truncation or spec.truncation, 0)
+            self.populations.append(Population(problem, estimator, lengths, instances, own_seed, shortest, spec.horizon_told))
 
     def _estimator(self, entry: ProblemSpec, problem: Problem) -> MetaGradient:
         """The estimator of a family; families of equal structure and objective share one, and its compilation."""

@@ -89,7 +89,9 @@ class Population:
         assert self._next is not None
         (particles, replaced, self.horizon), self._next = self._next, None
         if replaced.any():
-            particles = _select(tf.constant(replaced), self._start(weights, meta_step, self.horizon), particles)
+            fresh, chosen = self._start(weights, meta_step, self.horizon), tf.constant(replaced)
+            carries = tuple(select(chosen, new, old) for new, old in zip(fresh.carries, particles.carries, strict=True))
+            particles = Particles(carries, tf.where(chosen[:, None], fresh.drift, particles.drift))
             self._drawn_at = np.where(replaced, np.int32(meta_step), self._drawn_at)
         self._particles = particles
 
@@ -164,9 +166,3 @@ class Population:
         if first and self._shortest is not None and not self.estimator.whole_horizon:
             return horizons.first(self.lengths, rng, self.instances, meta_step, self._shortest)
         return horizons.draw(self.lengths, rng, self.instances, meta_step)
-
-
-def _select(condition: tf.Tensor, new: Particles, old: Particles) -> Particles:
-    """`new` for the instances where `condition` [I] is true, `old` elsewhere."""
-    carries = tuple(select(condition, fresh, kept) for fresh, kept in zip(new.carries, old.carries, strict=True))
-    return Particles(carries, tf.where(condition[:, None], new.drift, old.drift))
