@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 from l2o_problems.base import Problem, Split, Task
-from l2o_problems.held_out import validation_minibatch
+from l2o_problems.examples import validation_minibatch
 from l2o_problems.random import fold
 
 from l2o_cli.carry import BATCH, DISPLACE, MEASURE, PERTURB, RUNNING, VALIDATE, Carry, layout_of, mask, start

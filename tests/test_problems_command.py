@@ -11,7 +11,8 @@ import pytest
 from l2o_problems import adam_table
 from l2o_problems.data import DATA_SETS, DataMissing
 from l2o_problems.data.prepared import Prepared
-from l2o_problems.registry import PROBLEMS, TRANSFORMS
+from l2o_problems.registry import PROBLEMS
+from l2o_problems.transforms import TRANSFORMS
 from matplotlib.figure import Figure
 
 from l2o_cli.commands.problems import problems

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 from l2o_problems.classifiers import LogisticRegression
 from l2o_problems.convolutions import ImageConv
-from l2o_problems.held_out import validation_minibatch
+from l2o_problems.examples import validation_minibatch
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.random import as_seed
 from l2o_problems.text import CharRnn

@@ -17,7 +17,7 @@ from l2o_cli.spec import ComparisonSpec
 Examples:
   l2o compare
   l2o compare --problems mnist_conv --baselines adam,rmsprop --trials 7 --steps 300 --out runs/conv
-  l2o compare --problems digits_mlp,mnist_mlp --optimizer runs/quick --optimizer hrnn --json > rows.json
+  l2o compare --problems digits_mlp,mnist_mlp --optimizer runs/quick --optimizer tensor_rnn --json > rows.json
   l2o compare --baselines adam,random:adam8p:10,list:10 --tuning defaults,global,sweep
   l2o compare robustness --minutes 30
   l2o compare transfer --optimizer runs/quick

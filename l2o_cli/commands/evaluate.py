@@ -16,7 +16,7 @@ from l2o_cli.spec import EvaluationSpec
     epilog="""\b
 Examples:
   l2o evaluate --problem mnist_conv
-  l2o evaluate --problem digits_mlp --problem mnist_mlp --optimizer runs/quick --optimizer hrnn:untrained --steps 2000
+  l2o evaluate --problem digits_mlp --problem mnist_mlp --optimizer runs/quick --optimizer tensor_rnn --steps 2000
   l2o evaluate --problem quadratic --optimizer adam --set learning_rate=0.03 --json
   l2o evaluate runs/evaluate-20250101-120000/spec.yaml --seeds 10 --out runs/again
 """

@@ -43,7 +43,7 @@ def optimizers(name: str | None, transforms: bool, cost: bool, as_json: bool, qu
     from l2o_cli.catalog import optimizers as catalog
     from l2o_cli.catalog.card import print_card
     from l2o_cli.catalog.text import transform_rows
-    from l2o_cli.optimizers import TRANSFORMS
+    from l2o_cli.optimizers.transforms import TRANSFORMS
 
     if not name:
         print_listing(transform_rows(TRANSFORMS) if transforms else catalog.optimizer_rows(), as_json)

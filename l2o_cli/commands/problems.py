@@ -68,7 +68,7 @@ def problems(ctx, name, transforms, ensembles, plot, optimizers, steps, seed, st
     the mean loss of the last 5 % of this same run. Other problems are drawn as training and validation loss of 3 seeds, the
     learning rates tuned as `l2o compare` does, on one other seed.
     """
-    from l2o_problems.registry import TRANSFORMS
+    from l2o_problems.transforms import TRANSFORMS
 
     from l2o_cli.catalog import problems as catalog
     from l2o_cli.catalog.text import transform_rows

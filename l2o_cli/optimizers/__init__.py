@@ -10,50 +10,10 @@ from l2o_cli.optimizers.lstm import Lstm
 from l2o_cli.optimizers.lstm_mlp import LstmMlp
 from l2o_cli.optimizers.mlp import Mlp
 from l2o_cli.optimizers.muon import Muon
-from l2o_cli.optimizers.nominal import Nominal
 from l2o_cli.optimizers.rnnprop import RnnProp
 from l2o_cli.optimizers.tensor_rnn import TensorRnn
-from l2o_cli.optimizers.transforms import (
-    Averaging,
-    Clipping,
-    Decay,
-    FanIn,
-    LowPrecision,
-    Orthogonalized,
-    Regularization,
-    Schedule,
-    Transform,
-    TrustRatio,
-    WeightDecay,
-)
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    cls.name: cls
-    for cls in (
-        Sgd,
-        Momentum,
-        RmsProp,
-        Adam,
-        Nesterov,
-        Adagrad,
-        AdamW,
-        NAdamW,
-        Lion,
-        Adafactor,
-        Muon,
-        LearnedRate,
-        LearnedAdam,
-        LearnedSchedule,
-        Mlp,
-        AdafactorMlp,
-        HierarchicalRNN,
-        Lstm,
-        RnnProp,
-        LstmMlp,
-        TensorRnn,
-    )
-}
-
-_OF_GRADIENTS, _OF_STATE = (Clipping, Regularization), (Averaging, LowPrecision)
-_OF_STEPS = (WeightDecay, Decay, Schedule, FanIn, TrustRatio, Orthogonalized)
-TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (*_OF_GRADIENTS, *_OF_STEPS, *_OF_STATE, Nominal)}
+_HAND_DESIGNED = (Sgd, Momentum, RmsProp, Adam, Nesterov, Adagrad, AdamW, NAdamW, Lion, Adafactor, Muon)
+_WITH_LEARNED_HYPERPARAMETERS = (LearnedRate, LearnedAdam, LearnedSchedule)
+_NETWORKS = (Mlp, AdafactorMlp, HierarchicalRNN, Lstm, RnnProp, LstmMlp, TensorRnn)
+OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (*_HAND_DESIGNED, *_WITH_LEARNED_HYPERPARAMETERS, *_NETWORKS)}

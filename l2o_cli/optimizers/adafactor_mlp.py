@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers import dense, factored, features
-from l2o_cli.optimizers.base import Optimizer, Weights, per_instance
+from l2o_cli.optimizers.base import Weights, per_instance
 from l2o_cli.optimizers.factored import ByPart
 from l2o_cli.optimizers.options import Between, Number, Positive, Units, require_entries
 from l2o_cli.optimizers.packing import Array, Layout
@@ -25,7 +25,7 @@ DECAY_SPEED = 10.0  # learned decays move by so much for each unit of their weig
 
 
 @dataclass(frozen=True)
-class AdafactorMlp(Optimizer):
+class AdafactorMlp(dense.DenseOptimizer):
     """A very small network, the same for every parameter, fed with momenta and with factored second moments.
 
     Each parameter's 39 inputs, with the default decays: g is the gradient, m are momenta (3 decays), v is the second moment
@@ -54,7 +54,6 @@ class AdafactorMlp(Optimizer):
 
     name: ClassVar[str] = "adafactor_mlp"
     summary: ClassVar[str] = "a tiny network per parameter, fed with momenta and Adafactor's moments (Metz et al. 2022)"
-    learned: ClassVar[bool] = True
 
     hidden: tuple[Units, ...] = (4, 4)
     momentum_decays: tuple[Between, ...] = (0.9, 0.99, 0.999)
@@ -120,8 +119,7 @@ class AdafactorMlp(Optimizer):
         drive = matmul(dense.input_columns(weights, 0, self.features), inputs)
         drive = drive + factored.spread_parts(self._drives(weights, moments, layout), ops.add, layout)
         drive = drive + dense.time_drive(weights, step, TIME_SCALES)
-        outputs = dense.outputs(weights, drive, len(self.hidden))
-        move = dense.step_of(outputs, self.step_multiplier, self.exponent_multiplier, self.normalize_step, layout)
+        move = self.step_for(weights, drive, layout)
         return params - move, {"momenta": momenta, "squares": squares, **moments}
 
     def _averaged(self, weights: Weights, decays: str, old: Array, new: Array) -> Array:

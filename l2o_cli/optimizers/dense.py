@@ -8,17 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers import features
-from l2o_cli.optimizers.base import Weights, per_instance
+from l2o_cli.optimizers.base import Optimizer, Weights, per_instance
+from l2o_cli.optimizers.options import Number, Positive, Units
 from l2o_cli.optimizers.packing import Array, Layout
 from l2o_cli.optimizers.recurrent import matmul
 
+TIME_SCALES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 300_000.0)  # steps, of the age of the run
 OUTPUTS = 2  # direction and log magnitude
 READOUT_SCALE = 0.1  # of the last layer's initial weights, so that untrained steps are a tenth of the step multiplier
+
+
+class DenseOptimizer(Optimizer):
+    """An update rule whose steps an MLP makes; subclasses are frozen dataclasses with the fields below."""
+
+    learned: ClassVar[bool] = True
+
+    hidden: tuple[Units, ...]
+    step_multiplier: Positive
+    exponent_multiplier: Number
+    normalize_step: bool
+
+    def step_for(self, weights: Weights, drive: Array, layout: Layout) -> Array:
+        """a * d * exp(b * m), [I, P], where direction d and log magnitude m are the outputs for the first layer's sums [K, I, P].
+
+        a and b are the multipliers; `normalize_step` divides d by its RMS over the tensor.
+        """
+        for layer in range(1, len(self.hidden) + 1):
+            drive = matmul(weights[f"mlp/{layer}/matrix"], ops.relu(drive)) + per_instance(weights[f"mlp/{layer}/bias"])
+        direction = features.divided_by_tensor_rms(drive[:1], layout) if self.normalize_step else drive[:1]
+        return self.step_multiplier * direction[0] * ops.exp(self.exponent_multiplier * drive[1])
 
 
 def init_mlp(rng: np.random.Generator, inputs: int, hidden: Sequence[int]) -> Weights:
@@ -46,18 +70,3 @@ def time_drive(weights: Weights, step: Array, time_scales: Sequence[float]) -> A
     count = len(time_scales)
     age = features.time_features(step, time_scales)
     return matmul(matrix[..., matrix.shape[-1] - count :], age) + per_instance(weights["mlp/0/bias"])
-
-
-def outputs(weights: Weights, drive: Array, hidden: int) -> Array:
-    """From the first layer's sums [K, I, P] through `hidden` layers to the outputs, [2, I, P]."""
-    for layer in range(1, hidden + 1):
-        drive = matmul(weights[f"mlp/{layer}/matrix"], ops.relu(drive)) + per_instance(weights[f"mlp/{layer}/bias"])
-    return drive
-
-
-def step_of(outputs: Array, step_multiplier: float, exponent_multiplier: float, normalize: bool, layout: Layout) -> Array:
-    """a * d * exp(b * m), [I, P], with direction d and log magnitude m; `normalize` divides d by its RMS over the tensor."""
-    direction = outputs[:1]
-    if normalize:
-        direction = features.divided_by_tensor_rms(direction, layout)
-    return step_multiplier * direction[0] * ops.exp(exponent_multiplier * outputs[1])

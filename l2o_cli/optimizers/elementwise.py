@@ -12,8 +12,10 @@ from typing import ClassVar
 
 from keras import ops
 
+from l2o_cli.optimizers.base import State
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters, number, root
 from l2o_cli.optimizers.options import Decay, NonNegative, Share
+from l2o_cli.optimizers.packing import Array
 
 LARGEST_SUM = 1e37  # sums of squares stay here, for they would be Inf after some hundred gradients of the greatest size
 
@@ -125,11 +127,15 @@ class Adam(HandDesigned):
 
     def move(self, weights, state, params, gradients, step, layout):
         rate, beta_1, beta_2, epsilon = hyperparameters(weights, "learning_rate", "beta_1", "beta_2", "epsilon")
-        mean = state["mean"] + (gradients - state["mean"]) * (1 - beta_1)
-        square = state["square"] + (ops.square(gradients) - state["square"]) * (1 - beta_2)
+        new = self._averages(state, gradients, beta_1, beta_2)
         count = number(step)
         rate = rate * ops.sqrt(1 - beta_2**count) / (1 - beta_1**count)
-        return params - rate * mean[0] / (root(square[0]) + epsilon), {"mean": mean, "square": square}
+        return params - rate * new["mean"][0] / (root(new["square"][0]) + epsilon), new
+
+    def _averages(self, state: State, gradients: Array, beta_1: Array, beta_2: Array) -> State:
+        mean = state["mean"] + (gradients - state["mean"]) * (1 - beta_1)
+        square = state["square"] + (ops.square(gradients) - state["square"]) * (1 - beta_2)
+        return {"mean": mean, "square": square}
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True)
-class NAdamW(HandDesigned):
+class NAdamW(AdamW):
     """Dozat's rule without his schedule of the momentum. Update t = 1, 2, ... of params x with the gradient g is
 
         m <- beta_1 m + (1 - beta_1) g
@@ -162,28 +168,21 @@ class NAdamW(HandDesigned):
 
     name: ClassVar[str] = "nadamw"
     summary: ClassVar[str] = "Adam with Nesterov's momentum (Dozat 2016) and decoupled weight decay"
-    accumulators: ClassVar[tuple[str, ...]] = ("mean", "square")
 
-    learning_rate: NonNegative = 0.001
-    beta_1: Decay = 0.9
-    beta_2: Decay = 0.999
-    epsilon: NonNegative = 1e-7
-    weight_decay: NonNegative = 0.004
     nesterov: Share = 1.0
 
     def move(self, weights, state, params, gradients, step, layout):
         rate, beta_1, beta_2, epsilon = hyperparameters(weights, "learning_rate", "beta_1", "beta_2", "epsilon")
         decay, nesterov = hyperparameters(weights, "weight_decay", "nesterov")
-        mean = state["mean"] + (gradients - state["mean"]) * (1 - beta_1)
-        square = state["square"] + (ops.square(gradients) - state["square"]) * (1 - beta_2)
+        new = self._averages(state, gradients, beta_1, beta_2)
         count = number(step)
         # a + nesterov (b - a) as a sum of m and g, with factors of one number for an instance.
         unbiased = 1 - beta_1**count
         of_mean = (1 - nesterov) / unbiased + nesterov * beta_1 / (1 - beta_1 ** (count + 1))
         of_gradient = nesterov * (1 - beta_1) / unbiased
         rate_now = rate * ops.sqrt(1 - beta_2**count)
-        direction = (of_mean * mean[0] + of_gradient * gradients) / (root(square[0]) + epsilon)
-        return params * (1 - rate * decay) - rate_now * direction, {"mean": mean, "square": square}
+        direction = (of_mean * new["mean"][0] + of_gradient * gradients) / (root(new["square"][0]) + epsilon)
+        return params * (1 - rate * decay) - rate_now * direction, new
 
 
 @dataclass(frozen=True)

@@ -36,18 +36,11 @@ class Matrix(NamedTuple):
 
     @classmethod
     def of(cls, group: Group) -> Matrix:
-        shape = group.shape
-        second, longest = longest_axes(shape)
+        second, longest = longest_axes(group.shape)
         low, high = sorted((second, longest))
-        around = (
-            (group.members, *shape[:low]),
-            shape[low : low + 1],
-            shape[low + 1 : high],
-            shape[high : high + 1],
-            shape[high + 1 :],
-        )
+        around = np.split([group.members, *group.shape], [low + 1, low + 2, high + 1, high + 2])
         places = {low: 3, high: 5}
-        return cls(tuple(math.prod(sizes) for sizes in around), places[longest], places[second])
+        return cls(tuple(math.prod(sizes.tolist()) for sizes in around), places[longest], places[second])
 
     def entries(self, axis: int) -> int:
         """How many means along the axis there are."""

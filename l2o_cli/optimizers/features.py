@@ -55,11 +55,6 @@ def scaled(gradients: Array, squares: Array) -> Array:
     return asinh(gradients * ops.rsqrt(squares + ROOT_EPSILON))
 
 
-def neighbour_products(values: Array) -> Array:
-    """m_s * m_{s+1}: [S, I, P] -> [S - 1, I, P]; positive while the gradient keeps its sign over the time scales."""
-    return values[:-1] * values[1:]
-
-
 def relative_log(values: Array) -> Array:
     """log v_s - mean_s log v_s: [S, I, P] -> [S, I, P]; how the size of the gradient changes with the time scale."""
     logs = ops.log(values + ROOT_EPSILON)

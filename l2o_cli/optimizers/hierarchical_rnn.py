@@ -16,7 +16,7 @@ from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
 from l2o_cli.optimizers.horizon import HORIZON
 from l2o_cli.optimizers.options import Count, Few, Positive, Units
 from l2o_cli.optimizers.packing import Array, Layout, spread
-from l2o_cli.optimizers.recurrent import init_gru, matmul, normal_matrix
+from l2o_cli.optimizers.recurrent import init_gru, matmul, normal_matrix, refreshed
 
 MOMENTUM_DECAY_BIAS = 2.2  # sigmoid: 0.9
 SQUARE_DECAY_BIAS = 3.2  # sigmoid: 0.96
@@ -178,7 +178,8 @@ class HierarchicalRNN(Optimizer):
         return {**state, HORIZON: horizon.shaped(horizons)} if self.run_features and self.steps is None else state
 
     def refresh_state(self, weights, state, fresh):
-        return levels.refreshed(weights, state, fresh, len(self.hidden)) if self.learned_initial_state else state
+        learned = {level: f"{level}/initial" for level in levels.LEVELS[: len(self.hidden)] if self.learned_initial_state}
+        return refreshed(weights, state, fresh, learned)
 
     def evaluation_point(self, weights, state, params, layout):
         return params + state["offset"][0] if self.attention else params
@@ -254,7 +255,7 @@ class HierarchicalRNN(Optimizer):
         scaled = features.scaled(momenta, squares) if self.dynamic_scaling else features.asinh(momenta)
         parts = [scaled]
         if self.grad_products:
-            parts.append(features.neighbour_products(scaled))
+            parts.append(scaled[:-1] * scaled[1:])  # positive while the gradient keeps its sign over the time scales
         if self.relative_log_moments:
             parts.append(features.relative_log(ops.square(momenta) if self.scale_by_raw_moment else squares))
         if self.rate_level != "tensor":

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers.base import State, Weights, per_instance
+from l2o_cli.optimizers.base import State, Weights
 from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
 from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
 
@@ -46,13 +46,6 @@ def init_state(hidden: Sequence[int], instances: int, layout: Layout) -> State:
     return {
         level: np.zeros((units, instances, axis), np.float32) for level, units, axis in zip(LEVELS, hidden, axes, strict=False)
     }
-
-
-def refreshed(weights: Weights, state: State, fresh: Array, depth: int) -> State:
-    """The state with the learned initial hidden states where `fresh` [I] is true."""
-    mask = ops.reshape(fresh, (1, -1, 1))
-    learned = {level: ops.where(mask, per_instance(weights[f"{level}/initial"]), state[level]) for level in LEVELS[:depth]}
-    return {**state, **learned}
 
 
 def step(weights: Weights, state: State, depth: int, parts: list[Array], more: Sequence[list[Array]], layout: Layout) -> State:

@@ -15,7 +15,7 @@ from keras import ops
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
 from l2o_cli.optimizers.options import Layers, Positive, Range, Units
 from l2o_cli.optimizers.packing import Array
-from l2o_cli.optimizers.recurrent import init_lstm, lstm, matmul, normal_matrix
+from l2o_cli.optimizers.recurrent import init_lstm, lstm, matmul, normal_matrix, refreshed
 
 READOUT_SCALE = 0.1  # of new readouts, so that the first steps are short
 
@@ -60,26 +60,20 @@ class CoordinatewiseLstm(Optimizer):
         weights["readout_bias"] = np.zeros((1, 1, 1), np.float32)
         return weights
 
+    @property
+    def _recurrent(self) -> dict[str, str]:
+        """The leaves of the state that the LSTMs have, and what weights they begin with if that is learned."""
+        parts = [(layer, part) for layer in range(self.layers) for part in ("hidden", "cell")]
+        return {f"layer{layer}/{part}": f"layer{layer}/initial_{part}" for layer, part in parts}
+
     def init_state(self, weights, layout, instances, seed):
         shape = (instances, layout.parameters)
         state = {name: np.zeros((1, *shape), np.float32) for name in self.accumulators}
-        for layer in range(self.layers):
-            for part in ("hidden", "cell"):
-                state[f"layer{layer}/{part}"] = np.zeros((self.units, *shape), np.float32)
+        state |= {leaf: np.zeros((self.units, *shape), np.float32) for leaf in self._recurrent}
         return self.refresh_state(weights, state, np.ones(instances, bool))
 
     def refresh_state(self, weights, state, fresh):
-        if not self.learned_initial_state:
-            return state
-        mask = ops.reshape(fresh, (1, -1, 1))
-        learned = {
-            f"layer{layer}/{part}": ops.where(
-                mask, per_instance(weights[f"layer{layer}/initial_{part}"]), state[f"layer{layer}/{part}"]
-            )
-            for layer in range(self.layers)
-            for part in ("hidden", "cell")
-        }
-        return {**state, **learned}
+        return refreshed(weights, state, fresh, self._recurrent if self.learned_initial_state else {})
 
     def update(self, weights, state, params, gradients, loss, step, layout):
         values, new_state = self.inputs(weights, state, gradients, step)
@@ -105,16 +99,13 @@ class Lstm(CoordinatewiseLstm):
 
     name: ClassVar[str] = "lstm"
     summary: ClassVar[str] = "an LSTM per parameter, fed with its gradient (Andrychowicz et al. 2016)"
+    features = 2
 
     units: Units = 20
     layers: Layers = 2
     preprocessing: Annotated[float, Range(0, 80, above=True)] = 10.0  # e^-80 is about the smallest number with an inverse
     output_scale: Positive = 0.1
     learned_initial_state: bool = False
-
-    @property
-    def features(self):
-        return 2
 
     def inputs(self, weights, state, gradients, step):
         threshold = float(np.exp(-self.preprocessing))

@@ -13,12 +13,11 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers import dense, features, losses
-from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
+from l2o_cli.optimizers.base import State, Weights, per_instance
 from l2o_cli.optimizers.options import Between, Number, Positive, Range, Units, require_entries
 from l2o_cli.optimizers.packing import Array, Layout, spread
 from l2o_cli.optimizers.recurrent import init_lstm, lstm, matmul, normal_matrix
 
-TIME_SCALES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 300_000.0)  # steps
 SIZE_DECAY = 0.99  # of the running mean square of a tensor's gradient
 RELATIVE_FLOOR = 1e-3  # of the tensor's mean second moment, added to second moments under a root
 LOG_SCALE = 0.1  # brings logarithms to the size of the other features
@@ -27,7 +26,7 @@ SMALLEST_SQUARE = 1e-18  # of gradients that can be clipped, and of what is left
 
 
 @dataclass(frozen=True)
-class LstmMlp(Optimizer):
+class LstmMlp(dense.DenseOptimizer):
     """An LSTM for each tensor sees statistics of it and the losses, and passes values to an MLP that makes each parameter's step.
 
     m and v are running means, from zero, of the gradient g and of its square, one of each for each of S decays. No feature
@@ -61,7 +60,6 @@ class LstmMlp(Optimizer):
 
     name: ClassVar[str] = "lstm_mlp"
     summary: ClassVar[str] = "an LSTM per tensor, fed with statistics and losses, above an MLP per parameter (Metz et al. 2020)"
-    learned: ClassVar[bool] = True
 
     hidden: tuple[Units, ...] = (32, 32)
     units: Units = 64
@@ -92,7 +90,7 @@ class LstmMlp(Optimizer):
     def tensor_features(self) -> int:
         """F of a tensor."""
         shape = 1 + MOST_AXES + 1
-        return 3 * len(self.decays) + 2 + shape + len(TIME_SCALES) + losses.feature_count(self._losses)
+        return 3 * len(self.decays) + 2 + shape + len(dense.TIME_SCALES) + losses.feature_count(self._losses)
 
     @property
     def _losses(self) -> int:
@@ -142,8 +140,7 @@ class LstmMlp(Optimizer):
 
         inputs = self._inputs(gradient, value, new, mean_gradient, mean_value, layout)
         drive = matmul(dense.input_columns(weights, 0, self.features), inputs) + spread(self._drive(weights, new), layout)
-        outputs = dense.outputs(weights, drive, len(self.hidden))
-        move = dense.step_of(outputs, self.step_multiplier, self.exponent_multiplier, self.normalize_step, layout)
+        move = self.step_for(weights, drive, layout)
         new["mean_step"] = features.mean_square(features.bounded(move)[None], layout)
         return params - move, new
 
@@ -162,7 +159,7 @@ class LstmMlp(Optimizer):
     ) -> State:
         """The new state of the LSTM and of the losses; `parts` are the features that the gradients give, [.., I, T]."""
         new: State = {}
-        parts = [*parts, _shapes(layout), features.time_features(step, TIME_SCALES)]
+        parts = [*parts, _shapes(layout), features.time_features(step, dense.TIME_SCALES)]
         if self._losses:
             seen = ops.reshape(loss, (self._losses, -1, 1))
             new["losses"] = losses.averaged(state["losses"], seen, ops.reshape(ops.equal(step, 0), (1, -1, 1)))

@@ -6,10 +6,13 @@ Shape letters: I instances, N rows and M columns of a matrix.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from itertools import groupby
+from typing import NamedTuple
 
 from keras import ops
 
-from l2o_cli.optimizers.packing import Array
+from l2o_cli.optimizers.packing import Array, InTurn, Layout, joined
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3, x^5: bring singular values from 0.01 to about 1 in 5 iterations
 SMALLEST_SQUARE = 1e-30  # under a root, whose derivative at 0 would be infinite
@@ -23,6 +26,34 @@ def is_embedding(name: str) -> bool:
 def is_matrix(name: str, shape: tuple[int, ...]) -> bool:
     """Whether it is a matrix by its shape, and no embedding, whose rows are vectors."""
     return len(shape) > 1 and not is_embedding(name)
+
+
+class Parts(NamedTuple):
+    """The matrices of a layout and all other tensors, each packed by themselves."""
+
+    layouts: dict[bool, Layout]  # of the matrices (True), of the others
+    runs: list[tuple[bool, slice]]  # stretches of the packed axis that are matrices, or are not, in turn
+
+    @classmethod
+    def of(cls, layout: Layout, exclude_embeddings: bool = True) -> Parts:
+        shapes = dict(zip(layout.names, layout.shapes, strict=True))
+        matrix = {name: is_matrix(name if exclude_embeddings else "", shape) for name, shape in shapes.items()}
+        matrices, others = ({name: shapes[name] for name in shapes if matrix[name] is kind} for kind in (True, False))
+        runs, begin = [], 0
+        for kind, members in groupby(zip(layout.names, layout.sizes, strict=True), key=lambda tensor: matrix[tensor[0]]):
+            end = begin + sum(size for _, size in members)
+            runs.append((kind, slice(begin, end)))
+            begin = end
+        return cls({True: Layout.of(matrices), False: Layout.of(others)}, runs)
+
+    def take(self, array: Array, matrices: bool) -> Array:
+        """What of an array [I, P] is of the matrices, or of the others."""
+        return joined([array[:, entries] for kind, entries in self.runs if kind is matrices])
+
+    def together(self, arrays: Mapping[bool, Array]) -> Array:
+        """The array [I, P] of which both parts are given."""
+        pieces = InTurn(arrays)
+        return joined([pieces.take(kind, entries.stop - entries.start) for kind, entries in self.runs])
 
 
 def rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int]:

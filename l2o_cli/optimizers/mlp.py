@@ -13,16 +13,13 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers import dense, features
-from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.options import Between, Number, Positive, Units, require_entries
 from l2o_cli.optimizers.packing import Array, Layout
 from l2o_cli.optimizers.recurrent import matmul
 
-TIME_SCALES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 300_000.0)  # steps
-
 
 @dataclass(frozen=True)
-class Mlp(Optimizer):
+class Mlp(dense.DenseOptimizer):
     """A small network, the same for every parameter, from running averages of its gradients to its step.
 
     With S decays a parameter has 2 + 4 S features, each divided by its RMS over the tensor: the gradient (1), the value (1),
@@ -40,7 +37,6 @@ class Mlp(Optimizer):
 
     name: ClassVar[str] = "mlp"
     summary: ClassVar[str] = "a network per parameter, fed with momenta and second moments (Metz et al. 2019)"
-    learned: ClassVar[bool] = True
 
     hidden: tuple[Units, ...] = (32,)
     decays: tuple[Between, ...] = (0.5, 0.9, 0.99, 0.999, 0.9999)
@@ -58,7 +54,7 @@ class Mlp(Optimizer):
         return 2 + 4 * len(self.decays)
 
     def init_weights(self, seed):
-        return dense.init_mlp(np.random.default_rng(seed), self.features + len(TIME_SCALES), self.hidden)
+        return dense.init_mlp(np.random.default_rng(seed), self.features + len(dense.TIME_SCALES), self.hidden)
 
     def init_state(self, weights, layout, instances, seed):
         shape = (len(self.decays), instances, layout.parameters)
@@ -72,9 +68,8 @@ class Mlp(Optimizer):
 
         inputs = self._inputs(gradient, params, momenta, squares, layout)
         drive = matmul(dense.input_columns(weights, 0, self.features), inputs)
-        drive = drive + dense.time_drive(weights, step, TIME_SCALES)
-        outputs = dense.outputs(weights, drive, len(self.hidden))
-        move = dense.step_of(outputs, self.step_multiplier, self.exponent_multiplier, self.normalize_step, layout)
+        drive = drive + dense.time_drive(weights, step, dense.TIME_SCALES)
+        move = self.step_for(weights, drive, layout)
         return params - move, {"momenta": momenta, "squares": squares}
 
     def _inputs(self, gradient: Array, params: Array, momenta: Array, squares: Array, layout: Layout) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 from typing import ClassVar
 
 import numpy as np
@@ -12,9 +11,9 @@ from keras import ops
 from l2o_cli.optimizers.base import State, Weights
 from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.optimizers.hand_designed import HandDesigned, hyperparameters
-from l2o_cli.optimizers.matrices import is_matrix, newton_schulz, rows_and_columns
+from l2o_cli.optimizers.matrices import Parts, newton_schulz, rows_and_columns
 from l2o_cli.optimizers.options import Decay, Few, NonNegative
-from l2o_cli.optimizers.packing import Array, InTurn, Layout, joined
+from l2o_cli.optimizers.packing import Array, Layout, joined
 
 
 @dataclass(frozen=True)
@@ -47,39 +46,33 @@ class Muon(HandDesigned):
     exclude_embeddings: bool = True
 
     def init_state(self, weights, layout, instances, seed):
-        matrices, others = self._parts(layout)
-        leaves = {"momentum": matrices, "mean": others, "square": others}
+        parts = self._parts(layout).layouts
+        leaves = {"momentum": parts[True], "mean": parts[False], "square": parts[False]}
         return {name: np.zeros((1, instances, part.parameters), np.float32) for name, part in leaves.items() if part.tensors}
 
     def move(self, weights, state, params, gradients, step, layout):
-        matrices, others = self._parts(layout)
-        runs = self._runs(layout)
-
-        def part(array: Array, of_matrices: bool) -> Array:
-            return joined([array[:, entries] for kind, entries in runs if kind == of_matrices])
-
+        parts = self._parts(layout)
         ends, new = {}, {}
-        if matrices.tensors:
-            own = part(params, True), part(gradients, True)
-            ends[True], new["momentum"] = self._move_matrices(weights, state["momentum"], *own, matrices)
-        if others.tensors:
-            ends[False], rest = self._move_others(weights, state, part(params, False), part(gradients, False), step, others)
-            new |= rest
-        pieces = InTurn(ends)
-        return joined([pieces.take(kind, entries.stop - entries.start) for kind, entries in runs]), new
+        for matrices, part in parts.layouts.items():
+            if part.tensors:
+                move = self._move_matrices if matrices else self._move_others
+                given = parts.take(params, matrices), parts.take(gradients, matrices)
+                ends[matrices], own = move(weights, state, *given, step, part)
+                new |= own
+        return parts.together(ends), new
 
     def _move_matrices(
-        self, weights: Weights, momentum: Array, params: Array, gradients: Array, layout: Layout
-    ) -> tuple[Array, Array]:
+        self, weights: Weights, state: State, params: Array, gradients: Array, step: Array, layout: Layout
+    ) -> tuple[Array, State]:
         rate, decay, keep, scale = hyperparameters(weights, "learning_rate", "weight_decay", "momentum", "rms_rate")
-        momentum = keep * momentum + gradients
+        momentum = keep * state["momentum"] + gradients
         directions = keep * momentum[0] + gradients if self.nesterov else momentum[0]
         steps = []
         for group in layout.groups:
             rows, columns = rows_and_columns(group.shape)
             matrix = newton_schulz(ops.reshape(directions[:, group.entries], (-1, rows, columns)), self.ns_steps)
             steps.append(ops.reshape(matrix, (-1, group.members * rows * columns)) * float(np.sqrt(max(rows, columns))))
-        return params * (1 - rate * decay) - rate * scale * joined(steps), momentum
+        return params * (1 - rate * decay) - rate * scale * joined(steps), {"momentum": momentum}
 
     def _move_others(
         self, weights: Weights, state: State, params: Array, gradients: Array, step: Array, layout: Layout
@@ -89,21 +82,5 @@ class Muon(HandDesigned):
         own["learning_rate"] = ops.multiply(weights["learning_rate"], weights["adam_lr_ratio"])
         return Adam().move(own, state, params * (1 - rate * decay), gradients, step, layout)
 
-    def _parts(self, layout: Layout) -> tuple[Layout, Layout]:
-        """The matrices, and everything else."""
-        shapes = dict(zip(layout.names, layout.shapes, strict=True))
-        matrices = {name: shape for name, shape in shapes.items() if self._is_matrix(name, shape)}
-        return Layout.of(matrices), Layout.of({name: shape for name, shape in shapes.items() if name not in matrices})
-
-    def _runs(self, layout: Layout) -> list[tuple[bool, slice]]:
-        """Stretches of the packed axis that are matrices, or are not, in turn."""
-        kinds = [self._is_matrix(name, shape) for name, shape in zip(layout.names, layout.shapes, strict=True)]
-        runs, begin = [], 0
-        for kind, members in groupby(zip(kinds, layout.sizes, strict=True), key=lambda tensor: tensor[0]):
-            end = begin + sum(size for _, size in members)
-            runs.append((kind, slice(begin, end)))
-            begin = end
-        return runs
-
-    def _is_matrix(self, name: str, shape: tuple[int, ...]) -> bool:
-        return is_matrix(name if self.exclude_embeddings else "", shape)
+    def _parts(self, layout: Layout) -> Parts:
+        return Parts.of(layout, self.exclude_embeddings)

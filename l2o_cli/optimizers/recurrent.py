@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers.base import Weights, per_instance
+from l2o_cli.optimizers.base import State, Weights, per_instance
 from l2o_cli.optimizers.packing import Array
 
 GATE_BIAS = 2.2  # sigmoid(2.2) = 0.9: a new unit keeps most of its state
@@ -24,6 +26,12 @@ def matmul(matrix: Array, values: Array) -> Array:
     lead, shape = matrix.shape[0], ops.shape(values)
     flat = ops.matmul(matrix, ops.reshape(values, (shape[0], -1)))
     return ops.reshape(flat, (lead, shape[1], shape[2]))
+
+
+def refreshed(weights: Weights, state: State, fresh: Array, learned: Mapping[str, str]) -> State:
+    """The state where `fresh` [I] is true with its learned initial leaves, {leaf: its weights, [K, 1, 1]}."""
+    mask = ops.reshape(fresh, (1, -1, 1))
+    return {**state, **{leaf: ops.where(mask, per_instance(weights[name]), state[leaf]) for leaf, name in learned.items()}}
 
 
 def init_gru(rng: np.random.Generator, prefix: str, inputs: int, units: int) -> Weights:

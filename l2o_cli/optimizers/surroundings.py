@@ -55,7 +55,7 @@ def of_tensors(state: State, params: Array, gradients: Array, first: Array, layo
     start = ops.where(first, gradient, state[GRADIENT_START])
     moved = ops.where(first, 0.0, state[LAST_MOVE] - size)
     seen = ops.concatenate([size + 0.5 * np.log(fan_in), gradient - start, moved], axis=0)
-    return ops.concatenate([ops.convert_to_tensor(fixed), _small(seen)], axis=0), {GRADIENT_START: start}
+    return ops.concatenate([ops.convert_to_tensor(fixed), small(seen)], axis=0), {GRADIENT_START: start}
 
 
 def last_move(move: Array, layout: Layout) -> State:
@@ -104,5 +104,6 @@ def _log_rms(values: Array, layout: Layout) -> Array:
     return 0.5 * ops.log(mean_square(values, layout) + ROOT_EPSILON)[None]
 
 
-def _small(logs: Array) -> Array:
+def small(logs: Array) -> Array:
+    """Logarithms as features: scaled and clipped."""
     return ops.clip(LOG_SCALE * logs, -LIMIT, LIMIT)

@@ -20,8 +20,6 @@ from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
 
 SQUARE_FLOOR = 1e-6  # of the mean over a tensor, which second moments count as at least
 TINY = 1e-30  # added under roots: a tensor without gradients gets no steps
-LOG_SCALE = 0.25  # brings log ratios to the size of the other features
-LIMIT = 4.0  # of a log ratio that is a feature
 DECAY_SPEED = 10.0  # learned decays move by so much for each unit of their weight
 
 
@@ -122,16 +120,16 @@ class TensorRnn(Optimizer):
         signal = momentum_sizes / ops.square(1.0 - decays**count) / (size / (1.0 - square_decay**count) + TINY)
         parts = [
             *self._agreement(gradient, state["momenta"], momenta, momentum_sizes, first, layout),
-            _small(0.5 * ops.log(signal + TINY)),
-            LOG_SCALE * state["log_rate"],
-            LOG_SCALE * (state["log_rate"] - ops.mean(state["log_rate"], axis=-1, keepdims=True)),
+            surroundings.small(0.5 * ops.log(signal + TINY)),
+            surroundings.LOG_SCALE * state["log_rate"],
+            surroundings.LOG_SCALE * (state["log_rate"] - ops.mean(state["log_rate"], axis=-1, keepdims=True)),
             seen,
             _for_tensors(run, layout),
             _for_tensors(state["global"], layout),
         ]
         if self.unevenness:
             roots = features.fused_mean(ops.sqrt(squares + TINY), layout)
-            parts.append(_small(ops.log((ops.square(roots) + TINY) / (size + TINY))))
+            parts.append(surroundings.small(ops.log((ops.square(roots) + TINY) / (size + TINY))))
         tensor = gru(weights, "tensor", ops.concatenate(parts, axis=0), state["tensor"])
         above = ops.concatenate([ops.mean(tensor, axis=-1, keepdims=True), run], axis=0)
         outputs = matmul(weights["readout"], tensor) + per_instance(weights["readout_bias"])
@@ -181,10 +179,6 @@ def _moved(decays: tuple[float, ...], offsets: Array) -> Array:
     """The decays in use, [S, 1 or I, 1]: sigmoid(logit(d) + 10 * offset)."""
     values = np.array(decays)[:, None, None]
     return ops.sigmoid(np.log(values / (1 - values)).astype(np.float32) + DECAY_SPEED * per_instance(offsets))
-
-
-def _small(logs: Array) -> Array:
-    return ops.clip(LOG_SCALE * logs, -LIMIT, LIMIT)
 
 
 def _for_tensors(values: Array, layout: Layout) -> Array:

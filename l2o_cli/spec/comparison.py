@@ -40,7 +40,7 @@ class EvaluationSpec(Model):
     """What `l2o evaluate` runs; it writes the spec back, resolved."""
 
     problems: Problems = Field(min_length=1, examples=[["digits_mlp"]])
-    optimizers: Optimizers = Field(("hrnn",), min_length=1)
+    optimizers: Optimizers = Field(("tensor_rnn",), min_length=1)
     settings: dict[str, float] = Field(
         {}, description="hyperparameters of the hand-designed optimizers by their names, such as learning_rate"
     )
@@ -55,7 +55,7 @@ class ComparisonSpec(Model):
     """What `l2o compare` runs; it writes the spec back, resolved."""
 
     problems: Problems = Field(DEFAULT_PROBLEMS, validate_default=True)
-    optimizers: Optimizers = ("hrnn",)
+    optimizers: Optimizers = ("tensor_rnn",)
     baselines: tuple[str, ...] = Field(
         ("adam", "rmsprop"),
         description="what is tuned: hand-designed optimizers, each with its tier of tuning after a colon if it has"

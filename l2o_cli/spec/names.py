@@ -14,13 +14,13 @@ from l2o_problems.base import Problem
 from l2o_problems.contract import Broken, check
 from l2o_problems.file_names import is_file_name
 from l2o_problems.from_file import place, problem_in_file, said
-from l2o_problems.registry import PROBLEMS, TRANSFORMS
-from l2o_problems.transforms import SumOfProblems
+from l2o_problems.registry import PROBLEMS
+from l2o_problems.transforms import TRANSFORMS, SumOfProblems
 
 from l2o_cli.errors import BadInput, naming, shown
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.optimizers import TRANSFORMS as OPTIMIZER_TRANSFORMS
 from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.transforms import TRANSFORMS as OPTIMIZER_TRANSFORMS
 from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.strict import Misplaced, check_kinds
 
@@ -68,10 +68,8 @@ def make_optimizer(name: str, options: Mapping[str, Any] | None = None, transfor
 
 def transformed(optimizer: Optimizer, transforms: Iterable[Any]) -> Optimizer:
     """The optimizer inside each transformation in turn, as for `make_optimizer`."""
-    for transform in transforms:
-        optimizer = _build(
-            "transformation", OPTIMIZER_TRANSFORMS, transform["name"], transform.get("options", {}), inner=optimizer
-        )
+    for one in transforms:
+        optimizer = _build("transformation", OPTIMIZER_TRANSFORMS, one["name"], one.get("options", {}), inner=optimizer)
     return optimizer
 
 
@@ -120,8 +118,8 @@ def _own_problem(name: str, options: Mapping[str, Any]) -> Problem:
 def _part(index: int, entry: Any) -> Problem:
     if isinstance(entry, Problem):
         return entry
-    place = f"problem 'sum': options.problems.{index}"
+    field = f"problem 'sum': options.problems.{index}"
     if not isinstance(entry, Mapping) or "name" not in entry or not {"name", "options", "transforms"} >= entry.keys():
-        raise BadInput(f"{place}: expected name, options and transforms, found {shown(entry)}")
-    with naming(place):
+        raise BadInput(f"{field}: expected name, options and transforms, found {shown(entry)}")
+    with naming(field):
         return make_problem(**entry)

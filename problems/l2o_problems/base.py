@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal
 
 import tensorflow as tf
 
+from l2o_problems.options import check_options
+
 Params = dict[str, tf.Tensor]
 Task = dict[str, tf.Tensor]
 Batch = dict[str, tf.Tensor]
@@ -64,7 +66,7 @@ class Problem(abc.ABC):
 
     def __post_init__(self) -> None:
         """Check the options: a ValueError that names the one that is wrong. Who overrides it calls it too."""
-        return
+        check_options(self)
 
     @property
     @abc.abstractmethod

@@ -19,8 +19,8 @@ import tensorflow as tf
 from l2o_problems.base import Params
 from l2o_problems.images import PART, ImageProblem, one_by_one, shrunk_side
 from l2o_problems.networks import ACTIVATIONS, Activation, affine, cross_entropy, initial_network
-from l2o_problems.normalization import initial_normalized, normalize
-from l2o_problems.options import MOST_LAYERS, require_choice, require_sizes, require_whole
+from l2o_problems.normalization import normalize
+from l2o_problems.options import Depth, Sizes, require_sizes
 
 
 def convolve(images: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
@@ -58,16 +58,12 @@ def in_pairs(images: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.
 class ConvolutionalClassifier(ImageProblem):
     """Features by convolutions, then the dense layer of kernel_out [F, classes] and bias_out."""
 
-    batch_size: int
+    xla = False
+    separable = True  # the features of an image depend on that image alone, not on the others of its batch
 
     @abc.abstractmethod
     def features(self, params: Params, images: tf.Tensor) -> tf.Tensor:
         """What one instance, whose params have no instance axis, makes of images [B, H, W, C]: [B, F]."""
-
-    @property
-    def separable(self) -> bool:
-        """Whether the features of an image depend on that image alone, not on the others of its batch."""
-        return True
 
     def _features(self, params: Params, inputs: tf.Tensor) -> tf.Tensor:
         info = self.info
@@ -89,10 +85,6 @@ class ConvolutionalClassifier(ImageProblem):
             logits = affine(tf.stack(hidden), params["kernel_out"], params["bias_out"])
         return cross_entropy(logits, batch["labels"])
 
-    @property
-    def xla(self):
-        return False
-
 
 @dataclass(frozen=True)
 class ImageConv(ConvolutionalClassifier):
@@ -105,8 +97,8 @@ class ImageConv(ConvolutionalClassifier):
     summary: ClassVar[str] = "small convolutional network on images"
 
     data: str = "mnist"
-    channels: tuple[int, ...] = (8, 8)
-    kernels: tuple[int, ...] = (3, 5)  # their sides
+    channels: Sizes = (8, 8)
+    kernels: Sizes = (3, 5)  # their sides
     strides: tuple[int, ...] | None = None  # 1 each by default
     activation: Activation = "relu"
     batch_size: int = 64
@@ -114,14 +106,11 @@ class ImageConv(ConvolutionalClassifier):
 
     def __post_init__(self):
         super().__post_init__()
-        require_sizes("channels", self.channels)
-        require_sizes("kernels", self.kernels)
         if self.strides is not None:
             require_sizes("strides", self.strides)
         for option, values in (("kernels", self.kernels), ("strides", self._strides)):
             if len(values) != len(self.channels):
                 raise ValueError(f"{option} must be as many as channels, but are {len(values)} against {len(self.channels)}")
-        require_choice("activation", self.activation, ACTIVATIONS)
 
     @property
     def _strides(self) -> tuple[int, ...]:
@@ -168,19 +157,12 @@ class ImageResnet(ConvolutionalClassifier):
     summary: ClassVar[str] = "small residual network on images"
 
     data: str = "mnist"
-    widths: tuple[int, ...] = (8, 16, 32)
-    blocks: int = 1
+    widths: Sizes = (8, 16, 32)
+    blocks: Depth = 1
     activation: Activation = "relu"
     normalization: Literal["batch", "layer"] = "layer"
     batch_size: int = 64
     side: int | None = shrunk_side()
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_sizes("widths", self.widths)
-        require_whole("blocks", self.blocks, most=MOST_LAYERS)
-        require_choice("activation", self.activation, ACTIVATIONS)
-        require_choice("normalization", self.normalization, ("batch", "layer"))
 
     def _blocks(self) -> Iterator[tuple[int, int, int, int]]:
         """(index, width in, width out, stride) of each block."""
@@ -207,7 +189,7 @@ class ImageResnet(ConvolutionalClassifier):
         return shapes
 
     def initial_params(self, seed, task):
-        return initial_normalized(seed, self.param_shapes, task["key"].shape[0])
+        return initial_network(seed, self.param_shapes, task["key"].shape[0])
 
     def features(self, params, images):
         activation = ACTIVATIONS[self.activation]

@@ -35,11 +35,6 @@ def _noise(deviation: float) -> Family:
     return _transform("gradient_noise", deviation=deviation)
 
 
-def _part(name: str, *transforms: Family, **options: Any) -> Family:
-    """A summand of `sum`."""
-    return {"name": name, "options": options, "transforms": list(transforms)}
-
-
 def _noisy(family: Family, deviation: float) -> Family:
     return {**family, "transforms": [*family["transforms"], _noise(deviation)]}
 
@@ -143,11 +138,11 @@ RESCALED = (
 
 
 def _quadratics(*sizes: int, noise: float | None = None) -> list[Family]:
-    return [_part("quadratic", *([_noise(noise)] if noise else []), dimension=size) for size in sizes]
+    return [_family("quadratic", *([_noise(noise)] if noise else []), dimension=size) for size in sizes]
 
 
 _NINE = [
-    _part(name)
+    _family(name)
     for name in ("rosenbrock", "log_sum_exp", "ackley", "beale", "booth", "styblinski_tang", "matyas", "branin", "michalewicz")
 ]
 SUMS = (
@@ -155,7 +150,7 @@ SUMS = (
     _family(
         "sum",
         label="sum of norm, quadratic and rosenbrock",
-        problems=[_part("norm", dimension=18, power=3.0), *_quadratics(25), _part("rosenbrock")],
+        problems=[_family("norm", dimension=18, power=3.0), *_quadratics(25), _family("rosenbrock")],
     ),
     _family("sum", label="sum of 9 test functions", problems=_NINE),
     _family("sum", label="sum of 9 test functions and 2 quadratics", problems=[*_NINE, *_quadratics(5, 13)]),

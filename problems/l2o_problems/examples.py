@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from l2o_problems.base import Batch, Params, Problem, Split, Task
-from l2o_problems.options import require_choice, require_whole
-from l2o_problems.random import instance_integers, instance_keys
+from l2o_problems.options import Count, require_choice
+from l2o_problems.random import instance_integers, instance_keys, integers
 
 
 def constants(read: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,6 +37,7 @@ class SharedExamples(Problem):
 
     data: str
     batch_size: int
+    held_out = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -56,10 +57,6 @@ class SharedExamples(Problem):
             return [array[None] for array in arrays]
         index = instance_integers(seed, task["key"], self.batch_size, arrays[0].shape[0])
         return [tf.gather(array, index) for array in arrays]
-
-    @property
-    def held_out(self):
-        return True
 
     @property
     def source(self):
@@ -86,13 +83,9 @@ class SyntheticExamples(Problem):
 
     example_leaves: ClassVar[tuple[str, ...]] = ("inputs", "labels")
 
-    batch_size: int
-    samples: int
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("batch_size", self.batch_size)
-        require_whole("samples", self.samples)
+    batch_size: Count
+    samples: Count
+    held_out = True
 
     @property
     def held_out_samples(self) -> int:
@@ -112,6 +105,20 @@ class SyntheticExamples(Problem):
         part = slice(begin, begin + self.held_out_samples)
         return {leaf: task[leaf][:, part] for leaf in self.example_leaves}
 
-    @property
-    def held_out(self):
-        return True
+
+def validation_minibatch(problem: Problem, seed: tf.Tensor, task: Task, like: Batch) -> Batch:
+    """As many examples of the "validation" split, drawn with replacement, as the training minibatch `like` has.
+
+    All instances get the same examples. A leaf that has no more examples than that, or no counterpart, stays whole.
+    """
+
+    def drawn(name: str, leaf: tf.Tensor) -> tf.Tensor:
+        model = like.get(name)
+        if model is None or leaf.shape.rank < 2 or leaf.shape[1] <= model.shape[1]:
+            return leaf
+        # Of the same seed: leaves with as many examples (inputs and labels) stay in line.
+        part = tf.gather(leaf, integers(seed, [model.shape[1]], leaf.shape[1]), axis=1)
+        # Some problems run instance after instance where the data have no instance axis.
+        return tf.broadcast_to(part, [model.shape[0], *part.shape[1:]])
+
+    return {name: drawn(name, leaf) for name, leaf in problem.batch(seed, task, "validation").items()}

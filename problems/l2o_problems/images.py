@@ -1,4 +1,5 @@
-"""Problems on images, and MLP classifiers of them (Wichrowska et al. 2017, section 5.2: held-out problems).
+"""Problems on images, and MLPs on them: classifiers (Wichrowska et al. 2017, section 5.2: held-out problems), autoencoders (a
+family of Metz et al. 2019), and completion, which is regression on real data.
 
 Pixels are scaled to [0, 1] and not centered.
 
@@ -11,7 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -21,9 +22,9 @@ from l2o_problems.data import DATA_SETS, DataInfo, describe, fingerprint, load
 from l2o_problems.data.shrink import shrink
 from l2o_problems.examples import SharedExamples, constants
 from l2o_problems.mlp import MlpProblem
-from l2o_problems.networks import Activation, cross_entropy
+from l2o_problems.networks import Activation, squared_error
 from l2o_problems.normalization import Normalization
-from l2o_problems.options import require_sizes, require_whole
+from l2o_problems.options import Count, Sizes, require_whole
 
 PART = 1000  # images at a time through one network, which bounds the memory that a whole split takes
 
@@ -98,12 +99,13 @@ class ImageProblem(SharedExamples):
     """A problem on the images of `data`; subclasses have the fields."""
 
     data_sets = DATA_SETS
+    input_leaves: ClassVar[tuple[str, ...]] = ("inputs",)
 
+    batch_size: Count
     side: int | None
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("batch_size", self.batch_size)
         if self.side is not None:
             require_whole("side", self.side, most=DATA_SETS[self.data].side)
 
@@ -121,10 +123,6 @@ class ImageProblem(SharedExamples):
         """
         inputs, labels = self.examples_of(seed, task, split, *_constants(self.data, split, self.side))
         return {"inputs": tf.cast(inputs, tf.float32) / self.info.peak, "labels": labels}
-
-    @property
-    def input_leaves(self):
-        return ("inputs",)
 
     @property
     def source(self):
@@ -148,19 +146,94 @@ class ImageMlp(MlpProblem, ImageProblem):
     summary: ClassVar[str] = "MLP on images, with or without normalization"
 
     data: str = "mnist"
-    hidden: tuple[int, ...] = (64,)
+    hidden: Sizes = (64,)
     activation: Activation = "relu"
     normalization: Normalization = "none"
     batch_size: int = 64
     side: int | None = shrunk_side()
 
-    def __post_init__(self):
-        super().__post_init__()
-        require_sizes("hidden", self.hidden)
-
     @property
     def ends(self):
         return self.info.pixels, self.info.classes
 
+
+@dataclass(frozen=True)
+class ImageAutoencoder(MlpProblem, ImageProblem):
+    """An MLP from the pixels through `hidden` back to as many sigmoid outputs; initialized as He et al. 2015, biases 0.
+
+    The loss is the mean over images and pixels of the `criterion`, of outputs y against pixels x: "squared", (y - x)^2, or
+    "cross_entropy", -x log y - (1 - x) log(1 - y) in nats. With `side` the images are averaged to side x side pixels.
+    """
+
+    name: ClassVar[str] = "image_autoencoder"
+    summary: ClassVar[str] = "MLP autoencoder of images"
+    input_leaves = ()  # the images are its targets too
+
+    data: str = "mnist"
+    hidden: Sizes = (128, 32, 128)
+    activation: Activation = "relu"
+    criterion: Literal["squared", "cross_entropy"] = "squared"
+    batch_size: int = 64
+    side: int | None = shrunk_side()
+
+    @property
+    def ends(self):
+        return self.info.pixels, self.info.pixels
+
+    def _errors(self, params: Params, inputs: tf.Tensor) -> tf.Tensor:
+        """The mean over the pixels of each image: inputs [I or 1, B, pixels] -> [I, B]."""
+        logits = self.outputs(params, inputs)
+        if self.criterion == "squared":
+            return tf.reduce_mean(tf.square(tf.sigmoid(logits) - inputs), axis=-1)
+        return tf.reduce_mean(tf.nn.softplus(logits) - inputs * logits, axis=-1)
+
     def loss(self, params, task, batch):
-        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])
+        inputs, instances = batch["inputs"], params["kernel0"].shape[0]
+        if inputs.shape[0] != instances or inputs.shape[1] > PART:
+
+            def alone(own: Params, images: tf.Tensor) -> tf.Tensor:
+                return self._errors({name: values[None] for name, values in own.items()}, images[None])[0]
+
+            errors = one_by_one(alone, params, inputs, part=PART)
+        else:
+            errors = self._errors(params, inputs)
+        return tf.reduce_mean(errors, axis=-1)
+
+
+@dataclass(frozen=True)
+class ImageCompletion(MlpProblem, ImageProblem):
+    """An MLP from the pixels of the upper half to those of the lower one; initialized as He et al. 2015, biases 0.
+
+    The loss is the mean over images and pixels of the squared error of linear outputs. Of an odd number of rows the middle one
+    belongs to the lower half. With `side` the images are averaged to side x side pixels.
+    """
+
+    name: ClassVar[str] = "image_completion"
+    summary: ClassVar[str] = "MLP regression of the lower half of images on the upper half"
+
+    data: str = "mnist"
+    hidden: Sizes = (64,)
+    activation: Activation = "relu"
+    batch_size: int = 64
+    side: int | None = shrunk_side()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.side == 1:
+            raise ValueError("side must be at least 2, since an image of one row has no upper half")
+
+    @property
+    def _inputs(self) -> int:
+        """Numbers in the upper half."""
+        return self.info.side // 2 * self.info.side * self.info.channels
+
+    @property
+    def ends(self):
+        return self._inputs, self.info.pixels - self._inputs
+
+    def batch(self, seed, task, split):
+        pixels = super().batch(seed, task, split)["inputs"]
+        return {"inputs": pixels[..., : self._inputs], "targets": pixels[..., self._inputs :]}
+
+    def loss(self, params, task, batch):
+        return squared_error(self.outputs(params, batch["inputs"]), batch["targets"])

@@ -62,6 +62,8 @@ class KerasProblem(Problem):
 
     name: ClassVar[str] = "keras_model"
     summary: ClassVar[str] = "a Keras model on one's own data"
+    held_out = False
+    xla = True
 
     def __init__(
         self,
@@ -83,7 +85,7 @@ class KerasProblem(Problem):
         if (validation is None) != (test is None):
             raise ValueError("validation and test must be given both, or neither")
         self.name = name  # type: ignore[misc]
-        self.batch_size, self._lower_bound, self._held_out = batch_size, lower_bound, validation is not None
+        self.batch_size, self._lower_bound, self.held_out = batch_size, lower_bound, validation is not None
         self._criterion = _criterion(loss)
         with tf.init_scope():
             leaves = _leaves("train", train, train)
@@ -102,7 +104,7 @@ class KerasProblem(Problem):
         self._random = [i for i, v in enumerate(self._model.non_trainable_variables) if v.name == "seed_generator_state"]
         self._momenta = dict(_moving_averages(self._model, layers))
         self._takes_training = "training" in inspect.signature(self._model.call).parameters
-        self._xla = not any(map(_better_without_xla, layers)) if xla is None else xla
+        self.xla = not any(map(_better_without_xla, layers)) if xla is None else xla
         self._fresh = self._try_one()
 
     @property
@@ -146,17 +148,9 @@ class KerasProblem(Problem):
         return tf.fill([task["key"].shape[0]], float(self._lower_bound))
 
     @property
-    def held_out(self):
-        return self._held_out
-
-    @property
     def input_leaves(self):
         leaves = self._splits["train"]
         return tuple(name for name, leaf in leaves.items() if name.split("/")[0] == "inputs" and leaf.dtype.is_floating)
-
-    @property
-    def xla(self):
-        return self._xla
 
     @property
     def source(self):

@@ -8,7 +8,8 @@ Shape letters: I instances, N windows of all splits, T symbols of a window, V sy
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +19,7 @@ from l2o_problems.examples import SyntheticExamples
 from l2o_problems.mlp import MlpProblem
 from l2o_problems.networks import Activation
 from l2o_problems.normalization import Normalization
-from l2o_problems.options import require_number, require_probability, require_whole
+from l2o_problems.options import Count, Flag, NonNegative, Positive, Probability, Several, require_whole
 from l2o_problems.random import fold, instance_keys, normal, uniform
 from l2o_problems.sequences import RecurrentModel, SequenceModel, embed
 from l2o_problems.transformer import TransformerModel
@@ -35,19 +36,15 @@ class MarkovChain(SyntheticExamples, SequenceModel):
     other, after `order` symbols of that distribution.
     """
 
-    symbols: int
-    order: int
-    branches: int
-    zipf: float
-    mixing: float
+    symbols: Several
+    order: Annotated[int, partial(require_whole, most=2)]
+    branches: Count
+    zipf: NonNegative
+    mixing: Probability
+    example_leaves = ("windows",)
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("symbols", self.symbols, least=2)
-        require_whole("order", self.order, most=2)
-        require_whole("branches", self.branches)
-        require_number("zipf", self.zipf, least=0.0)
-        require_probability("mixing", self.mixing)
         if self.symbols**self.order > MOST_CONTEXTS:
             raise ValueError(f"symbols^order must be at most {MOST_CONTEXTS:,}, but symbols is {self.symbols}")
 
@@ -101,7 +98,6 @@ class MarkovRnn(MarkovChain, RecurrentModel):
 
     name: ClassVar[str] = "markov_rnn"
     summary: ClassVar[str] = "GRU, LSTM or vanilla RNN on a random Markov chain of Zipf symbols"
-    example_leaves: ClassVar[tuple[str, ...]] = ("windows",)
 
     cell: Literal["gru", "lstm", "vanilla"] = "gru"
     hidden: int = 12
@@ -122,7 +118,7 @@ class MarkovTransformer(MarkovChain, TransformerModel):
 
     name: ClassVar[str] = "markov_transformer"
     summary: ClassVar[str] = "small transformer on a random Markov chain of Zipf symbols"
-    example_leaves: ClassVar[tuple[str, ...]] = ("windows",)
+    xla = True  # a meta-gradient of a network so small is 2.4 times as fast
 
     layers: int = 1
     width: int = 8
@@ -137,10 +133,6 @@ class MarkovTransformer(MarkovChain, TransformerModel):
     zipf: float = field(default=1.0, metadata=SAMPLED)
     mixing: float = field(default=0.1, metadata=SAMPLED)
 
-    @property
-    def xla(self):
-        return True  # a meta-gradient of a network so small is 2.4 times as fast
-
 
 @dataclass(frozen=True)
 class MarkovMlp(MarkovChain, MlpProblem):
@@ -152,26 +144,21 @@ class MarkovMlp(MarkovChain, MlpProblem):
 
     name: ClassVar[str] = "markov_mlp"
     summary: ClassVar[str] = "embeddings and an MLP on a random Markov chain of many Zipf symbols"
-    example_leaves: ClassVar[tuple[str, ...]] = ("windows",)
 
     hidden: tuple[int, ...] = ()
-    embedding: int = 8
+    embedding: Count = 8
     length: int = 1
     batch_size: int = 32
     symbols: int = 200
     samples: int = 4000
     activation: Activation = "tanh"
     normalization: Normalization = "none"
-    residual: bool = False
-    initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
+    residual: Flag = False
+    initial_scale: Positive = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
     order: int = field(default=1, metadata=SAMPLED)
     branches: int = field(default=4, metadata=SAMPLED)
     zipf: float = field(default=1.0, metadata=SAMPLED)
     mixing: float = field(default=0.1, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("embedding", self.embedding)
 
     @property
     def ends(self):

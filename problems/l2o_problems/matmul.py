@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Annotated, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -41,11 +42,11 @@ class MatrixMultiplication(Problem):
     name: ClassVar[str] = "matrix_multiplication"
     summary: ClassVar[str] = "search for an algorithm that multiplies n x n matrices with few multiplications"
 
-    size: int = 2
+    size: Annotated[int, partial(require_whole, least=2, most=16)] = 2  # the products of all units are size^6 numbers
     products: int = 7
 
     def __post_init__(self):
-        require_whole("size", self.size, least=2, most=16)  # the products of all units are size^6 numbers
+        super().__post_init__()
         require_whole("products", self.products, least=self.size**2)
         if self.products > self.size**3:
             raise ValueError(f"products must be at most size^3 = {self.size**3}, but is {self.products}")

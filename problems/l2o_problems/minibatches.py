@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from l2o_problems.base import Problem, Task
-from l2o_problems.options import require_whole
+from l2o_problems.options import Count
 from l2o_problems.random import instance_integers, instance_keys
 
 
@@ -20,12 +20,8 @@ class MinibatchProblem(Problem):
     with replacement. Subclasses have the fields `samples` (N) and `batch_size`, both sampled options.
     """
 
-    samples: int
-    batch_size: int
-
-    def __post_init__(self):
-        require_whole("samples", self.samples)
-        require_whole("batch_size", self.batch_size)
+    samples: Count
+    batch_size: Count
 
     def with_minibatches(self, seed: tf.Tensor, **data: tf.Tensor) -> Task:
         """A task of `data`, leaves [I, N, ...]."""

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from l2o_problems.base import Params, Problem, Task
-from l2o_problems.networks import ACTIVATIONS, Activation, he_deviation, initial_network, mlp_logits, mlp_shapes
-from l2o_problems.normalization import NORMALIZATIONS, initial_normalized, normalized_logits, normalized_shapes
-from l2o_problems.options import require_choice, require_flag, require_number, require_sizes
+from l2o_problems.networks import Activation, cross_entropy, he_deviation, initial_network, mlp_logits, mlp_shapes
+from l2o_problems.options import Layers
 
 
 class MlpProblem(Problem):
@@ -26,7 +25,7 @@ class MlpProblem(Problem):
     grow with the depth; biases and offsets start 0, scales 1.
     """
 
-    hidden: tuple[int, ...]
+    hidden: Layers
     activation: Activation
     # Without types: with them a specification would take them for options of every subclass.
     normalization = "none"
@@ -35,12 +34,6 @@ class MlpProblem(Problem):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.hidden != ():
-            require_sizes("hidden", self.hidden)
-        require_choice("activation", self.activation, ACTIVATIONS)
-        require_choice("normalization", self.normalization, NORMALIZATIONS)
-        require_flag("residual", self.residual)
-        require_number("initial_scale", self.initial_scale, above=0.0)
         if self.residual and len(set(self.hidden)) > 1:
             raise ValueError(f"residual needs hidden layers of one width, but hidden is {list(self.hidden)}")
 
@@ -53,19 +46,14 @@ class MlpProblem(Problem):
     def mlp_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The tensors of the MLP, in packing order."""
         inputs, outputs = self.ends
-        sizes = (inputs, *self.hidden, outputs)
-        return mlp_shapes(sizes) if self.normalization == "none" else normalized_shapes(sizes)
+        return mlp_shapes((inputs, *self.hidden, outputs), self.normalization != "none")
 
     @property
     def param_shapes(self):
         return self.mlp_shapes
 
     def initial_mlp(self, seed: tf.Tensor, instances: int) -> Params:
-        def deviation(shape: Sequence[int]) -> float:
-            return self.initial_scale * he_deviation(shape)
-
-        initial = initial_network if self.normalization == "none" else initial_normalized
-        params = initial(seed, self.mlp_shapes, instances, deviation)
+        params = initial_network(seed, self.mlp_shapes, instances, lambda shape: self.initial_scale * he_deviation(shape))
         for index in range(1, len(self.hidden) if self.residual else 0):
             params[f"kernel{index}"] /= math.sqrt(len(self.hidden) - 1)
         return params
@@ -75,6 +63,8 @@ class MlpProblem(Problem):
 
     def outputs(self, params: Params, inputs: tf.Tensor) -> tf.Tensor:
         """inputs [I, B, in] -> [I, B, out]; `params` are those of the MLP alone."""
-        if self.normalization == "none":
-            return mlp_logits(params, inputs, self.activation, self.residual)
-        return normalized_logits(params, inputs, self.activation, self.normalization, self.residual)
+        return mlp_logits(params, inputs, self.activation, self.normalization, self.residual)
+
+    def loss(self, params, task, batch):
+        """Of a classifier: the cross-entropy."""
+        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])

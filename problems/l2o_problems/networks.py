@@ -13,6 +13,7 @@ from typing import Literal
 import tensorflow as tf
 
 from l2o_problems.base import Params
+from l2o_problems.normalization import normalize
 from l2o_problems.random import fold, normal
 
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "linear"]
@@ -26,12 +27,17 @@ ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 }
 
 
-def mlp_shapes(sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """The tensors of an MLP with layers of `sizes`, inputs first: kernel0 (in, out), bias0 (out,), ..."""
+def mlp_shapes(sizes: Sequence[int], normalized: bool = False) -> dict[str, tuple[int, ...]]:
+    """The tensors of an MLP with layers of `sizes`, inputs first: kernel0 (in, out), bias0 (out,), ...
+
+    If it is normalized, all layers but the last have scale0 (out,) and offset0 (out,) in place of bias0.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
+    last = len(sizes) - 2
     for index, (width_in, width_out) in enumerate(itertools.pairwise(sizes)):
         shapes[f"kernel{index}"] = (width_in, width_out)
-        shapes[f"bias{index}"] = (width_out,)
+        for name in ("scale", "offset") if normalized and index < last else ("bias",):
+            shapes[f"{name}{index}"] = (width_out,)
     return shapes
 
 
@@ -46,13 +52,14 @@ def initial_network(
     instances: int,
     deviation: Callable[[Sequence[int]], float] = he_deviation,
 ) -> Params:
-    """{name: [I, *shape]}: kernels normal with the deviation of their shape, biases (tensors of one axis) zero."""
-    return {
-        name: tf.zeros([instances, *shape])
-        if len(shape) == 1
-        else normal(fold(seed, index), [instances, *shape], deviation(shape))
-        for index, (name, shape) in enumerate(shapes.items())
-    }
+    """{name: [I, *shape]}: kernels normal with the deviation of their shape; of one axis, scales ("scale...") 1 and others 0."""
+    params = {}
+    for index, (name, shape) in enumerate(shapes.items()):
+        if len(shape) > 1:
+            params[name] = normal(fold(seed, index), [instances, *shape], deviation(shape))
+        else:
+            params[name] = tf.fill([instances, *shape], float(name.startswith("scale")))
+    return params
 
 
 def product(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -67,14 +74,22 @@ def affine(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     return product(inputs, kernel) + bias[:, None, :]
 
 
-def mlp_logits(params: Params, inputs: tf.Tensor, activation: str, residual: bool = False) -> tf.Tensor:
+def mlp_logits(
+    params: Params, inputs: tf.Tensor, activation: str, normalization: str = "none", residual: bool = False
+) -> tf.Tensor:
     """The output of the MLP of `mlp_shapes`: inputs [I or 1, B, in] -> logits [I, B, C].
 
     With `residual` the hidden layers after the first, which must have its width, add what they compute to what they are given.
     """
-    last = len(params) // 2 - 1
+    last = sum(name.startswith("kernel") for name in params) - 1
     for index in range(last):
-        values = ACTIVATIONS[activation](affine(inputs, params[f"kernel{index}"], params[f"bias{index}"]))
+        if normalization == "none":
+            values = affine(inputs, params[f"kernel{index}"], params[f"bias{index}"])
+        else:
+            scale, offset = (params[f"{name}{index}"][:, None, :] for name in ("scale", "offset"))
+            axes = (1,) if normalization == "batch" else (2,)
+            values = normalize(product(inputs, params[f"kernel{index}"]), scale, offset, axes)
+        values = ACTIVATIONS[activation](values)
         inputs = inputs + values if residual and index > 0 else values
     return affine(inputs, params[f"kernel{last}"], params[f"bias{last}"])
 

@@ -1,4 +1,4 @@
-"""Quadratic problems (Wichrowska et al. 2017, section 5.1).
+"""Quadratics, norms of residuals, and what problems in one vector share (Wichrowska et al. 2017, section 5.1).
 
 Shape letters: I instances, N examples of an instance, B minibatch.
 """
@@ -13,44 +13,73 @@ import tensorflow as tf
 
 from l2o_problems.base import SAMPLED, Problem
 from l2o_problems.minibatches import MinibatchProblem
-from l2o_problems.options import require_number, require_whole
-from l2o_problems.random import fold, normal
+from l2o_problems.options import Count, FromOne, Number, Positive
+from l2o_problems.random import fold, instance_keys, normal
+
+NORM_EPSILON = 1e-6
 
 
-@dataclass(frozen=True)
-class Quadratic(Problem):
-    """0.5 * ||W x - y||^2 with W [n, n], y [n] and the initial x standard normal."""
-
-    name: ClassVar[str] = "quadratic"
-    summary: ClassVar[str] = "0.5 ||Wx - y||^2, W and y standard normal"
-
-    dimension: int = 20
-
-    def __post_init__(self):
-        require_whole("dimension", self.dimension)
+class VectorProblem(Problem):
+    """A problem in one tensor x, which starts standard normal; subclasses have the field `dimension`, its length."""
 
     @property
     def param_shapes(self):
         return {"x": (self.dimension,)}
 
     def sample(self, seed, instances):
-        n = self.dimension
-        return {"w": normal(fold(seed, 0), [instances, n, n]), "y": normal(fold(seed, 1), [instances, n])}
+        return {"key": instance_keys(seed, instances)}
 
     def initial_params(self, seed, task):
-        return {"x": normal(seed, [task["y"].shape[0], self.dimension])}
+        return {"x": normal(seed, [next(iter(task.values())).shape[0], *self.param_shapes["x"]])}
+
+
+@dataclass(frozen=True)
+class Quadratic(VectorProblem):
+    """0.5 * ||W x - y||^2 with W [n, n], y [n] and the initial x standard normal."""
+
+    name: ClassVar[str] = "quadratic"
+    summary: ClassVar[str] = "0.5 ||Wx - y||^2, W and y standard normal"
+    minimum = 0.0
+
+    dimension: Count = 20
+
+    def sample(self, seed, instances):
+        n = self.dimension
+        return {"w": normal(fold(seed, 0), [instances, n, n]), "y": normal(fold(seed, 1), [instances, n])}
 
     def loss(self, params, task, batch):
         residual = tf.linalg.matvec(task["w"], params["x"]) - task["y"]
         return 0.5 * tf.reduce_sum(tf.square(residual), axis=-1)
 
+
+@dataclass(frozen=True)
+class Norm(Quadratic):
+    """(sum_j (|W x - y|_j + 1e-6)^p)^(1/p) with W [n, n], y [n] and the initial x standard normal, p = `power`."""
+
+    name: ClassVar[str] = "norm"
+    summary: ClassVar[str] = "p-norm of Wx - y, W and y standard normal"
+
+    # Below 1 it is no norm, and its gradients grow without bound where a residual vanishes.
+    power: FromOne = field(default=2.0, metadata=SAMPLED)
+
+    def sample(self, seed, instances):
+        return {**super().sample(seed, instances), "power": tf.fill([instances], float(self.power))}
+
+    def loss(self, params, task, batch):
+        residual = tf.abs(tf.linalg.matvec(task["w"], params["x"]) - task["y"]) + NORM_EPSILON
+        # Relative to the largest, so that no power overflows. The norm of a multiple is the multiple of the norm, and so
+        # the result does not depend on the unit: its derivative is left out.
+        largest = tf.stop_gradient(tf.reduce_max(residual, axis=-1))
+        total = tf.reduce_sum(tf.pow(residual / largest[:, None], task["power"][:, None]), axis=-1)
+        return largest * tf.pow(total, 1 / task["power"])
+
     @property
     def minimum(self):
-        return 0.0
+        return self.dimension ** (1 / self.power) * NORM_EPSILON
 
 
 @dataclass(frozen=True)
-class Bowl(Problem):
+class Bowl(VectorProblem):
     """0.5 * ||A x||^2 in two dimensions, A = diag(sqrt(condition), 1) R, R the rotation by `angle`; x starts standard normal.
 
     All instances have the same A and differ in their start.
@@ -58,55 +87,34 @@ class Bowl(Problem):
 
     name: ClassVar[str] = "bowl"
     summary: ClassVar[str] = "two-dimensional quadratic of a given condition number and angle"
+    dimension = 2
+    minimum = 0.0
 
-    condition: float = field(default=5.0, metadata=SAMPLED)
-    angle: float = field(default=0.0, metadata=SAMPLED)  # radians
-
-    def __post_init__(self):
-        require_number("condition", self.condition, above=0.0)
-        require_number("angle", self.angle)
-
-    @property
-    def param_shapes(self):
-        return {"x": (2,)}
+    condition: Positive = field(default=5.0, metadata=SAMPLED)
+    angle: Number = field(default=0.0, metadata=SAMPLED)  # radians
 
     def sample(self, seed, instances):
         root, cosine, sine = math.sqrt(self.condition), math.cos(self.angle), math.sin(self.angle)
         matrix = tf.constant([[root * cosine, -root * sine], [sine, cosine]])
         return {"matrix": tf.tile(matrix[None], [instances, 1, 1])}
 
-    def initial_params(self, seed, task):
-        return {"x": normal(seed, [task["matrix"].shape[0], 2])}
-
     def loss(self, params, task, batch):
         return 0.5 * tf.reduce_sum(tf.square(tf.linalg.matvec(task["matrix"], params["x"])), axis=-1)
 
-    @property
-    def minimum(self):
-        return 0.0
 
-
-class SymmetricData(MinibatchProblem):
+class SymmetricData(VectorProblem, MinibatchProblem):
     """A problem in x [n] on standard normal data a [N, n] that come with their negatives; x starts standard normal."""
 
-    dimension: int
+    dimension: Count
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("dimension", self.dimension)
         if self.samples % 2:
             raise ValueError(f"samples must be even, as data come with their negatives, but is {self.samples}")
-
-    @property
-    def param_shapes(self):
-        return {"x": (self.dimension,)}
 
     def sample(self, seed, instances):
         half = normal(fold(seed, 0), [instances, self.samples // 2, self.dimension])
         return self.with_minibatches(fold(seed, 1), inputs=tf.concat([half, -half], axis=1))
-
-    def initial_params(self, seed, task):
-        return {"x": normal(seed, [task["key"].shape[0], self.dimension])}
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,7 @@ class ProjectionQuadratic(SymmetricData):
 
     name: ClassVar[str] = "projection_quadratic"
     summary: ClassVar[str] = "sum of (x_j a_j)^2 over minibatches of random directions a"
+    minimum = 0.0
 
     dimension: int = 20
     samples: int = field(default=1000, metadata=SAMPLED)
@@ -127,10 +136,6 @@ class ProjectionQuadratic(SymmetricData):
     def loss(self, params, task, batch):
         squares = tf.reduce_sum(tf.square(params["x"][:, None] * batch["inputs"]), axis=2)
         return tf.reduce_sum(batch["weights"] * squares, axis=1)
-
-    @property
-    def minimum(self):
-        return 0.0
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,21 @@
-"""Problems and transformations by name."""
+"""Problems by name."""
 
 from collections.abc import Callable
 from functools import partial
 
-from l2o_problems.autoencoders import ImageAutoencoder
 from l2o_problems.base import Problem
 from l2o_problems.chains import DependencyChain, MinMaxWell, OutwardSnake
-from l2o_problems.classifiers import ClusterMlp, LogisticRegression, RandomMlp
-from l2o_problems.completion import ImageCompletion
+from l2o_problems.classifiers import ClusterMlp, LogisticRegression, RandomMlp, SparseSoftmax
 from l2o_problems.convolutions import ImageConv, ImageResnet
-from l2o_problems.images import ImageMlp
+from l2o_problems.images import ImageAutoencoder, ImageCompletion, ImageMlp
 from l2o_problems.markov import MarkovMlp, MarkovRnn, MarkovTransformer
 from l2o_problems.matmul import MatrixMultiplication
-from l2o_problems.norms import Norm
-from l2o_problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
+from l2o_problems.quadratics import Bowl, Norm, ProjectionQuadratic, Quadratic, SumOfQuadratics
 from l2o_problems.regression import LowRankAutoencoder, RegressionMlp
-from l2o_problems.sparse_softmax import SparseSoftmax
 from l2o_problems.tabular import TabularMlp
 from l2o_problems.text import CharRnn
 from l2o_problems.transformer import TransformerLm
-from l2o_problems.transforms import (
-    DelayedGradients,
-    GradientNoise,
-    LossTransform,
-    NormalizedGradients,
-    ParameterNoise,
-    RandomSubspace,
-    ReducedPrecision,
-    Rescale,
-    ScaledInputs,
-    SmallerBatches,
-    SparseGradients,
-    SumOfProblems,
-    Transform,
-)
+from l2o_problems.transforms import SumOfProblems
 from l2o_problems.two_dimensional import FUNCTIONS
 from l2o_problems.words import WordMlp
 
@@ -79,11 +61,6 @@ _GROUPS: tuple[tuple[type[Problem], ...], ...] = (
 )
 PROBLEMS: dict[str, Callable[..., Problem]] = {family.name: family for group in _GROUPS for family in group}
 PROBLEMS |= {name: make for name, (_, make) in _NAMED.items()}
-
-_OF_PARAMS = (Rescale, RandomSubspace, ParameterNoise, ReducedPrecision)
-_OF_GRADIENTS = (GradientNoise, SparseGradients, NormalizedGradients, DelayedGradients)
-_OF_BATCHES = (SmallerBatches, ScaledInputs)
-TRANSFORMS: dict[str, type[Transform]] = {cls.name: cls for cls in (*_OF_PARAMS, *_OF_GRADIENTS, LossTransform, *_OF_BATCHES)}
 
 
 def summary_of(name: str) -> str:

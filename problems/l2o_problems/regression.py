@@ -11,11 +11,11 @@ from typing import ClassVar
 from l2o_problems.base import SAMPLED
 from l2o_problems.examples import SyntheticExamples
 from l2o_problems.mlp import MlpProblem
-from l2o_problems.networks import ACTIVATIONS, Activation, squared_error
+from l2o_problems.networks import Activation, squared_error
 from l2o_problems.normalization import Normalization
-from l2o_problems.options import require_choice, require_number, require_sizes, require_whole
+from l2o_problems.options import Count, Flag, FromOne, Layers, NonNegative, Positive, Probability, require_whole
 from l2o_problems.random import fold, instance_keys
-from l2o_problems.synthetic import low_rank_data, require_inputs, spoiled_inputs, teacher_data
+from l2o_problems.synthetic import Decades, low_rank_data, spoiled_inputs, teacher_data
 
 
 @dataclass(frozen=True)
@@ -30,39 +30,26 @@ class RegressionMlp(MlpProblem, SyntheticExamples):
     name: ClassVar[str] = "regression_mlp"
     summary: ClassVar[str] = "MLP that regresses on a random network's noisy outputs"
     example_leaves: ClassVar[tuple[str, ...]] = ("inputs", "targets")
+    input_leaves = ("inputs",)
 
     hidden: tuple[int, ...] = (32,)
-    inputs: int = 10
-    targets: int = 1
+    inputs: Count = 10
+    targets: Count = 1
     batch_size: int = 64
     samples: int = 1000
     activation: Activation = "relu"
     normalization: Normalization = "none"
-    residual: bool = False
-    initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
-    teacher: tuple[int, ...] = field(default=(20, 20), metadata=SAMPLED)  # hidden layers; (): a linear map
+    residual: Flag = False
+    initial_scale: Positive = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
+    teacher: Layers = field(default=(20, 20), metadata=SAMPLED)  # hidden layers; (): a linear map
     teacher_activation: Activation = field(default="tanh", metadata=SAMPLED)
-    noise: float = field(default=0.1, metadata=SAMPLED)
-    dead_inputs: float = field(default=0.0, metadata=SAMPLED)
-    input_decades: float = field(default=0.0, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("inputs", self.inputs)
-        require_whole("targets", self.targets)
-        if self.teacher != ():
-            require_sizes("teacher", self.teacher)
-        require_choice("teacher_activation", self.teacher_activation, ACTIVATIONS)
-        require_number("noise", self.noise, least=0.0)
-        require_inputs(self.dead_inputs, self.input_decades)
+    noise: NonNegative = field(default=0.1, metadata=SAMPLED)
+    dead_inputs: Probability = field(default=0.0, metadata=SAMPLED)
+    input_decades: Decades = field(default=0.0, metadata=SAMPLED)
 
     @property
     def ends(self):
         return self.inputs, self.targets
-
-    @property
-    def input_leaves(self):
-        return ("inputs",)
 
     def sample(self, seed, instances):
         shape = (instances, self.total_samples, self.inputs)
@@ -88,23 +75,20 @@ class LowRankAutoencoder(MlpProblem, SyntheticExamples):
     example_leaves: ClassVar[tuple[str, ...]] = ("inputs",)
 
     hidden: tuple[int, ...] = (16, 4, 16)
-    inputs: int = 20
+    inputs: Count = 20
     batch_size: int = 64
     samples: int = 1000
     activation: Activation = "tanh"
     normalization: Normalization = "none"
-    residual: bool = False
-    initial_scale: float = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
+    residual: Flag = False
+    initial_scale: Positive = field(default=1.0, metadata=SAMPLED)  # of the kernels, in units of sqrt(2 / fan_in)
     rank: int = field(default=4, metadata=SAMPLED)
-    condition: float = field(default=1.0, metadata=SAMPLED)  # of the deviations along the subspace
-    noise: float = field(default=0.1, metadata=SAMPLED)
+    condition: FromOne = field(default=1.0, metadata=SAMPLED)  # of the deviations along the subspace
+    noise: NonNegative = field(default=0.1, metadata=SAMPLED)
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("inputs", self.inputs)
         require_whole("rank", self.rank, most=self.inputs)
-        require_number("condition", self.condition, least=1.0)
-        require_number("noise", self.noise, least=0.0)
 
     @property
     def ends(self):

@@ -19,7 +19,7 @@ import tensorflow as tf
 from l2o_problems.base import Batch, Params, Problem
 from l2o_problems.examples import loss_of_each
 from l2o_problems.networks import affine, cross_entropy, initial_network
-from l2o_problems.options import require_choice, require_whole
+from l2o_problems.options import Count
 
 # Windows up to so many symbols are unrolled. A loop compiles in a seventh of the time (11 s against 76 s for 32 symbols, in a
 # meta-gradient) and is as fast, but a meta-gradient through it is compiled anew for each task.
@@ -32,13 +32,8 @@ class SequenceModel(Problem):
     Batches have inputs and labels, int32 [I, B, T], the labels one symbol ahead; tasks the key [I].
     """
 
-    length: int
-    batch_size: int
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("length", self.length)
-        require_whole("batch_size", self.batch_size)
+    length: Count
+    batch_size: Count
 
     @property
     @abc.abstractmethod
@@ -116,14 +111,8 @@ class RecurrentModel(SequenceModel):
     """The network of `l2o_problems.text.CharRnn`, for any symbols; subclasses have the fields below."""
 
     cell: Literal["gru", "lstm", "vanilla"]
-    hidden: int
-    embedding: int
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_choice("cell", self.cell, CELLS)
-        require_whole("hidden", self.hidden)
-        require_whole("embedding", self.embedding)
+    hidden: Count
+    embedding: Count
 
     @property
     def param_shapes(self):

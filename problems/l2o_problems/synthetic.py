@@ -1,22 +1,32 @@
 """Random data for classifiers, regression and autoencoders, drawn for many instances at once.
 
-Shape letters: I instances, N examples, D inputs.
+Shape letters: I instances, N examples, D inputs. An argument `shape` is that of the inputs, (I, N, D).
 """
 
 from __future__ import annotations
+
+from typing import Annotated, Any
 
 import numpy as np
 import tensorflow as tf
 
 from l2o_problems.networks import initial_network, mlp_logits, mlp_shapes
-from l2o_problems.options import require_number, require_probability
+from l2o_problems.options import require_number
 from l2o_problems.random import fold, integers, normal, uniform
 
 Data = tuple[tf.Tensor, tf.Tensor]
 
 CLUSTERS = 4  # two for each class
 TEACHER = (20,) * 6
-MOST_DECADES = 6.0  # of an input's scale: squares of sums of such inputs are still numbers
+
+
+def _require_decades(option: str, value: Any) -> None:
+    require_number(option, value, least=0.0)
+    if value > 6:  # squares of sums of such inputs are still numbers
+        raise ValueError(f"{option} must be at most 6, but is {value!r}")
+
+
+Decades = Annotated[float, _require_decades]  # of the scales of inputs
 
 
 def labels_by_rank(scores: tf.Tensor, classes: int) -> tf.Tensor:
@@ -42,7 +52,7 @@ def cluster_data(seed: tf.Tensor, shape: tuple[int, int, int], separation: float
     cluster, so that any split is balanced.
 
     Args:
-        shape: (I, N, D), D at least 2.
+        shape: D at least 2.
         label_noise: probability that a label is drawn anew.
 
     Returns:
@@ -62,9 +72,6 @@ def cluster_data(seed: tf.Tensor, shape: tuple[int, int, int], separation: float
 def linear_data(seed: tf.Tensor, shape: tuple[int, int, int], separation: float) -> Data:
     """A normal cloud cut in halves by a random hyperplane and pulled apart along its normal, 2 * separation or more.
 
-    Args:
-        shape: (I, N, D).
-
     Returns:
         inputs [I, N, D], labels int32 [I, N], linearly separable and balanced.
     """
@@ -80,7 +87,6 @@ def prototype_data(seed: tf.Tensor, shape: tuple[int, int, int], classes: int, s
     """A standard normal prototype for each class, its examples normal around it, squashed by a sigmoid to (0, 1) as pixels are.
 
     Args:
-        shape: (I, N, D).
         spread: standard deviation of the examples of a class, in units of that of the prototypes.
 
     Returns:
@@ -109,9 +115,6 @@ def teacher_data(
     The teacher's kernels are normal with sqrt(2 / fan_in), its biases standard normal. Each of its outputs is shifted and
     scaled to mean 0 and variance 1 over the examples, then gets normal noise of the deviation `noise`.
 
-    Args:
-        shape: (I, N, D).
-
     Returns:
         inputs [I, N, D], targets [I, N, outputs].
     """
@@ -131,7 +134,6 @@ def low_rank_data(seed: tf.Tensor, shape: tuple[int, int, int], rank: int, condi
     """Normal points near a random linear subspace of each instance, of variance 1 an input on average, [I, N, D].
 
     Args:
-        shape: (I, N, D).
         rank: dimensions of the subspace.
         condition: the deviation along the first of its directions over that along the last; they fall geometrically.
         noise: deviation of the normal noise on each input.
@@ -147,14 +149,6 @@ def noisy_labels(seed: tf.Tensor, labels: tf.Tensor, classes: int, share: float)
     """Labels int32 [I, N], each drawn anew from all classes with probability `share`."""
     anew = uniform(fold(seed, 0), labels.shape) < share
     return tf.where(anew, integers(fold(seed, 1), labels.shape, classes), labels)
-
-
-def require_inputs(dead: float, decades: float) -> None:
-    """ValueError unless `spoiled_inputs` takes these, as the options `dead_inputs` and `input_decades`."""
-    require_probability("dead_inputs", dead)
-    require_number("input_decades", decades, least=0.0)
-    if decades > MOST_DECADES:
-        raise ValueError(f"input_decades must be at most {MOST_DECADES:g}, but is {decades!r}")
 
 
 def spoiled_inputs(seed: tf.Tensor, inputs: tf.Tensor, dead: float, decades: float) -> tf.Tensor:

@@ -13,8 +13,8 @@ import numpy as np
 from l2o_problems.data.tables import TABLES, in_deviations, load_table
 from l2o_problems.examples import SharedExamples, constants
 from l2o_problems.mlp import MlpProblem
-from l2o_problems.networks import Activation, cross_entropy
-from l2o_problems.options import require_flag, require_sizes, require_whole
+from l2o_problems.networks import Activation
+from l2o_problems.options import Count, Flag, Sizes
 
 
 @constants
@@ -36,18 +36,13 @@ class TabularMlp(MlpProblem, SharedExamples):
     name: ClassVar[str] = "tabular_mlp"
     summary: ClassVar[str] = "MLP classifier of a table, its columns standardized or not"
     data_sets: ClassVar = TABLES
+    input_leaves = ("inputs",)
 
     data: str = "breast_cancer"
-    hidden: tuple[int, ...] = (32, 32)
+    hidden: Sizes = (32, 32)
     activation: Activation = "relu"
-    standardized: bool = True
-    batch_size: int = 64
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_sizes("hidden", self.hidden)
-        require_flag("standardized", self.standardized)
-        require_whole("batch_size", self.batch_size)
+    standardized: Flag = True
+    batch_size: Count = 64
 
     @property
     def ends(self):
@@ -61,10 +56,3 @@ class TabularMlp(MlpProblem, SharedExamples):
         """
         inputs, labels = self.examples_of(seed, task, split, *_constants(self.data, split, self.standardized))
         return {"inputs": inputs, "labels": labels}
-
-    def loss(self, params, task, batch):
-        return cross_entropy(self.outputs(params, batch["inputs"]), batch["labels"])
-
-    @property
-    def input_leaves(self):
-        return ("inputs",)

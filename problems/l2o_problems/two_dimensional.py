@@ -14,49 +14,37 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from l2o_problems.base import Problem
-from l2o_problems.random import instance_keys, normal, uniform
+from l2o_problems.quadratics import VectorProblem
+from l2o_problems.random import uniform
 
 Pair = tuple[float, float]
 
 
-class TwoDimensional(Problem):
+class TwoDimensional(VectorProblem):
     """A function of `x` of shape (2,), the points (x, y) of the formulas."""
 
+    dimension = 2
     value: ClassVar[Callable[[tf.Tensor], tf.Tensor]]  # the function at points [I, 2], as [I]
     starts: ClassVar[tuple[Pair, Pair] | None]  # the ranges of x and y in which it is started uniformly; None: standard normal
     minimizer: ClassVar[Pair | None]  # one of the points where it has its least value
-    least: ClassVar[float | None]
-
-    @property
-    def param_shapes(self):
-        return {"x": (2,)}
-
-    def sample(self, seed, instances):
-        return {"key": instance_keys(seed, instances)}
 
     def initial_params(self, seed, task):
-        shape = [task["key"].shape[0], 2]
         if self.starts is None:
-            return {"x": normal(seed, shape)}
+            return super().initial_params(seed, task)
         low, high = (tf.constant(ends) for ends in zip(*self.starts, strict=True))
-        return {"x": low + (high - low) * uniform(seed, shape)}
+        return {"x": low + (high - low) * uniform(seed, [task["key"].shape[0], 2])}
 
     def loss(self, params, task, batch):
         return self.value(params["x"])
 
-    @property
-    def minimum(self):
-        return self.least
-
 
 def problem(
-    name: str, summary: str, starts: tuple[Pair, Pair] | None, minimizer: Pair | None, least: float | None = 0.0
+    name: str, summary: str, starts: tuple[Pair, Pair] | None, minimizer: Pair | None, minimum: float | None = 0.0
 ) -> Callable[[Callable[[tf.Tensor], tf.Tensor]], type[TwoDimensional]]:
     """Makes a problem of a function of points [I, 2], with the function's name as its class and its docstring."""
 
     def made(value: Callable[[tf.Tensor], tf.Tensor]) -> type[TwoDimensional]:
-        about = {"name": name, "summary": summary, "starts": starts, "minimizer": minimizer, "least": least}
+        about = {"name": name, "summary": summary, "starts": starts, "minimizer": minimizer, "minimum": minimum}
         described = {"__doc__": value.__doc__, "__module__": __name__, "value": staticmethod(value)}
         return dataclass(frozen=True)(type(value.__name__, (TwoDimensional,), {**described, **about}))
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Annotated, ClassVar
 
 import tensorflow as tf
 
 from l2o_problems.base import Batch, Params
-from l2o_problems.data.text import TEXTS
-from l2o_problems.data.words import word_codes
+from l2o_problems.data.text import TEXTS, word_codes
 from l2o_problems.examples import SharedExamples, constants, loss_of_each
 from l2o_problems.networks import ACTIVATIONS, Activation, affine, cross_entropy, initial_network
-from l2o_problems.options import require_choice, require_whole
+from l2o_problems.options import Count, require_whole
 from l2o_problems.random import instance_integers
 
 _constant = constants(word_codes)
@@ -36,19 +36,16 @@ class WordMlp(SharedExamples):
     data_sets: ClassVar = TEXTS
 
     vocabulary: int = 1500
-    context: int = 2
-    embedding: int = 16
-    hidden: int = 32
+    context: Annotated[int, partial(require_whole, most=1000)] = 2
+    embedding: Count = 16
+    hidden: Count = 32
     activation: Activation = "tanh"
-    batch_size: int = 64
+    batch_size: Count = 64
     data: str = "topics"
 
     def __post_init__(self):
         super().__post_init__()
         require_whole("vocabulary", self.vocabulary, least=2, most=self.info.words + 1)
-        for option in ("context", "embedding", "hidden", "batch_size"):
-            require_whole(option, getattr(self, option), most=1000 if option == "context" else math.inf)
-        require_choice("activation", self.activation, ACTIVATIONS)
 
     @property
     def param_shapes(self):

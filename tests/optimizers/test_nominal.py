@@ -9,8 +9,8 @@ import tensorflow as tf
 from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.learned_hyperparameters import LearnedRate
-from l2o_cli.optimizers.nominal import Nominal
 from l2o_cli.optimizers.packing import Layout
+from l2o_cli.optimizers.transforms.nominal import Nominal
 from l2o_cli.rollout import compiled_update
 from l2o_cli.spec import MetaTraining
 from l2o_cli.spec.names import make_optimizer

@@ -11,11 +11,11 @@ from l2o_cli.optimizers.learned_hyperparameters import LearnedAdam, LearnedRate,
 from l2o_cli.optimizers.lstm import Lstm
 from l2o_cli.optimizers.lstm_mlp import LstmMlp
 from l2o_cli.optimizers.mlp import Mlp
-from l2o_cli.optimizers.nominal import Nominal
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.recurrent import matmul
 from l2o_cli.optimizers.rnnprop import RnnProp
 from l2o_cli.optimizers.tensor_rnn import TensorRnn
+from l2o_cli.optimizers.transforms.nominal import Nominal
 
 LAYOUT = Layout.of({"kernel": (3, 2), "bias": (4,), "scale": (1,)})
 INSTANCES, STEPS = 3, 3

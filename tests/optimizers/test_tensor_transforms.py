@@ -1,12 +1,13 @@
 """Steps changed by what each tensor is, against numpy."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from l2o_cli.optimizers.elementwise import Sgd
 from l2o_cli.optimizers.packing import Layout
-from l2o_cli.optimizers.transforms import FanIn, Orthogonalized, Schedule, TrustRatio
+from l2o_cli.optimizers.transforms import AdamWForVectors, FanIn, Orthogonalized, Schedule, TrustRatio
 
 SHAPES = {
     "kernel": (6, 4),
@@ -92,3 +93,29 @@ def test_they_go_around_each_other():
     around = Schedule(FanIn(Orthogonalized(Sgd(0.1)), base=3), kind="linear", steps=10)
     plain, full = moved(Orthogonalized(Sgd(0.1)), layout), moved(around, layout)
     np.testing.assert_allclose(full["kernel"][2], plain["kernel"][2] * 3 / 6, rtol=1e-4, atol=1e-6)
+
+
+def test_vectors_and_embeddings_move_as_by_keras_adamw_and_matrices_by_the_optimizer_inside(layout):
+    hyperparameters = {"learning_rate": 0.05, "beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-3, "weight_decay": 0.3}
+    optimizer = AdamWForVectors(Sgd(0.1), **hyperparameters)
+    rng = np.random.default_rng(0)
+    params, *gradients = rng.standard_normal((4, 1, layout.parameters)).astype(np.float32)
+    weights = optimizer.init_weights(0)
+    state = optimizer.init_state(weights, layout, 1, 0)
+    parts = [slice(start, start + size) for start, size in zip(layout.offsets, layout.sizes, strict=True)]
+    new = params
+    for step, gradient in enumerate(gradients):
+        new, state = optimizer.update(weights, state, new, gradient, np.ones(1), np.full(1, step, np.int32), layout)
+    vectors = {"bias", "embedding", "scale"}
+    for name, part in zip(layout.names, parts, strict=True):
+        variable = keras.Variable(params[0, part])
+        theirs = keras.optimizers.AdamW(**hyperparameters) if name in vectors else keras.optimizers.SGD(0.1)
+        theirs.build([variable])
+        for gradient in gradients:
+            theirs.apply([tf.constant(gradient[0, part])])
+        np.testing.assert_allclose(new[0, part], variable, rtol=1e-5, atol=1e-6, err_msg=name)
+    count = sum(size for name, size in zip(layout.names, layout.sizes, strict=True) if name in vectors)
+    assert {name: leaf.shape[-1] for name, leaf in state.items()} == {
+        "adamw_for_vectors/mean": count,
+        "adamw_for_vectors/square": count,
+    }  # matrices cost no memory

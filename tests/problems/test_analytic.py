@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from l2o_problems.chains import DependencyChain, MinMaxWell, OutwardSnake
+from l2o_problems.classifiers import SparseSoftmax
 from l2o_problems.matmul import MatrixMultiplication, products_of_units
-from l2o_problems.norms import Norm
-from l2o_problems.quadratics import Bowl, ProjectionQuadratic, Quadratic, SumOfQuadratics
+from l2o_problems.quadratics import Bowl, Norm, ProjectionQuadratic, Quadratic, SumOfQuadratics
 from l2o_problems.random import as_seed
-from l2o_problems.sparse_softmax import SparseSoftmax
 from l2o_problems.two_dimensional import Ackley, LogSumExp, Michalewicz
 
 

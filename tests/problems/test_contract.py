@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from l2o_problems.base import SAMPLED, Problem
 from l2o_problems.random import as_seed, fold
-from l2o_problems.registry import PROBLEMS, TRANSFORMS
+from l2o_problems.registry import PROBLEMS
+from l2o_problems.transforms import TRANSFORMS
 from l2o_problems.transforms.sharing import AnyTestFunction
 from l2o_problems.two_dimensional import FUNCTIONS
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from l2o_problems import data
 from l2o_problems.data import DATA_SETS, DataMissing, embedded, idx, prepared
-from l2o_problems.data.repack import stratified_order
+
+from docs.tools.repack import stratified_order
 
 SIZES = {"digits": (1437, 180, 180), "mnist": (4000, 500, 500)}
 

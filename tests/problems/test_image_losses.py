@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from l2o_problems import data, images
-from l2o_problems.autoencoders import ImageAutoencoder
-from l2o_problems.completion import ImageCompletion
 from l2o_problems.convolutions import ImageConv, ImageResnet
 from l2o_problems.data import DATA_SETS, DataInfo
-from l2o_problems.images import ImageMlp
+from l2o_problems.images import ImageAutoencoder, ImageCompletion, ImageMlp
 
 SIDE, CHANNELS, CLASSES = 6, 3, 5
 

@@ -6,12 +6,10 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from l2o_problems import autoencoders, convolutions, data, images
-from l2o_problems.autoencoders import ImageAutoencoder
-from l2o_problems.completion import ImageCompletion
+from l2o_problems import convolutions, data, images
 from l2o_problems.convolutions import ImageConv, ImageResnet
 from l2o_problems.data.shrink import shrink
-from l2o_problems.images import ImageMlp, ImageProblem
+from l2o_problems.images import ImageAutoencoder, ImageCompletion, ImageMlp, ImageProblem
 from l2o_problems.random import as_seed
 from l2o_problems.registry import PROBLEMS, summary_of
 
@@ -154,7 +152,7 @@ def test_images_taken_in_parts_give_the_same_loss_and_gradient(problem, instance
     batch = {name: leaf[:, :50] for name, leaf in problem.batch(as_seed(0), task, split).items()}
     in_one_go = values_and_gradients(problem, params, task, batch)
     for size in (20, 25):  # with and without a rest
-        for module in (autoencoders, convolutions):
+        for module in (images, convolutions):
             monkeypatch.setattr(module, "PART", size)
         for one, two in zip(in_one_go, values_and_gradients(problem, params, task, batch), strict=True):
             np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5 * max(1.0, np.abs(two).max()))
@@ -165,7 +163,7 @@ def test_images_are_taken_in_parts_in_graphs_too(problem, monkeypatch):
     task, params = drawn(problem)
     batch = problem.batch(as_seed(0), task, "validation")
     expected = problem.loss(params, task, batch)
-    for module in (autoencoders, convolutions):
+    for module in (images, convolutions):
         monkeypatch.setattr(module, "PART", 50)
     compiled = tf.function(problem.loss, jit_compile=True if problem.xla else None, autograph=False)
     np.testing.assert_allclose(compiled(params, task, batch), expected, rtol=1e-5)

@@ -5,10 +5,11 @@ import zipfile
 import numpy as np
 import pytest
 from l2o_problems.data import DataMissing, embedded
-from l2o_problems.data.repack import TABLE, repack
 from l2o_problems.data.tables import TABLES, load_table
 from l2o_problems.random import as_seed
 from l2o_problems.tabular import TabularMlp
+
+from docs.tools.repack import TABLE, repack
 
 
 def mlp(problem, params, task, batch):

@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 from l2o_problems import text as text_problems
 from l2o_problems.data import DataMissing, embedded
-from l2o_problems.data.repack import paragraphs_once, repack_topics
 from l2o_problems.data.text import TEXTS, load_text
 from l2o_problems.random import as_seed
 from l2o_problems.text import CharRnn
 from l2o_problems.transformer import TransformerLm
 
+from docs.tools.repack import paragraphs_once, repack_topics
 from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.rollout import Rollout
 from tests.problems.sequence_references import rnn, transformer

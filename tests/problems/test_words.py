@@ -5,8 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import tensorflow as tf
-from l2o_problems.data.text import TEXTS, load_text
-from l2o_problems.data.words import split_words, vocabulary, word_codes
+from l2o_problems.data.text import TEXTS, load_text, split_words, vocabulary, word_codes
 from l2o_problems.random import as_seed
 from l2o_problems.words import WordMlp
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import click
 import pytest
-from l2o_problems.registry import PROBLEMS, TRANSFORMS
+from l2o_problems.registry import PROBLEMS
+from l2o_problems.transforms import TRANSFORMS
 
 from l2o_cli import cli, yaml12
 from l2o_cli.assets import configs
 from l2o_cli.errors import BadInput
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.optimizers import TRANSFORMS as OF_OPTIMIZERS
+from l2o_cli.optimizers.transforms import TRANSFORMS as OF_OPTIMIZERS
 from l2o_cli.runs.batches import check_setting
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, MetaTraining, parse_part
 from l2o_cli.spec.lengths import Lengths

@@ -7,10 +7,10 @@ import pytest
 from l2o_cli.comparison.cell import make_problems
 from l2o_cli.errors import BadInput
 from l2o_cli.export.resolve import resolve
-from l2o_cli.optimizers import OPTIMIZERS, TRANSFORMS
+from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.options import Range, float_options, hints_of
 from l2o_cli.optimizers.search_spaces import SPACES, nadamw_list, sample
-from l2o_cli.optimizers.transforms import check_hyperparameter
+from l2o_cli.optimizers.transforms import TRANSFORMS, check_hyperparameter
 from l2o_cli.spec import EvaluationSpec
 from l2o_cli.spec.names import make_optimizer
 from l2o_cli.spec.reading import read_meta_training, read_request

@@ -37,6 +37,10 @@ def check_hyperparameter(optimizer: Optimizer, name: str, value: Any) -> None:
             check_option(type(layer), option, value)
 
 
+def _of_inner(name: str) -> Any:
+    return property(lambda transform: getattr(transform.inner, name))
+
+
 @dataclass(frozen=True)
 class Transform(Optimizer):
     """An optimizer that is `inner` in everything its subclass does not change.
@@ -51,28 +55,17 @@ class Transform(Optimizer):
 
     inner: Optimizer
 
+    learned = _of_inner("learned")  # of a class elsewhere, here of the inner optimizer
+    evaluates_elsewhere = _of_inner("evaluates_elsewhere")
+    reads_validation_loss = _of_inner("reads_validation_loss")
+    lacks_steps = _of_inner("lacks_steps")
+
     def __post_init__(self):
         super().__post_init__()
         if not isinstance(self.inner, Optimizer):
             raise TypeError(f"{self.name} transforms an optimizer, but got {self.inner!r}")
         if self.name in [layer.name for layer in layers(self.inner)]:
             raise ValueError(f"{self.name} is already around {names_of(self.inner)!r}")
-
-    @property
-    def learned(self) -> bool:  # type: ignore[override]  # of a class elsewhere, here of the inner optimizer
-        return self.inner.learned
-
-    @property
-    def evaluates_elsewhere(self):
-        return self.inner.evaluates_elsewhere
-
-    @property
-    def reads_validation_loss(self):
-        return self.inner.reads_validation_loss
-
-    @property
-    def lacks_steps(self):
-        return self.inner.lacks_steps
 
     def over(self, steps):
         return dataclasses.replace(self, inner=self.inner.over(steps))

@@ -60,12 +60,9 @@ class Averaging(Transform):
 
     name: ClassVar[str] = "averaging"
     summary: ClassVar[str] = "the params are a running mean of where the inner optimizer goes"
+    evaluates_elsewhere = True
 
     decay: Share = 0.99
-
-    @property
-    def evaluates_elsewhere(self):
-        return True
 
     def init_own_state(self, layout, instances):
         return {"offset": np.zeros((1, instances, layout.parameters), np.float32)}

@@ -15,9 +15,10 @@ from typing import ClassVar
 import numpy as np
 from keras import ops
 
+from l2o_cli.optimizers.elementwise import AdamW
 from l2o_cli.optimizers.features import ROOT_EPSILON, mean_square
-from l2o_cli.optimizers.matrices import is_matrix, newton_schulz, rows_and_columns
-from l2o_cli.optimizers.options import Count, Few, NonNegative, Positive
+from l2o_cli.optimizers.matrices import Parts, is_matrix, newton_schulz, rows_and_columns
+from l2o_cli.optimizers.options import Count, Decay, Few, NonNegative, Positive
 from l2o_cli.optimizers.packing import Array, Group, Layout, joined, spread
 from l2o_cli.optimizers.transforms.base import Transform
 
@@ -121,3 +122,41 @@ class Orthogonalized(Transform):
             shape = (-1, group.members, rows * columns)
             return ops.reshape(ops.where(mask > 0, ops.reshape(made, shape), ops.reshape(move, shape)), (-1, move.shape[1]))
         return ops.reshape(made, (-1, move.shape[1]))
+
+
+@dataclass(frozen=True)
+class AdamWForVectors(Transform):
+    """Vectors and embeddings are moved by AdamW alone; matrices keep the steps of the inner optimizer.
+
+    So it is in Muon, and in Celo2 (arXiv 2602.19142), whose other parts are `adafactor_mlp(normalize_step=true)` and
+    `orthogonalized`.
+
+    Attributes:
+        learning_rate: AdamW's, as are the others.
+    """
+
+    name: ClassVar[str] = "adamw_for_vectors"
+    summary: ClassVar[str] = "AdamW for vectors and embeddings, as in Celo2: the optimizer inside moves the matrices alone"
+
+    learning_rate: NonNegative = 0.001
+    beta_1: Decay = 0.9
+    beta_2: Decay = 0.999
+    epsilon: NonNegative = 1e-7
+    weight_decay: NonNegative = 0.0
+
+    def init_own_state(self, layout, instances):
+        vectors = Parts.of(layout).layouts[False]
+        return AdamW().init_state({}, vectors, instances, 0) if vectors.tensors else {}
+
+    def update(self, weights, state, params, gradients, loss, step, layout):
+        new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
+        parts = Parts.of(layout)
+        vectors = parts.layouts[False]
+        if not vectors.tensors:
+            return new_params, state
+        own = {name: self.option(weights, name) for name in self._numbers()}
+        ends, own_state = AdamW().update(
+            own, self.own_state(state), parts.take(params, False), parts.take(gradients, False), loss, step, vectors
+        )
+        ends = {False: ends} | ({True: parts.take(new_params, True)} if parts.layouts[True].tensors else {})
+        return parts.together(ends), self.joined(self.inner_state(state), own_state)

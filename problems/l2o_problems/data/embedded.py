@@ -20,7 +20,7 @@ class EmbeddedInfo:
     """What is known of data that only come with the package, without reading them.
 
     Attributes:
-        file: where they lie in this folder, written by `repack.py`.
+        file: where they lie in this folder, written by `docs/tools/repack.py`.
         sizes: of train, validation and test.
     """
 
@@ -40,34 +40,31 @@ class EmbeddedInfo:
 Info = TypeVar("Info", bound=EmbeddedInfo)
 
 
-def known(infos: Mapping[str, Info], name: str) -> Info:
-    """What is known of `name`; DataMissing if it is none of those there are."""
+@contextlib.contextmanager
+def reading(infos: Mapping[str, Info], name: str) -> Iterator[tuple[Info, Any]]:
+    """What is known of `name`, and the arrays of its file by name.
+
+    Raises:
+        DataMissing: it is none of those there are; whatever is wrong with the file, or found to be wrong in this context.
+    """
     if name not in infos:
         raise DataMissing(f"no {next(iter(infos.values())).kind} {name!r}; there are: {', '.join(infos)}")
-    return infos[name]
-
-
-@contextlib.contextmanager
-def reading(info: EmbeddedInfo) -> Iterator[Any]:
-    """The arrays of the file, by name; DataMissing for whatever is wrong with it, or found to be wrong in this context."""
+    info = infos[name]
     path = FOLDER / info.file
     try:
         with np.load(path) as archive:
-            yield archive
+            yield info, archive
     except Exception as error:
         raise DataMissing(f"{path}: cannot read the embedded {info.kind} ({type(error).__name__}: {error})") from error
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """`file` of this folder, written by `repack.py`, which `words` describe."""
+    """`file` of this folder, written by `docs/tools/repack.py`, which `words` describe."""
 
     file: str
     words: str = "embedded"
-
-    @property
-    def remedy(self) -> str | None:
-        return None
+    remedy = None
 
     def find(self) -> Path | None:
         return FOLDER / self.file

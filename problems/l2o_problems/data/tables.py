@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from l2o_problems.data.dataset import DataSet, consecutive
-from l2o_problems.data.embedded import EmbeddedInfo, known, reading
+from l2o_problems.data.embedded import EmbeddedInfo, reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,7 @@ def load_table(name: str) -> DataSet:
     Raises:
         DataMissing: there is no such table, or it cannot be read.
     """
-    info = known(TABLES, name)
-    with reading(info) as archive:
+    with reading(TABLES, name) as (info, archive):
         inputs, labels, sizes = (archive[leaf] for leaf in ("inputs", "labels", "sizes"))
         if inputs.shape != (sum(info.sizes), info.columns) or labels.shape != inputs.shape[:1] or tuple(sizes) != info.sizes:
             raise ValueError(f"{inputs.shape} numbers where {info.source} was announced")

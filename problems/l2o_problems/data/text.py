@@ -1,8 +1,10 @@
-"""Texts by name, from this machine alone; NOTICE.md beside this file says whose they are."""
+"""Texts by name, as characters and as words, from this machine alone; NOTICE.md beside this file says whose they are."""
 
 from __future__ import annotations
 
 import functools
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +12,10 @@ from typing import ClassVar
 import numpy as np
 
 from l2o_problems.data.dataset import consecutive
-from l2o_problems.data.embedded import EmbeddedInfo, known, reading
+from l2o_problems.data.embedded import EmbeddedInfo, reading
+
+# A word, or marks that stand together.
+_WORD = re.compile(r"\w+|[^\w\s]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +24,7 @@ class TextInfo(EmbeddedInfo):
 
     Attributes:
         symbols: distinct characters.
-        words: distinct words of train (`l2o_problems.data.words`).
+        words: distinct words of train (`vocabulary`).
     """
 
     kind: ClassVar[str] = "text"
@@ -66,9 +71,40 @@ def load_text(name: str) -> Text:
     Raises:
         DataMissing: there is no such text, or it cannot be read.
     """
-    info = known(TEXTS, name)
-    with reading(info) as archive:
+    with reading(TEXTS, name) as (info, archive):
         codes, points, sizes = (archive[leaf] for leaf in ("codes", "vocabulary", "sizes"))
         if (len(points), *sizes) != (info.symbols, *info.sizes) or len(codes) != sum(sizes) or codes.max() >= info.symbols:
             raise ValueError(f"{len(codes)} characters, {len(points)} distinct, where {info.source} was announced")
     return Text(codes, "".join(map(chr, points)), consecutive(info.sizes))
+
+
+def split_words(text: str) -> list[str]:
+    """The words and marks of a text in their order, in small letters."""
+    return _WORD.findall(text.lower())
+
+
+@functools.cache
+def vocabulary(name: str, size: int) -> tuple[str, ...]:
+    """The `size` most frequent words of the training split, the most frequent first, equally frequent ones in alphabetical order.
+
+    Raises:
+        DataMissing: the text cannot be read.
+    """
+    counts = Counter(_words(name, "train"))
+    return tuple(sorted(counts, key=lambda word: (-counts[word], word))[:size])
+
+
+def word_codes(name: str, split: str, size: int) -> np.ndarray:
+    """The words of a split as int32 [N]: 0 for a word that is not in the vocabulary of `size` - 1 words, else its rank from 1.
+
+    Raises:
+        DataMissing: the text cannot be read.
+    """
+    ranks = {word: rank for rank, word in enumerate(vocabulary(name, size - 1), start=1)}
+    return np.array([ranks.get(word, 0) for word in _words(name, split)], np.int32)
+
+
+@functools.cache
+def _words(name: str, split: str) -> list[str]:
+    text = load_text(name)
+    return split_words(text.decode(text.split(split)))

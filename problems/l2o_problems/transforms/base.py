@@ -1,20 +1,22 @@
 """What all transformations share: they are the inner problem in everything they do not change.
 
-Shape letter: I instances.
+Shape letters: I instances, P parameters of one instance.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
-from l2o_problems.base import Problem, Task
+from l2o_problems.base import Params, Problem, Task
 from l2o_problems.random import fold
 
 
-def under(prefix: str, leaves: Mapping[str, tf.Tensor]) -> Task:
+def under(prefix: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves with names below `prefix`."""
     return {f"{prefix}/{name}": leaf for name, leaf in leaves.items()}
 
@@ -29,6 +31,22 @@ def layers(problem: Problem) -> list[Problem]:
     return [*layers(problem.inner), problem] if isinstance(problem, Transform) else [problem]
 
 
+def flat(tensors: Params) -> tf.Tensor:
+    """{name: [I, *shape]} -> [I, P]."""
+    return tf.concat([tf.reshape(values, [values.shape[0], -1]) for values in tensors.values()], axis=1)
+
+
+def like(tensors: Params, entries: tf.Tensor) -> Params:
+    """[I, P] -> the names and shapes of `tensors`."""
+    sizes = [math.prod(values.shape[1:]) for values in tensors.values()]
+    parts = tf.split(entries, sizes, axis=1)
+    return {name: tf.reshape(part, values.shape) for (name, values), part in zip(tensors.items(), parts, strict=True)}
+
+
+def _of_inner(name: str) -> Any:
+    return property(lambda transform: getattr(transform.inner, name))
+
+
 @dataclass(frozen=True)
 class Transform(Problem):
     """A problem that is `inner` in everything its subclass does not change.
@@ -40,9 +58,17 @@ class Transform(Problem):
 
     inner: Problem
 
+    param_shapes = _of_inner("param_shapes")
+    held_out = _of_inner("held_out")
+    input_leaves = _of_inner("input_leaves")
+    xla = _of_inner("xla")
+    minimum = _of_inner("minimum")
+    source = _of_inner("source")
+
     def __post_init__(self):
         if not isinstance(self.inner, Problem):
             raise TypeError(f"{type(self).name} transforms a problem, but got {self.inner!r}")
+        super().__post_init__()
 
     def draw(self, seed: tf.Tensor, instances: int) -> Task:
         """What the transformation itself adds to the task, leaves [I, ...]."""
@@ -50,10 +76,6 @@ class Transform(Problem):
 
     def inner_task(self, task: Task) -> Task:
         return within("inner", task)
-
-    @property
-    def param_shapes(self):
-        return self.inner.param_shapes
 
     def sample(self, seed, instances):
         return {**under("inner", self.inner.sample(fold(seed, 0), instances)), **self.draw(fold(seed, 1), instances)}
@@ -84,23 +106,3 @@ class Transform(Problem):
         own = type(self)
         changed = (own.batch, own.perturb, own.displace) != (Transform.batch, Transform.perturb, Transform.displace)
         return self.inner.deterministic and not changed
-
-    @property
-    def held_out(self):
-        return self.inner.held_out
-
-    @property
-    def input_leaves(self):
-        return self.inner.input_leaves
-
-    @property
-    def xla(self):
-        return self.inner.xla
-
-    @property
-    def minimum(self):
-        return self.inner.minimum
-
-    @property
-    def source(self):
-        return self.inner.source

