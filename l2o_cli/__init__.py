@@ -24,10 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return LearnedOptimizer
     if name == "__version__":
-        from importlib import metadata
+        from l2o_cli.runtime import version
 
-        try:
-            return metadata.version("l2o")
-        except metadata.PackageNotFoundError:
-            return "0+unknown"  # a checkout that is not installed
+        return version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,21 +7,17 @@ from pathlib import Path
 from l2o_cli.errors import BadInput
 
 _PACKAGE = Path(__file__).resolve().parent
-
-
-def _folder(name: str) -> Path:
-    packaged = _PACKAGE / "_assets"
-    return (packaged if packaged.is_dir() else _PACKAGE.parent) / name
+_ROOT = _PACKAGE / "_assets" if (_PACKAGE / "_assets").is_dir() else _PACKAGE.parent
 
 
 def configs() -> Path:
     """The folder of the experiment specs, `NAME.yaml`."""
-    return _folder("configs")
+    return _ROOT / "configs"
 
 
 def checkpoints() -> Path:
     """The folder of the published optimizers, one folder each."""
-    return _folder("checkpoints")
+    return _ROOT / "checkpoints"
 
 
 def find_config(name: str) -> Path:

@@ -73,11 +73,6 @@ def draw(problem: Problem, seed: int, instances: int) -> Draw:
     return Draw(*_drawing(problem, instances)(as_seed(seed)))
 
 
-def draw_task(problem: Problem, seed: int, instances: int) -> Task:
-    """The task that `start` draws with the same arguments."""
-    return draw(problem, seed, instances).task
-
-
 def at_start(problem: Problem, optimizer: Optimizer, weights: Weights, drawn: Draw) -> Carry:
     """The optimizer at the start of the problems that were drawn."""
     instances = drawn.params.shape[0]

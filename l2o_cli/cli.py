@@ -64,17 +64,9 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        from l2o_cli import __version__
-
-        click.echo(f"l2o {__version__}")
-        ctx.exit()
-
-
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show tracebacks and TensorFlow's own messages (may also follow the command).")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
+@click.version_option(runtime.version(), message="l2o %(version)s", help="Show the version.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
     """Meta-train learned optimizers, evaluate them, compare them with tuned hand-designed ones and export them.
@@ -84,23 +76,17 @@ def cli(ctx: click.Context, debug: bool) -> None:
     runtime.prepare(debug, compiling=ctx.invoked_subcommand not in ("cache", "spec"))
 
 
-def _exit_code(error: Exception) -> int | None:
-    """The exit code of an error whose message says all: what the user did wrong, or a file or data set; None for others."""
-    code = getattr(error, "exit_code", None)
-    if isinstance(code, int):
-        return code
-    data_missing = getattr(sys.modules.get("l2o_problems.data"), "DataMissing", ())
-    return FAILED if isinstance(error, (OSError, data_missing)) else None
-
-
 def describe(error: Exception) -> tuple[str, int]:
     """The one line that tells a user of `error`, and the exit code."""
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         see = f" (see {context.command_path} --help)" if context and isinstance(error, click.UsageError) else ""
         return one_line(error.format_message() + see), error.exit_code
-    code = _exit_code(error)
-    if code is None:
+    # Of what the user did wrong; of a file or data set the message says all too.
+    code = getattr(error, "exit_code", None)
+    data_missing = getattr(sys.modules.get("l2o_problems.data"), "DataMissing", ())
+    code = FAILED if code is None and isinstance(error, (OSError, data_missing)) else code
+    if not isinstance(code, int):
         hint = runtime.cache_hint(error) or "run with --debug for the traceback"
         return one_line(f"{type(error).__name__}: {error}; {hint}"), FAILED
     if isinstance(error, OSError) and error.filename is not None:

@@ -1,8 +1,10 @@
 """What a user did wrong or what the world did to them: one line, no traceback."""
 
+import contextlib
 import functools
 import reprlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 LONGEST_LINE = 280  # characters of a message: with what is put in front, `l2o: error: `, it is under 300
@@ -25,6 +27,15 @@ class BadInput(Failure):
     """A request that cannot be meant as it stands: unknown name, wrong type, missing argument. Exit code 2."""
 
     exit_code = 2
+
+
+@contextlib.contextmanager
+def naming(place: object) -> Iterator[None]:
+    """Within it the place, a field or an option, is put in front of what is wrong with what was given."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{place}: {error}") from None
 
 
 def one_line(message: str) -> str:

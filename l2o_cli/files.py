@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import io
 import itertools
 import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from l2o_cli.errors import BadInput, Failure
 
@@ -56,7 +58,9 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's are readable by their owner only
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)  # mkstemp's are readable by their owner only
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -117,6 +121,13 @@ def read_csv(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[int, di
         raise BadInput(f"{path}{place}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """A CSV file with these columns; as `write_atomically`."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    write_atomically(path, text.getvalue())
+
+
 def sync(path: Path | str) -> None:
     """Have what was written to the file or folder `path` on the disk itself, where it outlives a loss of power."""
     if os.name == "nt":  # which has no such call for a folder, nor for a file that is only read
@@ -152,9 +163,3 @@ def locked(path: Path) -> Iterator[bool]:
         except OSError:  # a file system without locks
             pass
         yield True
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from l2o_cli.errors import Failure
 
@@ -25,16 +24,18 @@ def undo_defaults() -> None:
     The update rules and the published numbers are those of float32. Keras is imported only if need be, since that takes seconds.
     """
     path = _path()
-    found = _content(path)
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):  # Keras takes nothing from it either
+        return
     if found is None or (isinstance(found, dict) and all(found.get(name, value) == value for name, value in _DEFAULTS.items())):
         return
     try:
         import keras
     except Exception as error:  # a value that Keras refuses, in whichever way
         raise Failure(f"{path}: Keras cannot be imported with these settings: {error}") from None
-    keras.config.set_floatx("float32")
-    keras.config.set_epsilon(1e-7)
-    keras.config.set_image_data_format("channels_last")
+    for name, value in _DEFAULTS.items():
+        getattr(keras.config, f"set_{name}")(value)
 
 
 def _path() -> Path:
@@ -43,11 +44,3 @@ def _path() -> Path:
         return Path(os.environ["KERAS_HOME"]).expanduser() / "keras.json"
     home = os.path.expanduser("~")
     return Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras" / "keras.json"
-
-
-def _content(path: Path) -> Any:
-    """What is in the file; None if Keras takes nothing from it either."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None

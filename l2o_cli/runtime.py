@@ -133,6 +133,19 @@ def cache_folder() -> Path | None:
     return folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
+def environment() -> dict[str, str | int]:
+    """Versions of what computes the results, and the machine's cores, which the timings depend on, for their record."""
+    packages = ("tensorflow", "keras", "numpy")  # whose name may be another one, such as tensorflow-cpu
+    versions = {name: _release(name) or "not installed as a package" for name in packages}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"l2o": version(), "python": platform.python_version(), **versions, "cpu_cores": cores or 1}
+
+
+def version() -> str:
+    """That of l2o."""
+    return _release("l2o") or "0+unknown"  # a checkout that is not installed
+
+
 def _release(package: str) -> str:
     try:
         return importlib.metadata.version(package)

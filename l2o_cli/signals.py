@@ -23,6 +23,10 @@ PATIENCE = 3.0  # seconds that the main thread has to take notice of a signal th
 ECHO = 1.0  # seconds within which further signals are part of the same request: some tools send each twice
 
 
+class Interrupted(KeyboardInterrupt):
+    """The work was asked to stop; what there is of it is saved."""
+
+
 class StopOnSignal:
     """While active, a signal that stops sets a flag that the run asks for, and one that saves has it saved; then it goes on.
 
@@ -62,13 +66,8 @@ class StopOnSignal:
         return True
 
     @property
-    def number(self) -> int:
-        """The signal that stops."""
-        return self._number or _process.received or signal.SIGINT
-
-    @property
     def code(self) -> int:
-        return 128 + self.number
+        return 128 + (self._number or _process.received or signal.SIGINT)
 
 
 class _Process:
@@ -85,7 +84,11 @@ class _Process:
         self._listening = False
 
     def install(self) -> Callable[[], None] | None:
-        """Handle the signals from now on; what undoes it, None if that was so before."""
+        """Answer signals from now on, with an exit code of 128 and the signal's number; to be called before all that takes long.
+
+        Returns:
+            What undoes it; None if they were answered before.
+        """
         if self._sockets is not None:
             return None
         self._sockets = socket.socketpair()
@@ -111,7 +114,10 @@ class _Process:
         return undo
 
     def listen(self) -> None:
-        """Begin the thread. Apart from `install`, since a process that is going to fork should have no threads."""
+        """Answer them also while native code keeps the main thread, if they are answered at all.
+
+        Apart from `install`, since a process that is going to fork should have no threads.
+        """
         if self._sockets is not None and not self._listening:
             self._listening = True
             threading.Thread(target=self._listen, args=(self._sockets[0],), daemon=True, name="signals").start()
@@ -165,14 +171,7 @@ class _Process:
 _process = _Process()
 
 
-def install() -> None:
-    """Answer signals from now on, with an exit code of 128 and the signal's number; to be called before all that takes long."""
-    _process.install()
-
-
-def listen() -> None:
-    """Answer them also while native code keeps the main thread, if they are answered at all."""
-    _process.listen()
+install, listen = _process.install, _process.listen
 
 
 def exit_code() -> int | None:

@@ -7,6 +7,7 @@ else texts. There are no dates and no merge keys. Keys are texts, and a mapping 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -45,10 +46,6 @@ class YamlFault(ValueError):
         super().__init__(fault)
         self.line = line
 
-    @property
-    def place(self) -> str:
-        return "" if self.line is None else f", line {self.line}"
-
 
 def parse(text: str) -> Any:
     """The value of a YAML text of one document: None for an empty one. YamlFault says what is wrong."""
@@ -86,7 +83,8 @@ def read(path: Path) -> Any:
     try:
         return parse(text)
     except YamlFault as fault:
-        raise BadInput(f"{path}{fault.place}: {fault}") from None
+        place = "" if fault.line is None else f", line {fault.line}"
+        raise BadInput(f"{path}{place}: {fault}") from None
 
 
 class _Open:
@@ -173,15 +171,7 @@ def _copied(anchors: dict[str, _Anchored | None], name: str, line: int) -> _Anch
     made = anchors[name]
     if made is None:
         raise YamlFault(f"*{name} stands for what it is in itself", line)
-    if made.nodes > MOST_NODES:
-        raise YamlFault(f"more than {MOST_NODES:,} values, aliases counted each time", line)
-    return _Anchored(_copy(made.value), made.nodes)
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(part) for key, part in value.items()}
-    return [_copy(part) for part in value] if isinstance(value, list) else value
+    return made._replace(value=copy.deepcopy(made.value))
 
 
 def _check_tag(tag: str | None, expected: str, line: int) -> None:
@@ -218,11 +208,12 @@ def _meant(text: str, line: int | None = None) -> Any:
         return None
     if _BOOL.match(text):
         return text[0] in "tT"
-    if _INTEGER.match(text):
-        _check_length(text, line)
+    integer = _INTEGER.match(text)
+    if len(text) > MOST_DIGITS and (integer or _FLOAT.match(text)):
+        raise YamlFault(f"a number of {len(text):,} digits; at most {MOST_DIGITS} are read", line)
+    if integer:
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _FLOAT.match(text):
-        _check_length(text, line)
         value = float(text)
         digits = re.split("[eE]", text)[0]
         if math.isinf(value) or (value == 0 and digits.strip("+-0.")):
@@ -231,11 +222,6 @@ def _meant(text: str, line: int | None = None) -> Any:
     if _SPECIAL.match(text):
         return float(text.replace(".", ""))
     return text
-
-
-def _check_length(text: str, line: int | None) -> None:
-    if len(text) > MOST_DIGITS:
-        raise YamlFault(f"a number of {len(text):,} digits; at most {MOST_DIGITS} are read", line)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -271,6 +257,8 @@ def flow(value: Any) -> str:
     if isinstance(value, float):
         return {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(repr(value), repr(value))
     text = str(value)
-    if not isinstance(value, str) or (re.fullmatch(r"[\w./*][\w./*-]*", text) and _meant(text) == text):
+    if not isinstance(value, str) or (re.fullmatch(r"(?!\.\.\.\Z)[\w./][\w./*-]*", text) and _meant(text) == text):
         return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    # JSON would write letters beyond U+FFFF as two, which YAML does not put together.
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08x}" for sign in quoted)

@@ -12,7 +12,7 @@ from l2o_cli.catalog.card import describe_card, print_card
 from l2o_cli.cli import cli
 from l2o_cli.errors import Failure
 from l2o_cli.export.artifact import LoadedOptimizer, add_to_card, load_artifact, save_artifact
-from l2o_cli.meta.provenance import account, with_record
+from l2o_cli.meta.trainer import account, with_record
 from l2o_cli.optimizers import LearnedRate
 from l2o_cli.spec import MetaTraining
 

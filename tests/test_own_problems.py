@@ -11,7 +11,7 @@ import pytest
 from l2o_problems.from_file import problem_in_file
 from l2o_problems.random import as_seed
 
-from l2o_cli.spec import read_meta_training
+from l2o_cli.spec.reading import read_meta_training
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = (DOCS / "own_problems.md").read_text()

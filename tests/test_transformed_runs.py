@@ -23,7 +23,8 @@ from l2o_cli.optimizers.transforms import LowPrecision, Schedule
 from l2o_cli.portraits.trajectories import trajectories
 from l2o_cli.rollout import Rollout
 from l2o_cli.runs.update_rules import RuleBatches
-from l2o_cli.spec import Estimator, MetaTraining, Objective, OptimizerSpec, Validation, read_meta_training, to_yaml
+from l2o_cli.spec import Estimator, MetaTraining, Objective, OptimizerSpec, Validation, to_yaml
+from l2o_cli.spec.reading import read_meta_training
 
 HRNN = HierarchicalRNN(hidden=(2,), time_scales=2)
 STEPS = 6

@@ -19,14 +19,12 @@ from l2o_cli.assets import configs
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
 from l2o_cli.meta.run_directory import RunDirectory
-from l2o_cli.spec import MetaTraining, read_meta_training
+from l2o_cli.signals import Interrupted
+from l2o_cli.spec import MetaTraining
+from l2o_cli.spec.reading import read_meta_training
 
 LEAST_MINUTES = 0.01  # given to a run whose time was up when it was killed, to end as it should
 _ASK = 0.2  # seconds between two looks at whether to stop
-
-
-class Interrupted(KeyboardInterrupt):
-    """The experiment was asked to stop; the run under way is saved."""
 
 
 @dataclass(frozen=True)

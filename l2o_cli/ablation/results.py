@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pydantic_core import to_jsonable_python
 
 from l2o_cli.errors import BadInput
-from l2o_cli.files import read_csv, write_atomically
-from l2o_cli.meta.run_tables import best_validation, read_run, total, validation_scores, without_nan
+from l2o_cli.files import read_csv, write_csv
+from l2o_cli.meta.run_tables import best_validation, read_run, total, validation_scores
+from l2o_cli.reports.drawing import save
 from l2o_cli.terminal import print_table
 
 BASE = "base"
 BAR, BASE_BAR, START = "#56B4E9", "#0072B2", "#D55E00"  # Okabe and Ito's, which colour-blind readers tell apart
+MEANS, SUMS = ("best_score", "start_score", "meta_steps", "inner_steps"), ("nonfinite_entries", "diverged")
 HEADINGS = ("spec", "seeds", "best score", "against base", "untrained", "meta-steps", "inner steps", "non-finite", "diverged")
 
 
@@ -58,11 +58,7 @@ def outcome(spec: str, seed: int, minutes: float, path: Path) -> AblationRow:
 
 
 def write_rows(path: Path, rows: Iterable[AblationRow]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [field.name for field in fields(AblationRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_atomically(path, text.getvalue())
+    write_csv(path, [field.name for field in fields(AblationRow)], map(astuple, rows))
 
 
 def read_rows(path: Path) -> list[AblationRow]:
@@ -98,22 +94,14 @@ class Summary:
 def summaries(rows: Sequence[AblationRow]) -> list[Summary]:
     """One for each spec, the best first; a score that is not a number is the worst."""
     groups = {spec: [row for row in rows if row.spec == spec] for spec in dict.fromkeys(row.spec for row in rows)}
-    means = {spec: statistics.fmean(row.best_score for row in group) for spec, group in groups.items()}
-    result = [
-        Summary(
-            spec,
-            len(group),
-            means[spec],
-            _standard_error([row.best_score for row in group]),
-            means[spec] - means.get(BASE, math.nan),
-            statistics.fmean(row.start_score for row in group),
-            statistics.fmean(row.meta_steps for row in group),
-            statistics.fmean(row.inner_steps for row in group),
-            sum(row.nonfinite_entries for row in group),
-            sum(row.diverged for row in group),
-        )
-        for spec, group in groups.items()
-    ]
+    base = statistics.fmean(row.best_score for row in groups[BASE]) if BASE in groups else math.nan
+    result = []
+    for spec, group in groups.items():
+        columns = {name: [getattr(row, name) for row in group] for name in (*MEANS, *SUMS)}
+        best, start, meta_steps, inner_steps = (statistics.fmean(columns[name]) for name in MEANS)
+        error = _standard_error(columns["best_score"])
+        counts = (sum(columns[name]) for name in SUMS)
+        result.append(Summary(spec, len(group), best, error, best - base, start, meta_steps, inner_steps, *counts))
     return sorted(result, key=lambda entry: math.inf if math.isnan(entry.best_score) else entry.best_score)
 
 
@@ -126,7 +114,7 @@ def _standard_error(values: Sequence[float]) -> float | None:
 
 def as_plain(entries: Sequence[Summary]) -> list[dict[str, Any]]:
     """For JSON: null stands for what is not known or not finite."""
-    return without_nan([asdict(entry) for entry in entries])
+    return to_jsonable_python(entries, inf_nan_mode="null")
 
 
 def print_summaries(entries: Sequence[Summary]) -> None:
@@ -147,8 +135,7 @@ def draw(entries: Sequence[Summary], paths: Iterable[Path], unit: str, title: st
     Args:
         unit: of the scores.
     """
-    figure = Figure(figsize=(7.0, 1.6 + 0.32 * len(entries)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(7.0, 1.6 + 0.32 * len(entries)), dpi=150, layout="constrained")
     axes = figure.subplots()
     shown = entries[::-1]
     places, starts = range(len(shown)), [entry.start_score for entry in shown]
@@ -171,6 +158,4 @@ def draw(entries: Sequence[Summary], paths: Iterable[Path], unit: str, title: st
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     for path in paths:
-        image = io.BytesIO()
-        figure.savefig(image, format=path.suffix[1:], dpi=150)
-        write_atomically(path, image.getvalue())
+        save(figure, path)

@@ -93,27 +93,21 @@ class CompiledCode:
     def verify(self) -> bool:
         """Remove what does not match its checksum; whether there was nothing like that. OSError if it cannot be removed."""
         sums, lines = self._sums()
-        kept: dict[str, str] = {}
-        young = []
-        found = 0
-        for entry in os.scandir(self.folder):
-            if ENTRY.fullmatch(entry.name):
-                found += 1
-                if entry.name not in sums and time.time() - entry.stat().st_mtime < 3 * LOOK:
-                    young.append(entry.name)
-                else:
-                    self._judge(entry.name, sums, kept)
-            elif UNFINISHED.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > FORGOTTEN:
-                Path(entry.path).unlink(missing_ok=True)
-        if young:  # another process made them just now, and is about to write their checksums
+        names = os.listdir(self.folder)
+        entries = [name for name in names if ENTRY.fullmatch(name)]
+        if any(name not in sums and self._age(name) < 3 * LOOK for name in entries):
+            # Another process made them just now, and is about to write their checksums.
             time.sleep(1.5 * LOOK)
             sums, lines = self._sums()
-            for name in young:
-                self._judge(name, sums, kept)
+        found = {name: _sum(self.folder / name) for name in entries}
+        kept = {name: sum_ for name, sum_ in found.items() if sum_ is not None and sum_ == sums.get(name)}
+        forgotten = {name for name in names if UNFINISHED.fullmatch(name) and self._age(name) > FORGOTTEN}
+        for name in found.keys() - kept.keys() | forgotten:
+            (self.folder / name).unlink(missing_ok=True)
         self._known = set(kept)
         if lines > 2 * len(kept) + 100:
             self._write_anew(kept)
-        return len(kept) == found
+        return len(kept) == len(entries)
 
     def note(self) -> None:
         """Write checksums of the entries that are new."""
@@ -162,13 +156,8 @@ class CompiledCode:
                     warn(f"the compilation cache is left alone from here on, everything is compiled anew: {why}")
             return self._instead is not None
 
-    def _judge(self, name: str, sums: dict[str, str], kept: dict[str, str]) -> None:
-        path = self.folder / name
-        found = _sum(path)
-        if found is not None and found == sums.get(name):
-            kept[name] = found
-        else:
-            path.unlink(missing_ok=True)
+    def _age(self, name: str) -> float:
+        return time.time() - (self.folder / name).stat().st_mtime
 
     def _sums(self) -> tuple[dict[str, str], int]:
         """{name: size and CRC-32} and the number of lines they were written in."""

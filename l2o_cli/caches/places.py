@@ -54,7 +54,9 @@ def claim(*folders: Path) -> None:
     """Make the folders, for this user alone, outer ones first; Unusable if others may write to one, or this user may not."""
     for folder in folders:
         try:
-            _make(folder)
+            for place in (*reversed(folder.parents), folder):
+                if not place.exists():
+                    place.mkdir(OWN, exist_ok=True)
         except OSError as error:
             raise Unusable(f"{folder}: {error.strerror or error}") from None
         check(folder)
@@ -77,16 +79,6 @@ def check(folder: Path) -> None:
             raise Unusable(f"{folder} can be written by others; chmod go-w makes it safe")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise Unusable(f"{folder} cannot be written")
-
-
-def _make(folder: Path) -> None:
-    missing = []
-    for place in (folder, *folder.parents):
-        if place.exists():
-            break
-        missing.append(place)
-    for place in reversed(missing):
-        place.mkdir(OWN, exist_ok=True)
 
 
 def _group_of_its_own(info: os.stat_result) -> bool:

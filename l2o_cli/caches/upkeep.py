@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,18 +70,14 @@ def limit() -> int:
 
 def look(kind: str) -> Cache:
     """What there is of a kind."""
+    folder = fault = None
     try:
         folder = places.runs() if kind == "runs" else places.compiled()
-    except places.Unusable as error:
-        return Cache(None, [], str(error))
-    if folder is None:
-        return Cache(None, [])
-    try:
-        places.check(folder)
-        fault = None
+        if folder is not None:
+            places.check(folder)
     except places.Unusable as error:
         fault = str(error)
-    return Cache(folder, list(_files(kind, folder)), fault)
+    return Cache(folder, [] if folder is None else list(_files(kind, folder)), fault)
 
 
 def listing() -> list[dict[str, Any]]:
@@ -155,20 +152,15 @@ def clear(kind: str) -> tuple[int, int]:
 
 
 def _files(kind: str, place: Path) -> Iterator[Kept]:
-    for folder in _folders(kind, place):
-        with contextlib.suppress(OSError), os.scandir(folder) as found:
-            for one in found:
-                entry = _ENTRIES[kind].fullmatch(one.name) is not None
-                if entry or _OTHERS[kind].fullmatch(one.name):
-                    with contextlib.suppress(OSError):  # gone, or another process's
-                        if one.is_file(follow_symlinks=False):
-                            info = one.stat(follow_symlinks=False)
-                            yield Kept(Path(one.path), info.st_size, max(info.st_atime, info.st_mtime), entry)
-
-
-def _folders(kind: str, place: Path) -> list[str]:
-    try:
-        with os.scandir(place) as found:
-            return [one.path for one in found if _FOLDERS[kind].fullmatch(one.name) and one.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
+    for folder, inner, names in os.walk(place):
+        if folder == str(place):
+            inner[:] = filter(_FOLDERS[kind].fullmatch, inner)
+            continue
+        inner.clear()
+        for name in names:
+            path, entry = Path(folder, name), _ENTRIES[kind].fullmatch(name) is not None
+            if entry or _OTHERS[kind].fullmatch(name):
+                with contextlib.suppress(OSError):  # gone, or another process's
+                    info = path.lstat()
+                    if stat.S_ISREG(info.st_mode):
+                        yield Kept(path, info.st_size, max(info.st_atime, info.st_mtime), entry)

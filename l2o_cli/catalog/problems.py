@@ -83,8 +83,7 @@ def family_of(text: str) -> ProblemSpec:
 
 def describe(family: ProblemSpec) -> Row:
     """All that is known of one problem, for JSON; `text_of` says the same to people."""
-    problem, *transforms = layers(family.make())
-    whole = [problem, *transforms][-1]
+    problem, *transforms = layers(whole := family.make())
     row = adam_row(whole)
     registered = PROBLEMS[family.name]() if family.name in PROBLEMS else None
     return {

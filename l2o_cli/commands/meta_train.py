@@ -48,7 +48,7 @@ def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
     from l2o_cli.errors import BadInput
     from l2o_cli.progress import MetaTrainingProgress
     from l2o_cli.signals import StopOnSignal
-    from l2o_cli.spec import read_meta_training
+    from l2o_cli.spec.reading import read_meta_training
 
     if resume and out is None:
         raise BadInput("--resume needs --out, the directory of the run")

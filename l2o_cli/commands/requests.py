@@ -107,7 +107,7 @@ def spec_and_folder(ctx: click.Context, model: type[Spec]) -> tuple[Spec, Path]:
     It is that of --out where it is resumed; else CONFIG, its fields replaced by the options that are given.
     """
     from l2o_cli.assets import find_config
-    from l2o_cli.spec import read_request
+    from l2o_cli.spec.reading import read_request
 
     config, out = ctx.params["config"], ctx.params["out"]
     said = [name for name in model.model_fields if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]

@@ -8,7 +8,7 @@ from l2o_problems.base import Problem
 
 from l2o_cli.comparison.cell import TUNING_SEEDS_FROM, Cell, Terms
 from l2o_cli.comparison.tuning.tiers import DEFAULTS
-from l2o_cli.errors import BadInput, shown
+from l2o_cli.errors import BadInput, naming, shown
 from l2o_cli.optimizers.search_spaces import Setting
 from l2o_cli.runs.batches import AT_ONCE, check_setting, hyperparameters
 from l2o_cli.runs.contenders import check_fits
@@ -27,10 +27,8 @@ def check_cells(cells: Sequence[Cell], terms: Terms) -> None:
     problems = {cell.title: cell.problem for cell in cells}
     most = max((cell.tuning_runs for cell in baselines), default=0)
     check_memory(problems, [cell.contender for cell in cells], terms.steps, most + terms.seeds, terms.seeds)
-    try:
+    with naming("--baselines"):
         check_fits([cell.contender for cell in baselines], problems)
-    except BadInput as error:
-        raise BadInput(f"--baselines: {error}") from None
     for title, problem in problems.items():
         if terms.select == "final_validation_loss" and not problem.held_out:
             raise BadInput(f"--select final_validation_loss: problem {title!r} has no held-out data")
@@ -58,10 +56,8 @@ def check_memory(problems: Mapping[str, Problem], contenders: Sequence[Contender
     state = max((state_size(one.optimizer) for one in contenders), default=0.0)
     for title, problem in problems.items():
         size = min(runs, together(problem) * AT_ONCE)
-        try:
+        with naming(f"problem {shown(title)}"):
             check_runs([Runs(problem, "", size, steps, runs * len(problems), [Factor("seeds", seeds, 5)])], state)
-        except BadInput as error:
-            raise BadInput(f"problem {shown(title)}: {error}") from None
 
 
 def check_settings(contenders: Sequence[Contender], settings: Setting) -> None:

@@ -17,10 +17,10 @@ from l2o_cli.comparison.cell import Cell, Terms, cells_of, labelled, make_proble
 from l2o_cli.comparison.checks import check_cells, check_memory, check_settings
 from l2o_cli.comparison.sweeps.plan import Sweep, plan_sweeps
 from l2o_cli.comparison.tuning.tiers import Baseline, parse_baselines
-from l2o_cli.environment import environment
 from l2o_cli.runs.contenders import check_fits, contender
 from l2o_cli.runs.records import Contender
 from l2o_cli.runs.store import RunStore
+from l2o_cli.runtime import environment
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec
 from l2o_cli.terminal import several
 

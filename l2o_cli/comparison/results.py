@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from l2o_cli import yaml12
+from l2o_cli import files, yaml12
 from l2o_cli.comparison.tuning.tiers import Choice
 from l2o_cli.errors import BadInput
-from l2o_cli.files import write_atomically
 from l2o_cli.runs.records import Run
 from l2o_cli.scoring.curves import KEY, SPLITS, curve_of
 from l2o_cli.scoring.measures import CRITERIA
@@ -77,15 +74,13 @@ def claim(out: Path, overwrite: bool) -> None:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Floats with 8 digits, `nan` and `inf` as such; None as an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([f"{cell:.8g}" if isinstance(cell, float | np.floating) else cell for cell in row] for row in rows)
-    write_atomically(path, text.getvalue())
+    files.write_csv(
+        path, columns, ([f"{cell:.8g}" if isinstance(cell, float | np.floating) else cell for cell in row] for row in rows)
+    )
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, yaml12.write(dict(content), unicode=True))
+    files.write_atomically(path, yaml12.write(dict(content), unicode=True))
 
 
 def _settings(hyperparameters: Mapping[str, float]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pydantic
+from pydantic_core import to_jsonable_python
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
@@ -120,8 +121,7 @@ def save_artifact(directory: Path | str, optimizer: Optimizer, weights: Mapping[
         "weights": {"sha256": digest, "count": int(sum(np.size(value) for value in weights.values()))},
     }
     fixed["sha256"] = seal(fixed)
-    sections = {key: _plain(value) for key, value in card.items() if key not in fixed}
-    text = yaml12.write({**fixed, **sections}, unicode=True)
+    text = _text(fixed | {key: value for key, value in card.items() if key not in fixed})
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # The card is the point of no return: until it is replaced the old pair is whole, afterwards the new one is, its
@@ -207,6 +207,11 @@ def _matching_weights(directory: Path, digest: str) -> bytes:
     raise Failure(f"{directory / WEIGHTS}: damaged, its SHA-256 is not the one in {CARD} (weights.sha256)")
 
 
+def _text(card: Mapping[str, Any]) -> str:
+    """A card as YAML, numpy's numbers and arrays being numbers and lists in it, and paths texts."""
+    return yaml12.write(to_jsonable_python(card, fallback=lambda value: value.tolist()), unicode=True)
+
+
 def add_to_card(directory: Path | str, section: str, content: Any) -> None:
     """Set a section of the card of the artifact `directory`, the others and the weights as they are.
 
@@ -214,21 +219,9 @@ def add_to_card(directory: Path | str, section: str, content: Any) -> None:
         Failure: the card is damaged or cannot be written.
     """
     path = Path(directory) / CARD
-    card = {**read_card(path), section: _plain(content)}
-    write_atomically(path, yaml12.write(card, unicode=True))
+    write_atomically(path, _text({**read_card(path), section: content}))
 
 
 def _label(directory: Path) -> str:
     directory = directory.resolve()
     return directory.parent.name if directory.name == "artifact" else directory.name
-
-
-def _plain(value: Any) -> Any:
-    """Nested values as YAML knows them: numpy scalars and arrays as numbers and lists, paths as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, os.PathLike) else value

@@ -23,24 +23,17 @@ class AttentionCallback(keras.callbacks.Callback):
         parts = self._whole.optimizers if type(self._whole).__name__ == "MultiOptimizer" else [self._whole]
         return [part for part in parts if isinstance(part, LearnedOptimizer)]
 
-    def _attend(self) -> None:
+    def on_epoch_begin(self, epoch, logs=None):
         if self._optimizers():
             self._whole.build(self.model.trainable_variables)
         for optimizer in self._optimizers():
             optimizer.attend()
 
-    def _show_params(self) -> None:
+    def on_test_begin(self, logs=None):
         for optimizer in self._optimizers():
             optimizer.show_params()
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._attend()
+    on_predict_begin = on_test_begin
 
     def on_epoch_end(self, epoch, logs=None):
-        self._show_params()
-
-    def on_test_begin(self, logs=None):
-        self._show_params()
-
-    def on_predict_begin(self, logs=None):
-        self._show_params()
+        self.on_test_begin(logs)

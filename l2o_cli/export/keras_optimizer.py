@@ -19,10 +19,9 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.keras_base import PackedOptimizer, path_of
 from l2o_cli.export.keras_config import from_config, to_config
-from l2o_cli.export.packed_variables import PackedVariables, dense, float32
+from l2o_cli.export.packed_variables import PackedVariables, compiled_update_of, dense, float32, update_of
 from l2o_cli.export.resolve import resolve
 from l2o_cli.export.shown_loss import ShownLoss
-from l2o_cli.export.updates import compiled_update_of, update_of
 from l2o_cli.optimizers.transforms import names_of
 
 
@@ -55,10 +54,10 @@ class LearnedOptimizer(PackedOptimizer):
         learning_rate: multiplies every update; the optimizer sets its own step lengths, so 1.0, or a schedule around it.
         steps: how many updates will be made, for optimizers that go by the length of the run; None: not known.
         seed: of the random part of the initial state.
-        weight_decay: at each step, before the update, the params shrink by `weight_decay * learning_rate` of themselves.
         jit_compile: compile the update with XLA, whatever `model.compile` says of the model.
-
-    The other arguments are those of every Keras optimizer.
+        options: as of every Keras optimizer: weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
+            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name. With `weight_decay` the params shrink,
+            at each step before the update, by `weight_decay * learning_rate` of themselves.
 
     Raises:
         BadInput: no optimizer of that name, or nothing at that path.
@@ -76,38 +75,17 @@ class LearnedOptimizer(PackedOptimizer):
         steps: int | None = None,
         seed: int = 0,
         jit_compile: bool = True,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        use_ema: bool = False,
-        ema_momentum: float = 0.99,
-        ema_overwrite_frequency: int | None = None,
-        loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        name: str | None = None,
+        **options: Any,
     ):
         if keras.backend.backend() != "tensorflow":
             raise NotImplementedError(f"LearnedOptimizer needs Keras's TensorFlow backend, not {keras.backend.backend()!r}")
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            global_clipnorm=global_clipnorm,
-            use_ema=use_ema,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            loss_scale_factor=loss_scale_factor,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            name=name,
-        )
+        super().__init__(learning_rate=learning_rate, **options)
         self._loaded = optimizer if isinstance(optimizer, LoadedOptimizer) else resolve(optimizer)
         if steps is not None and not (isinstance(steps, int | np.integer) and steps > 0):
             raise ValueError(f"steps must be a whole number above 0, not {steps!r}")
         self._steps, self._seed, self._jit_compile = steps, seed, jit_compile
         self._rule = rule = self._loaded.optimizer.over(int(steps)) if steps else self._loaded.optimizer
-        if use_ema and rule.evaluates_elsewhere:
+        if self.use_ema and rule.evaluates_elsewhere:
             raise ValueError(f"{names_of(rule)!r} with attention does not go with use_ema, which would average attended points")
         if rule.lacks_steps:
             raise ValueError(f"optimizer {names_of(rule)!r} goes by the length of the run; give steps")

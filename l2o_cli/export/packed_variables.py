@@ -1,4 +1,4 @@
-"""The trainable variables of a model as one problem instance.
+"""The trainable variables of a model as one problem instance, and the update of a rule for it.
 
 Shape letters: P parameters (all variables packed), T tensors.
 """
@@ -6,8 +6,9 @@ Shape letters: P parameters (all variables packed), T tensors.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,8 +16,14 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from l2o_cli.graph import Graph
+from l2o_cli.optimizers.base import Optimizer, State, Weights
 from l2o_cli.optimizers.matrices import is_embedding
 from l2o_cli.optimizers.packing import Layout, pack, spread, unpack
+
+KEPT = 64  # compiled updates that are kept for the models to come
+
+Update = Callable[[Weights, State, Any, Any, Any, Any], tuple[Any, State]]
 
 
 class PackedVariables:
@@ -26,15 +33,12 @@ class PackedVariables:
     the layout are the indices, and say of an embedding that it is one, since some rules treat them apart.
     """
 
-    def __init__(self, shapes: Iterable[Sequence[int]], paths: Sequence[str] = ()):
+    def __init__(self, shapes: Iterable[Sequence[int]], paths: Iterable[str]):
         """Args:
         paths: the names of the variables, with those of their layers.
         """
         self.shapes = [tuple(shape) for shape in shapes]
-        names = [
-            f"{index} embedding" if index < len(paths) and is_embedding(paths[index]) else str(index)
-            for index in range(len(self.shapes))
-        ]
+        names = [f"{index} embedding" if is_embedding(path) else str(index) for index, path in enumerate(paths)]
         self.layout = Layout.of({name: shape for name, shape in zip(names, self.shapes, strict=True) if math.prod(shape)})
 
     @property
@@ -72,6 +76,21 @@ class PackedVariables:
         return spread(
             ops.convert_to_tensor([[value * (_index(name) in chosen) for name in self.layout.names]], "float32"), self.layout
         )
+
+
+def update_of(rule: Optimizer, layout: Layout) -> Update:
+    """`rule.update` for one layout."""
+
+    def update(weights: Weights, state: State, params: Any, gradients: Any, loss: Any, step: Any) -> tuple[Any, State]:
+        return rule.update(weights, state, params, gradients, loss, step, layout)
+
+    return update
+
+
+@functools.lru_cache(maxsize=KEPT)
+def compiled_update_of(rule: Optimizer, layout: Layout) -> Update:
+    """The same compiled with XLA, which never frees what it has compiled: 20 MB of a small learned optimizer."""
+    return Graph(update_of(rule, layout), f"update {rule} {layout}", xla=True)
 
 
 def dense(gradient: Any, variable: Any) -> Any:

@@ -14,7 +14,8 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import CARD, LoadedOptimizer, load_artifact
 from l2o_cli.export.keras_config import read_keras_file
 from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.spec import OptimizerSpec, parse_part, part_text, split_outside, transformed, unknown
+from l2o_cli.spec import OptimizerSpec, parse_part, part_text, split_outside, unknown
+from l2o_cli.spec.names import transformed
 
 UNTRAINED = ":untrained"
 INITIAL = "untrained, seed 0"

@@ -28,16 +28,6 @@ def cause(error: Exception, otherwise: str | None = None) -> str:
     return found[1] if found else otherwise or str(error).split("\n", 1)[0]
 
 
-def nest(prefix: str, leaves: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The leaves with `prefix` in front of their names."""
-    return {prefix + name: leaf for name, leaf in leaves.items()}
-
-
-def within(prefix: str, leaves: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The leaves whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): leaf for name, leaf in leaves.items() if name.startswith(prefix)}
-
-
 def mismatch(
     leaves: Mapping[str, tf.Tensor], like: Mapping[str, tf.Tensor | tf.TensorSpec], finite: tuple[str, ...] = ()
 ) -> str | None:

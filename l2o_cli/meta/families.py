@@ -10,9 +10,9 @@ import tensorflow as tf
 from l2o_problems.adam_table import adam_of
 from l2o_problems.base import Problem
 from l2o_problems.transforms import alike
+from l2o_problems.transforms.base import under, within
 
 from l2o_cli.meta import horizons
-from l2o_cli.meta.checkpoints import nest, within
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.meta_gradient import MetaGradient
 from l2o_cli.meta.meta_step import FamilyRecord, FamilyRequest
@@ -34,16 +34,12 @@ class Families:
         self._estimators: dict[Hashable, MetaGradient] = {}
         self._seen: set[Hashable] = set()  # estimators and bounds that were used in this process
         problems = alike([entry.make() for entry in spec.problems])
-        self.populations = [
-            self._population(entry, problem, derive_seed(seed, index))
-            for index, (entry, problem) in enumerate(zip(spec.problems, problems, strict=True))
-        ]
-
-    def _population(self, entry: ProblemSpec, problem: Problem, seed: int) -> Population:
-        spec = self._spec
-        shortest = None if spec.phase == "aligned" else horizons.least(entry.truncation or spec.truncation, 0)
-        estimator, instances = self._estimator(entry, problem), entry.instances or spec.instances
-        return Population(problem, estimator, entry.horizon or spec.horizon, instances, seed, shortest, spec.horizon_told)
+        self.populations: list[Population] = []
+        for index, (entry, problem) in enumerate(zip(spec.problems, problems, strict=True)):
+            estimator, lengths = self._estimator(entry, problem), entry.horizon or spec.horizon
+            instances, own_seed = entry.instances or spec.instances, derive_seed(seed, index)
+            shortest = None if spec.phase == "aligned" else horizons.least(entry.truncation or spec.truncation, 0)
+            self.populations.append(Population(problem, estimator, lengths, instances, own_seed, shortest, spec.horizon_told))
 
     def _estimator(self, entry: ProblemSpec, problem: Problem) -> MetaGradient:
         """The estimator of a family; families of equal structure and objective share one, and its compilation."""
@@ -112,16 +108,11 @@ class Families:
         for family in families:
             self.populations[family].advance(weights, meta_step)
 
-    def restart(self) -> None:
-        """Give up all instances; others are drawn when they are needed."""
-        for population in self.populations:
-            population.restore({})
-
     def snapshot(self, meta_step: int) -> dict[str, tf.Tensor]:
         """All that `restore` needs, after `meta_step` updates; the next may be under way."""
         leaves: dict[str, tf.Tensor] = {}
         for index, population in enumerate(self.populations):
-            leaves |= nest(f"{index}/", population.snapshot(meta_step))
+            leaves |= under(str(index), population.snapshot(meta_step))
         return leaves
 
     def fault(self, leaves: Mapping[str, tf.Tensor], meta_step: int) -> str | None:
@@ -130,11 +121,11 @@ class Families:
             if name.partition("/")[0] not in map(str, range(len(self.populations))):
                 return f"leaf {name!r} is none of this run's"
         for index, (entry, population) in enumerate(zip(self._spec.problems, self.populations, strict=True)):
-            if (found := population.fault(within(f"{index}/", leaves), meta_step)) is not None:
+            if (found := population.fault(within(str(index), leaves), meta_step)) is not None:
                 return f"{entry.title}: {found}"
         return None
 
     def restore(self, leaves: dict[str, tf.Tensor]) -> None:
-        """Be what a snapshot was taken of."""
+        """Be what a snapshot was taken of; of none, others are drawn when they are needed."""
         for index, population in enumerate(self.populations):
-            population.restore(within(f"{index}/", leaves))
+            population.restore(within(str(index), leaves))

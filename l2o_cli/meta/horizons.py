@@ -76,10 +76,7 @@ def bound(lengths: Lengths, meta_step: int) -> int:
 
 def bucket(length: int, maximum: int) -> int:
     """The least of SMALLEST_BOUND, twice it, four times it, ... and `maximum` that is not below `length`."""
-    steps = SMALLEST_BOUND
-    while steps < length:
-        steps *= 2
-    return min(steps, maximum)
+    return min(max(SMALLEST_BOUND, 1 << (length - 1).bit_length()), maximum)
 
 
 def _jitter(lengths: Lengths) -> float:

@@ -79,9 +79,7 @@ class MetaGradient(abc.ABC):
         self._maximum = maximum
         self._truncation = functools.cache(lambda bound: Truncation(problem, optimizer, self.layout, objective, spec, bound, xla))
         self._pool = ThreadPoolExecutor(2) if parallel else None
-        self._packed = _packing(self.layout, xla)
-        self._perturbed = _perturbing(self.layout, spec.shared, xla)
-        self._summarize = _summarizing(type(self), self.layout, spec, xla)
+        self._packed, self._perturbed, self._summarize = _graphs(type(self), self.layout, spec, xla)
 
     def start(self, weights: Weights, seed: int, instances: int, horizons: np.ndarray | None = None) -> Particles:
         """Instances at their start, told these horizons [I], where there are any; a function of the arguments alone."""
@@ -158,27 +156,18 @@ def finite(samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.where(finite, samples, 0.0), tf.reduce_sum(tf.cast(~finite, tf.int32))
 
 
-# Graphs that all families share: of each there is one in a process.
-
-
 @functools.cache
-def _packing(layout: Layout, xla: bool) -> Graph:
-    """weights -> [W]."""
-    return Graph(lambda weights: packed(weights, layout), "packed weights", xla)
-
-
-@functools.cache
-def _perturbing(layout: Layout, shared: bool, xla: bool) -> Graph:
-    """(weights, e [I or 1, W]) -> w + e, w - e, like e, or [W] where the instances share it."""
+def _graphs(kind: type[MetaGradient], layout: Layout, spec: Estimator, xla: bool) -> tuple[Graph, Graph, Graph]:
+    """Those that all families share: of the packed weights [W], of perturbed ones, and of `summarize`."""
 
     def perturbed(weights: Weights, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """w + e and w - e, for e [I or 1, W]: like e, or [W] where the instances share it."""
         vector = packed(weights, layout)
         plus, minus = vector + noise, vector - noise
-        return (plus[0], minus[0]) if shared else (plus, minus)
+        return (plus[0], minus[0]) if spec.shared else (plus, minus)
 
-    return Graph(perturbed, "perturbed weights", xla)
-
-
-@functools.cache
-def _summarizing(kind: type[MetaGradient], layout: Layout, spec: Estimator, xla: bool) -> Graph:
-    return Graph(functools.partial(kind.summarize, layout, spec), f"{kind.__name__} {spec}", xla)
+    return (
+        Graph(lambda weights: packed(weights, layout), "packed weights", xla),
+        Graph(perturbed, "perturbed weights", xla),
+        Graph(functools.partial(kind.summarize, layout, spec), f"{kind.__name__} {spec}", xla),
+    )

@@ -13,16 +13,16 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from l2o_problems.transforms.base import under
 
 from l2o_cli.errors import BadInput
 from l2o_cli.export.keras_optimizer import LearnedOptimizer
 from l2o_cli.export.resolve import resolve
 from l2o_cli.graph import Graph
-from l2o_cli.meta.checkpoints import nest
 from l2o_cli.meta.meta_gradient import global_norm
 from l2o_cli.meta.truncation import unpacked, weights_layout
 from l2o_cli.optimizers.base import Weights
-from l2o_cli.spec import MetaOptimizer
+from l2o_cli.spec import MetaOptimizer, keras_optimizers
 from l2o_cli.spec.meta_optimizers import LEARNED
 
 FINITE = ("weights/", "average/")  # leaves of a snapshot that are; the meta-optimizer's may be beyond the greatest float
@@ -80,7 +80,7 @@ def make(spec: MetaOptimizer) -> keras.optimizers.Optimizer:
         Failure: it is damaged.
     """
     if spec.name != LEARNED:
-        return spec.make_keras()
+        return keras_optimizers.make(spec)
     assert spec.checkpoint is not None
     try:
         loaded = resolve(spec.checkpoint)
@@ -164,7 +164,7 @@ class WeightsInTraining:
 
     def snapshot(self) -> dict[str, tf.Tensor]:
         """Everything that must be kept, by name."""
-        leaves = nest("weights/", self.current) | nest("average/", self.average)
+        leaves = under("weights", self.current) | under("average", self.average)
         leaves |= {name: tf.convert_to_tensor(variable.value) for name, variable in self._state()}
         leaves["meta_gradient_rms"] = tf.constant(self._rms)
         return leaves

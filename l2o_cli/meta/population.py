@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem
+from l2o_problems.transforms.base import under, within
 
-from l2o_cli.carry import RUNNING, Carry, draw, draw_task, layout_of, select
+from l2o_cli.carry import RUNNING, Carry, draw, layout_of, select
 from l2o_cli.meta import horizons
-from l2o_cli.meta.checkpoints import mismatch, nest, within
+from l2o_cli.meta.checkpoints import mismatch
 from l2o_cli.meta.meta_gradient import MetaGradient, Particles
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.spec import Lengths
@@ -88,7 +89,9 @@ class Population:
         assert self._next is not None
         (particles, replaced, self.horizon), self._next = self._next, None
         if replaced.any():
-            particles = _select(tf.constant(replaced), self._start(weights, meta_step, self.horizon), particles)
+            fresh, chosen = self._start(weights, meta_step, self.horizon), tf.constant(replaced)
+            carries = tuple(select(chosen, new, old) for new, old in zip(fresh.carries, particles.carries, strict=True))
+            particles = Particles(carries, tf.where(chosen[:, None], fresh.drift, particles.drift))
             self._drawn_at = np.where(replaced, np.int32(meta_step), self._drawn_at)
         self._particles = particles
 
@@ -104,7 +107,7 @@ class Population:
         leaves = {"horizon": tf.constant(self.horizon), "drawn_at": tf.constant(self._drawn_at), "drift": self._particles.drift}
         for index, carry in enumerate(self._particles.carries):
             for field, value in carry.without_task()._asdict().items():
-                leaves |= nest(f"{index}/{field}/", value) if isinstance(value, dict) else {f"{index}/{field}": value}
+                leaves |= under(f"{index}/{field}", value) if isinstance(value, dict) else {f"{index}/{field}": value}
         return leaves
 
     def fault(self, leaves: Mapping[str, tf.Tensor], meta_step: int) -> str | None:
@@ -121,9 +124,9 @@ class Population:
         for name, leaf in self.estimator.state_like.items():
             carry[f"state/{name}"] = tf.TensorSpec([leaf.shape[0], instances, leaf.shape[2]], leaf.dtype)
         if any("/memory/" in name for name in leaves):
-            carry |= nest("memory/", draw(self.problem, self._seed, instances).memory)
+            carry |= under("memory", draw(self.problem, self._seed, instances).memory)
         for index in range(2 if self.estimator.persistent else 1):
-            like |= nest(f"{index}/", carry)
+            like |= under(str(index), carry)
         found = mismatch(leaves, like, ("drift", "0/params", "1/params"))
         if found is None and not ((leaves["drawn_at"] >= 0) & (leaves["drawn_at"] <= meta_step)).numpy().all():
             found = f"leaf 'drawn_at' is not from 0 to {meta_step}"
@@ -138,15 +141,15 @@ class Population:
     def _rebuilt(self, leaves: Mapping[str, tf.Tensor]) -> Particles:
         """The particles of a snapshot, their tasks drawn again."""
         steps = np.unique(self._drawn_at).tolist()
-        draws = {step: draw_task(self.problem, self._draw_seed(step), self.instances) for step in steps}
+        draws = {step: draw(self.problem, self._draw_seed(step), self.instances).task for step in steps}
         newest = next(reversed(draws.values()))
         rows = [draws[int(step)] for step in self._drawn_at]
         task = {name: tf.stack([row[name][index] for index, row in enumerate(rows)]) for name in newest}
         carries = []
         for index in range(2 if self.estimator.persistent else 1):
-            own = within(f"{index}/", leaves)
+            own = within(str(index), leaves)
             fields = {name: leaf for name, leaf in own.items() if "/" not in name}
-            carries.append(Carry(task=task, state=within("state/", own), memory=within("memory/", own), **fields))
+            carries.append(Carry(task=task, state=within("state", own), memory=within("memory", own), **fields))
         return Particles(tuple(carries), leaves["drift"])
 
     def _draw_seed(self, meta_step: int) -> int:
@@ -163,9 +166,3 @@ class Population:
         if first and self._shortest is not None and not self.estimator.whole_horizon:
             return horizons.first(self.lengths, rng, self.instances, meta_step, self._shortest)
         return horizons.draw(self.lengths, rng, self.instances, meta_step)
-
-
-def _select(condition: tf.Tensor, new: Particles, old: Particles) -> Particles:
-    """`new` for the instances where `condition` [I] is true, `old` elsewhere."""
-    carries = tuple(select(condition, fresh, kept) for fresh, kept in zip(new.carries, old.carries, strict=True))
-    return Particles(carries, tf.where(condition[:, None], new.drift, old.drift))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,7 +15,8 @@ from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.meta_step import COLUMNS, DIAGNOSTIC, UpdateRecord, ValidationRecord
 from l2o_cli.meta.run_tables import Row, by_meta_step, read_table
 from l2o_cli.meta.writers import Events, Table
-from l2o_cli.spec import MetaTraining, read_meta_training, to_yaml
+from l2o_cli.spec import MetaTraining, to_yaml
+from l2o_cli.spec.reading import read_meta_training
 
 LOCK = ".lock"
 
@@ -35,7 +36,7 @@ class RunDirectory:
         self._tables = {name: Table(path / f"{name}.csv", own) for name, own in columns.items()}
         self.events = Events(path / "events", spec.validation.every)
         self.artifact = path / "artifact"
-        self._checkpoints = Checkpoints(path / "checkpoints")
+        self.checkpoints = Checkpoints(path / "checkpoints")
 
     @classmethod
     def create(cls, path: Path, spec: MetaTraining) -> RunDirectory:
@@ -81,7 +82,7 @@ class RunDirectory:
 
     def seconds_kept(self, after: int = 0) -> float:
         """What the meta-steps later than `after` that the last checkpoint keeps have taken."""
-        last = self._checkpoints.last
+        last = self.checkpoints.last
         kept = [rows[0].get("seconds", 0.0) for step, rows in by_meta_step(self.rows("metrics")) if after < step <= last]
         return sum(kept)
 
@@ -90,11 +91,7 @@ class RunDirectory:
         # A checkpoint must not outlive the rows that lead to it.
         for table in self._tables.values():
             table.sync()
-        self._checkpoints.save(meta_step, leaves)
-
-    def restore(self, fault: Callable[[int, Mapping[str, tf.Tensor]], str | None]) -> dict[str, tf.Tensor] | None:
-        """The leaves of the newest checkpoint that is good, see `Checkpoints.restore`; None when there is none at all."""
-        return self._checkpoints.restore(fault)
+        self.checkpoints.save(meta_step, leaves)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

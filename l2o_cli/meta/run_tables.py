@@ -8,10 +8,12 @@ import itertools
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
@@ -219,13 +221,4 @@ def summary(run: Run) -> dict[str, Any]:
         },
         "warnings": [vars(warning) for warning in run.watch()],
     }
-    return without_nan(numbers)
-
-
-def without_nan(value: Any) -> Any:
-    """For JSON: null stands for numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {key: without_nan(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [without_nan(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return to_jsonable_python(numbers, inf_nan_mode="null")

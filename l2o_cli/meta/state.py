@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 
 import tensorflow as tf
+from l2o_problems.transforms.base import under, within
 
-from l2o_cli.meta.checkpoints import mismatch, nest, within
+from l2o_cli.meta.checkpoints import mismatch
 from l2o_cli.meta.families import Families
 from l2o_cli.meta.meta_optimizer import FINITE, WeightsInTraining
 from l2o_cli.optimizers.base import Weights
@@ -57,42 +58,42 @@ class State:
             return False, False
         self.weights.restore(self._kept)
         # Instances that the weights given up have led somewhere tell little about those returned to.
-        self.families.restart()
+        self.families.restore({})
         self._bad, self.rollbacks = 0, self.rollbacks + 1
         return False, True
 
     def snapshot(self) -> dict[str, tf.Tensor]:
         """All that `restore` needs; the next meta-step may be under way, as long as it is not applied."""
-        leaves = self.weights.snapshot() | nest("best/", self.best)
+        leaves = self.weights.snapshot() | under("best", self.best)
         leaves["progress"] = tf.constant([self.meta_step, self.inner_steps, self.seconds, self.best_score], tf.float64)
         if self._rollback:
-            leaves |= nest("rollback/best/", self._kept) | {"rollback/counts": tf.constant([self._bad, self.rollbacks])}
-        return leaves | nest("family/", self.families.snapshot(self.meta_step))
+            leaves |= under("rollback/best", self._kept) | {"rollback/counts": tf.constant([self._bad, self.rollbacks])}
+        return leaves | under("family", self.families.snapshot(self.meta_step))
 
     def fault(self, meta_step: int, leaves: Mapping[str, tf.Tensor]) -> str | None:
         """What is wrong with the leaves of a checkpoint after `meta_step`, which may be those of another run, or None."""
         own = {name: leaf for name, leaf in leaves.items() if not name.startswith(("rollback/", "family/"))}
         weights = self.weights.snapshot()
-        like = weights | nest("best/", self.best) | {"progress": tf.TensorSpec([4], tf.float64)}
+        like = weights | under("best", self.best) | {"progress": tf.TensorSpec([4], tf.float64)}
         found = mismatch(own, like, (*FINITE, "best/"))
         if found is None:
             step, inner_steps, seconds, best_score = progress = leaves["progress"].numpy()
             # The best score is infinite until there is one.
             if step != meta_step or not (0 <= inner_steps < math.inf and 0 <= seconds < math.inf) or math.isnan(best_score):
                 found = f"leaf 'progress' is {', '.join(f'{value:.6g}' for value in progress)}"
-        kept, like = within("rollback/", leaves), {"counts": tf.TensorSpec([2], tf.int32)} if self._rollback else {}
+        kept, like = within("rollback", leaves), {"counts": tf.TensorSpec([2], tf.int32)} if self._rollback else {}
         if self._rollback and any(name.startswith("best/") for name in kept):
-            like |= nest("best/", weights)
+            like |= under("best", weights)
         found = found or mismatch(kept, like, tuple(f"best/{name}" for name in FINITE))
-        return found or self.families.fault(within("family/", leaves), meta_step)
+        return found or self.families.fault(within("family", leaves), meta_step)
 
     def restore(self, leaves: Mapping[str, tf.Tensor]) -> None:
         """Be what a snapshot was taken of."""
         self.weights.restore(leaves)
-        self._best = within("best/", leaves)
+        self._best = within("best", leaves)
         meta_step, inner_steps, self.seconds, self.best_score = (float(value) for value in leaves["progress"])
         self.meta_step, self.inner_steps = int(meta_step), int(inner_steps)
         if self._rollback:
             self._bad, self.rollbacks = (int(value) for value in leaves["rollback/counts"])
-            self._kept = within("rollback/best/", leaves)
-        self.families.restore(within("family/", leaves))
+            self._kept = within("rollback/best", leaves)
+        self.families.restore(within("family", leaves))

@@ -13,28 +13,26 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from l2o_cli.errors import BadInput, Failure
+from l2o_cli.errors import BadInput, Failure, warn
 from l2o_cli.export.artifact import save_artifact
 from l2o_cli.export.resolve import resolve
 from l2o_cli.meta.families import Families
 from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate, make
 from l2o_cli.meta.meta_step import FamilyRecord, MetaStepRecord, UpdateRecord, ValidationRecord
 from l2o_cli.meta.population import derive_seed
-from l2o_cli.meta.provenance import account, with_record
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.state import State
 from l2o_cli.meta.validation import Validator, overall
 from l2o_cli.meta.watchdog import Watchdog, no_progress
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.optimizers.transforms import names_of
+from l2o_cli.runs.own_code import imported_files
+from l2o_cli.runtime import environment
+from l2o_cli.signals import Interrupted
 from l2o_cli.spec import MetaTraining
 
 # Purposes for which seeds are derived from the run's seed.
 _WEIGHTS, _POPULATION, _DRAW, _VALIDATION, _PERTURBATIONS = range(5)
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop; it is saved."""
 
 
 class Trainer:
@@ -77,8 +75,12 @@ class Trainer:
             spec = with_record(spec, config)
             return cls(spec, RunDirectory.create(out, spec), xla, initial)
         directory, spec = RunDirectory.reopen(out, spec)
+        recorded = (spec.record or {}).get("own_files")
+        for file, content in imported_files().items():
+            if isinstance(recorded, dict) and recorded.get(file, content) != content:
+                warn(f"{file} was changed after the run had begun; it goes on with what is there now")
         trainer = cls(spec, directory, xla)
-        leaves = directory.restore(trainer.state.fault)
+        leaves = directory.checkpoints.restore(trainer.state.fault)
         if leaves is None:
             return cls(spec, directory, xla, _initial_weights(spec))
         trainer.state.restore(leaves)
@@ -117,7 +119,7 @@ class Trainer:
                     self.save()
                 if stopping and not self.complete:
                     raise Interrupted
-            fruitless = self._watchdog.outset.fault
+            fruitless = self._watchdog.fault
             if fruitless:
                 raise Failure(f"{self.directory.path}: no artifact is written: {fruitless}")
             save_artifact(self.directory.artifact, self.optimizer, _arrays(state.best), {"meta_training": self._account()})
@@ -172,7 +174,7 @@ class Trainer:
         try:
             watchdog.replay(self.directory.rows("metrics"), self.directory.rows("validation"))
         except BadInput:  # a damaged table; training goes on without
-            watchdog.outset.presume_fruitful()
+            watchdog.presume_fruitful()
         return watchdog
 
     def _validates_at(self, meta_step: int) -> bool:
@@ -220,6 +222,26 @@ class Trainer:
             "inner_steps": state.inner_steps,
             "seconds": round(state.seconds, 1),
         } | validation
+
+
+def with_record(spec: MetaTraining, config: str | None) -> MetaTraining:
+    """The spec with the versions, data sources and own files it is run with, and what it was read from, if that is known."""
+    data = {entry.title: entry.make().source for entry in (*spec.problems, *spec.validation.problems)}
+    record = {**({"config": config} if config else {}), **environment(), "data": data}
+    if files := imported_files():
+        record["own_files"] = files
+    return spec.model_copy(update={"record": record})
+
+
+def account(spec: MetaTraining) -> dict:
+    """What a card says of the spec."""
+    return {
+        "problems": [entry.title for entry in spec.problems],
+        "validation_problems": [entry.title for entry in spec.validation.problems],
+        "seed": spec.seed,
+        "record": spec.record,
+        "spec": spec.model_dump(mode="json", exclude={"record"}),
+    }
 
 
 def _initial_weights(spec: MetaTraining) -> Weights | None:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from l2o_cli.meta.outset import ZERO, Outset, Row, all_diverged
+Row = Mapping[str, Any]  # of metrics.csv or validation.csv, its numbers as numbers; a column may be absent
 
+ZERO = 1e-12  # a gradient norm that is practically zero, whatever its median
 HISTORY = 200  # values that a running median is of
 ENOUGH = 20  # of them before anything is compared with it
 PATIENCE = 10  # meta-steps, or draws of a family, for which something must be wrong
@@ -86,13 +87,9 @@ class _Family:
 
     def __init__(self) -> None:
         self._losses: deque[float] = deque(maxlen=HISTORY)
-        self._last: deque[float] = deque(maxlen=ENOUGH)
+        self.last: deque[float] = deque(maxlen=ENOUGH)
         self._exploded, self._flat = _Episode(), _Episode(begin=1)
         self.diverged = _Episode(begin=1)
-
-    def begins_without(self, meta_loss: float) -> bool:
-        """Whether this is the first meta-loss and no finite number."""
-        return not self._last and not math.isfinite(meta_loss)
 
     def loss_explodes(self, meta_loss: float) -> tuple[bool, float]:
         """Whether an explosion begins, and the median of the healthy meta-losses before."""
@@ -107,10 +104,10 @@ class _Family:
 
     def loss_is_stuck(self, meta_loss: float, start: float) -> bool:
         """Whether the meta-loss begins to be flat at `start` or above; a solved problem is flat far below."""
-        self._last.append(meta_loss)
-        level = statistics.median(self._last)
-        flat = math.isfinite(level) and max(self._last) - min(self._last) <= FLAT * max(1.0, abs(level))
-        return self._flat.begins(len(self._last) == ENOUGH and flat and level > start - FLAT)
+        self.last.append(meta_loss)
+        level = statistics.median(self.last)
+        flat = math.isfinite(level) and max(self.last) - min(self.last) <= FLAT * max(1.0, abs(level))
+        return self._flat.begins(len(self.last) == ENOUGH and flat and level > start - FLAT)
 
 
 class Watchdog:
@@ -130,7 +127,7 @@ class Watchdog:
         self._recent: deque[Sequence[Row]] = deque(maxlen=PATIENCE)  # meta-steps
         self._scores: deque[float] = deque(maxlen=WORSE + 1)
         self._worse = _Episode(begin=1, end=1)
-        self.outset = Outset()  # whether anything was learned yet
+        self._moved = self._measured = False  # whether the weights ever did, and a meta-loss was ever a finite number
 
     def replay(self, metrics: Iterable[Row], validation: Iterable[Row] = ()) -> list[RunWarning]:
         """Take in the rows of whole tables, in the order of their meta-steps; all their warnings."""
@@ -142,7 +139,12 @@ class Watchdog:
 
     def update(self, rows: Sequence[Row]) -> list[RunWarning]:
         """Take in the rows of one meta-step."""
-        found = [*self._first(rows), *self._combined(rows), *self._typical_norm(rows), *self._nonfinite_entries(rows)]
+        first = not self._recent
+        self._recent.append(rows)
+        self._moved |= not rows[0].get("skipped", 0)
+        self._measured |= any(math.isfinite(row.get("meta_loss", 0.0)) for row in rows)
+        found = [("fruitless", self.fault)] if first and self.fault else []
+        found += [*self._combined(rows), *self._typical_norm(rows), *self._nonfinite_entries()]
         for row in rows:
             found += self._family(row)
         return [RunWarning(kind, _meta_step(rows[0]), message) for kind, message in found]
@@ -162,12 +164,26 @@ class Watchdog:
         )
         return [RunWarning("validation", _meta_step(rows[0]), message)]
 
-    def _first(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-        """Of a run that learns nothing from its first meta-step on."""
-        first = not self._recent
-        self.outset.add(rows)
-        if first and self.outset.fault:
-            yield "fruitless", self.outset.fault
+    def presume_fruitful(self) -> None:
+        """Of the meta-steps so far nothing is known."""
+        self._moved = self._measured = True
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong if nothing was learned so far, and what to try; None where something was, or at the very start."""
+        if not self._recent or (self._moved and self._measured):
+            return None
+        worst = max(self._recent[-1], key=lambda row: row.get("gradient_norm", 0.0))
+        name, norm = worst["problem"], worst.get("gradient_norm", math.nan)
+        if _all_diverged(worst):
+            return f"no weight has moved: all instances of {name} diverge at once; try a lower initial rate, or other problems"
+        if not self._measured:
+            loss = worst["meta_loss"]
+            return f"every meta-loss is {loss:g}, as of {name}; try other problems, or another scale of the objective"
+        what = f"no weight has moved: all meta-steps are skipped, the gradient norm of {name} being {norm:.2g}"
+        if norm > ZERO:
+            return f"{what}; try a greater meta_optimizer.discard_norm, or shorter truncations"
+        return f"{what}; try another objective, or other problems"
 
     def _combined(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         """Of the gradient that was applied."""
@@ -217,9 +233,8 @@ class Watchdog:
                 "try a lower meta_optimizer.learning_rate, or shorter truncations",
             )
 
-    def _nonfinite_entries(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    def _nonfinite_entries(self) -> Iterator[tuple[str, str]]:
         """Of the rows of the last meta-steps most have them."""
-        self._recent.append(rows)
         recent = [row for step in self._recent for row in step]
         bad = [row for row in recent if row.get("nonfinite_entries", 0) > 0]
         if self._nonfinite.begins(2 * len(bad) > len(recent)):
@@ -232,24 +247,23 @@ class Watchdog:
 
     def _family(self, row: Row) -> Iterator[tuple[str, str]]:
         name, family = row["problem"], self._families[row["problem"]]
-        if row.get("meta_loss") is not None:
-            if family.begins_without(row["meta_loss"]) and not self.outset.fault:
-                loss = row["meta_loss"]
+        if (loss := row.get("meta_loss")) is not None:
+            if not family.last and not math.isfinite(loss) and not self.fault:
                 yield "non-finite", f"{name}: meta-loss {loss:g} from its first draw on; try the family with other options"
-            exploded, median = family.loss_explodes(row["meta_loss"])
+            exploded, median = family.loss_explodes(loss)
             if exploded:
                 yield (
                     "explosion",
-                    f"{name}: meta-loss {row['meta_loss']:.3g}, far above its median {median:.3g} in {PATIENCE} draws; "
+                    f"{name}: meta-loss {loss:.3g}, far above its median {median:.3g} in {PATIENCE} draws; "
                     "try a lower meta_optimizer.learning_rate, or go back to the best weights",
                 )
-            if family.loss_is_stuck(row["meta_loss"], self._start):
+            if family.loss_is_stuck(loss, self._start):
                 yield (
                     "collapse",
-                    f"{name}: meta-loss stays at {row['meta_loss']:.3g} for {ENOUGH} draws: its runs make no progress; "
+                    f"{name}: meta-loss stays at {loss:.3g} for {ENOUGH} draws: its runs make no progress; "
                     "try longer truncations, other initial rates, or the family with another transformation",
                 )
-        if family.diverged.begins(all_diverged(row)):
+        if family.diverged.begins(_all_diverged(row)):
             yield (
                 "divergence",
                 f"{name}: all {row['diverged']:.0f} instances diverged in one truncation; "
@@ -259,6 +273,12 @@ class Watchdog:
 
 def _meta_step(row: Row) -> int:
     return int(row["meta_step"])
+
+
+def _all_diverged(row: Row) -> bool:
+    """Whether all instances of a family diverged in one truncation."""
+    diverged, truncation = row.get("diverged", 0), row.get("truncation", 0)
+    return bool(diverged and truncation and diverged * truncation >= row.get("inner_steps", math.inf))
 
 
 def _compared(median: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.errors import Failure, warn
-from l2o_cli.files import remove_leftovers, sync, write_atomically
+from l2o_cli.files import remove_leftovers, sync, write_csv
 from l2o_cli.meta.checkpoints import cause
 from l2o_cli.meta.meta_step import Rows, UpdateRecord, ValidationRecord
 
@@ -27,16 +26,14 @@ class Table:
     def cut(self, meta_step: int) -> None:
         """Keep the whole rows up to `meta_step`; begin the file if there is none."""
         remove_leftovers(self._path)
-        rows: list[dict[str, str]] = []
+        kept: list[list[str]] = []
         if self._path.exists():
             with self._path.open(newline="", errors="replace") as file:
                 # A killed process may leave half a row at the end, a loss of power anything.
-                rows = [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self._columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for row in rows if row["meta_step"].isdecimal() and int(row["meta_step"]) <= meta_step)
-        write_atomically(self._path, text.getvalue())
+                rows = (row for row in csv.DictReader(file) if None not in row.values() and None not in row)
+                rows = (row for row in rows if row["meta_step"].isdecimal() and int(row["meta_step"]) <= meta_step)
+                kept = [[row.get(name, "") for name in self._columns] for row in rows]
+        write_csv(self._path, self._columns, kept)
 
     def append(self, rows: Rows) -> None:
         """Add rows at the end; Failure, naming the file, if they cannot be written."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 from l2o_problems.base import Problem, Task
 from l2o_problems.random import as_seed
 
-from l2o_cli.carry import draw_task, layout_of
+from l2o_cli import carry
 from l2o_cli.comparison.cell import Cell, Terms, labels
 from l2o_cli.comparison.checks import check_memory
 from l2o_cli.comparison.run_cell import run_cell
@@ -62,7 +62,7 @@ def draw(portrait: Portrait, stages: Stages) -> Path:
         l2o_problems.data.DataMissing: the problem's data are not on this machine.
     """
     names = labels(portrait.contenders)
-    parameters = layout_of(portrait.problem).parameters
+    parameters = carry.layout_of(portrait.problem).parameters
     if portrait.starts is not None and parameters != 2:
         raise BadInput(f"--start is for problems of 2 parameters; {portrait.title} has {parameters:,}")
     steps = portrait.steps or CURVE_STEPS
@@ -91,7 +91,7 @@ def _draw_surface(portrait: Portrait, names: Sequence[str], source: str, stages:
         with stages.stage(f"{portrait.title}: {name}, {steps} steps"):
             runs += trajectories(problem, contender, name, portrait.starts, steps, portrait.seed)
     with stages.stage(f"{portrait.title}: surface"):
-        task = draw_task(problem, portrait.seed, 1)
+        task = carry.draw(problem, portrait.seed, 1).task
         landscape = Landscape(problem, task)
         # A run that diverges leaves the picture.
         points = np.concatenate([run.points if run.diverged_at is None else run.points[:1] for run in runs])
@@ -108,7 +108,7 @@ def _draw_surface(portrait: Portrait, names: Sequence[str], source: str, stages:
 def _starts(problem: Problem, task: Task) -> np.ndarray:
     """Starts of one instance drawn again and again, [STARTS, 2]."""
     repeated = {name: tf.repeat(leaf, STARTS, axis=0) for name, leaf in task.items()}
-    return pack(problem.initial_params(as_seed(0), repeated), layout_of(problem)).numpy()
+    return pack(problem.initial_params(as_seed(0), repeated), carry.layout_of(problem)).numpy()
 
 
 def parameter_names(problem: Problem) -> list[str]:

@@ -25,7 +25,6 @@ from l2o_problems.base import Problem
 
 import l2o_cli
 from l2o_cli import graph, runtime
-from l2o_cli.environment import environment
 from l2o_cli.runs.own_code import NoIdentity, own_code
 from l2o_cli.runs.records import Contender
 from l2o_cli.spec import OptimizerSpec
@@ -51,7 +50,7 @@ def base_key(problem: Problem, contender: Contender, steps: int, **others: Any) 
     return {
         "format": FORMAT,
         "code": code_fingerprint(),
-        "environment": environment(),
+        "environment": runtime.environment(),
         "processor": runtime.processor(),
         "numerics": numerics(),
         "data": problem.source,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from l2o_problems import opened
+from l2o_problems.from_file import PACKAGES
 
 MOST_FILES = 3000  # below the folder of a problem; with more it would take too long to look at all
 BY_CONTENT = 16_000_000  # bytes, above which the time of the last change stands for the content
@@ -60,6 +61,13 @@ def own_code(cls: type) -> dict[str, Any]:
         for path in {*_below(root), *inputs}:
             files[str(path)] = _content(path, watched.get(root, math.inf))
     return {"files": files, "installed": _installed(), "environment": _variables(files)}
+
+
+def imported_files() -> dict[str, str]:
+    """{file: SHA-256} of the modules of users' own that are imported: the files of problems, and what they import beside them."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith(PACKAGES)]
+    files = [module.__file__ for module in modules if getattr(module, "__file__", None)]
+    return {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file}
 
 
 def _below(root: Path) -> Iterator[Path]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -40,8 +41,7 @@ class Growth(Model):
     def _consistent(self) -> Growth:
         if (self.kind == "stages") != bool(self.stages):
             raise Misplaced("stages", "missing" if self.kind == "stages" else "only for kind stages, not for linear")
-        if self.stages:
-            check_begins([stage.meta_step for stage in self.stages])
+        check_begins(self.stages)
         return self
 
 
@@ -93,9 +93,10 @@ class Lengths(Model):
         return self.minimum, min(self.maximum, round(longest) if math.isfinite(longest) else self.maximum)
 
 
-def check_begins(meta_steps: list[int]) -> None:
-    """ValueError unless these are stages' first meta-steps: from 0, each after the one before."""
-    if meta_steps[0] != 0:
+def check_begins(stages: Sequence[Any]) -> None:
+    """ValueError unless the first meta-steps of stages, where there are any, are 0 and each after the one before."""
+    meta_steps = [stage.meta_step for stage in stages]
+    if any(meta_steps[:1]):
         raise Misplaced("stages.0.meta_step", f"the first stage begins at 0, not {meta_steps[0]}")
     for index, (before, after) in enumerate(pairwise(meta_steps), 1):
         if after <= before:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -16,9 +15,7 @@ from l2o_cli.spec.faults import listed, unknown
 from l2o_cli.spec.lengths import check_begins
 from l2o_cli.spec.model import Fraction, Model
 from l2o_cli.spec.strict import Misplaced
-
-if TYPE_CHECKING:
-    import keras
+from l2o_cli.spec.text import matches
 
 LEARNED = "learned"
 OWN = ("adam", "adamw", "rmsprop", LEARNED)  # beside those of Keras, such as keras.Lion
@@ -61,7 +58,7 @@ class Stage(Model):
     learning_rate_factor: PositiveFloat = Field(1.0, description="multiplies the scheduled rate")
 
     def moves(self, weight: str) -> bool:
-        return _matches(weight, self.trainable) and not _matches(weight, self.frozen)
+        return matches(weight, self.trainable) and not matches(weight, self.frozen)
 
 
 class MetaOptimizer(Model):
@@ -112,7 +109,7 @@ class MetaOptimizer(Model):
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> MetaOptimizer:
         if self.name not in OWN:
-            from l2o_cli.spec.keras_optimizers import KERAS
+            from l2o_cli.spec.keras_optimizers import KERAS, make
 
             if self.name not in KERAS:
                 raise Misplaced("name", str(unknown("meta-optimizer", self.name, (*OWN, *KERAS))))
@@ -120,30 +117,19 @@ class MetaOptimizer(Model):
             fault = "missing" if self.name == LEARNED else f"only for learned, not for {self.name}"
             raise Misplaced("checkpoint", f"{fault}; the name or path of a learned optimizer")
         if self.name not in OWN:
-            self.make_keras()
+            make(self)
         elif self.options:
             raise Misplaced("options", f"only for the optimizers of Keras, such as keras.Lion, not for {self.name}")
-        if self.stages:
-            check_begins([stage.meta_step for stage in self.stages])
+        check_begins(self.stages)
         return self
-
-    def make_keras(self) -> keras.optimizers.Optimizer:
-        """The optimizer of Keras that this is, unless it is learned; Misplaced, a ValueError, if it cannot have its options."""
-        from l2o_cli.spec.keras_optimizers import make
-
-        return make(self)
 
     def check_weights(self, weights: Collection[str]) -> None:
         """BadInput if a stage names a weight that is not among these, or moves none of them."""
         for index, stage in enumerate(self.stages):
             for field, patterns in (("trainable", stage.trainable), ("frozen", stage.frozen)):
                 for pattern in patterns:
-                    if not any(fnmatchcase(weight, pattern) for weight in weights):
+                    if not any(matches(weight, [pattern]) for weight in weights):
                         fault = f"no weight is {shown(pattern)}; {listed(weights, pattern)}"
                         raise BadInput(f"meta_optimizer.stages.{index}.{field}: {fault}")
             if not any(stage.moves(weight) for weight in weights):
                 raise BadInput(f"meta_optimizer.stages.{index}: no weight moves")
-
-
-def _matches(weight: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(weight, pattern) for pattern in patterns)

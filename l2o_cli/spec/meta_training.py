@@ -5,15 +5,53 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from l2o_cli.spec.estimators import Estimator
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.meta_optimizers import MetaOptimizer
 from l2o_cli.spec.model import Fraction, Model
 from l2o_cli.spec.objectives import Objective
 from l2o_cli.spec.optimizers import OptimizerSpec
 from l2o_cli.spec.problems import Families
+
+
+class Estimator(Model):
+    """How the meta-gradient is estimated.
+
+    All but truncated_backpropagation estimate the gradient of the objective expected under normal noise on the weights.
+    """
+
+    name: Literal["truncated_backpropagation", "es", "reparameterization", "combined", "pes", "full_es"] = Field(
+        "truncated_backpropagation",
+        description="the estimator: truncated_backpropagation: the derivative of a truncation; es: antithetic differences of a"
+        " truncation; reparameterization: its derivative at perturbed weights; combined: these two, weighted by their"
+        " inverse variances for each weight (Metz et al. 2019); pes: persistent ES, unbiased under truncation (Vicol et"
+        " al. 2021); full_es: ES over the whole horizon",
+    )
+    second_derivatives: bool = Field(True, description="let meta-gradients flow through the inner gradients")
+    divergence: PositiveFloat | None = Field(
+        1e4, description="an instance whose loss exceeds this multiple of its initial loss is reset; null: only non-finite"
+    )
+    sigma: PositiveFloat = Field(0.01, description="standard deviation of the perturbations of the weights")
+    pairs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1, description="antithetic pairs of each truncation; not for pes, which takes more instances"
+    )
+    shared: bool = Field(False, description="one perturbation for all instances of a family; false: each instance has its own")
+    difference: Literal["plain", "normalized", "sign"] = Field(
+        "plain",
+        description="what multiplies the perturbations: plain: the difference of a pair's objectives; normalized: that divided by"
+        " the root mean square of the family's differences; sign: its sign alone",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Estimator:
+        if self.name == "pes" and self.pairs != 1:
+            raise ValueError("pes takes one pair per instance; raise `instances` instead of `pairs`")
+        if self.name == "combined" and self.shared and self.pairs == 1:
+            raise ValueError("combined needs more than one perturbation to tell their variance: pairs, or shared: false")
+        if self.name == "combined" and self.difference != "plain":
+            raise ValueError("combined needs `difference: plain`: other differences are on another scale than the derivative")
+        return self
 
 
 class Rollback(Model):
@@ -38,10 +76,9 @@ class Validation(Model):
 
     @pydantic.model_validator(mode="after")
     def _judged(self) -> Validation:
-        if self.start and not self.problems:
-            raise ValueError("start needs problems to validate on")
-        if self.rollback and not self.problems:
-            raise ValueError("rollback needs problems to validate on")
+        for field in ("start", "rollback"):
+            if getattr(self, field) and not self.problems:
+                raise ValueError(f"{field} needs problems to validate on")
         return self
 
 
@@ -83,4 +120,4 @@ class MetaTraining(Model):
         Validation(), description="runs of the averaged weights on problems of their own, by which the best weights are kept"
     )
     checkpoint_every: PositiveInt = Field(50, description="meta-steps between checkpoints")
-    record: dict[str, Any] | None = Field(None, description="versions and data sources, written by l2o; not read")
+    record: dict[str, Any] | None = Field(None, description="versions, data sources and files of own problems, written by l2o")

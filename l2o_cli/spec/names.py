@@ -17,7 +17,7 @@ from l2o_problems.from_file import place, problem_in_file, said
 from l2o_problems.registry import PROBLEMS
 from l2o_problems.transforms import TRANSFORMS, SumOfProblems
 
-from l2o_cli.errors import BadInput, shown
+from l2o_cli.errors import BadInput, naming, shown
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.transforms import TRANSFORMS as OPTIMIZER_TRANSFORMS
@@ -25,21 +25,17 @@ from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.strict import Misplaced, check_kinds
 
 
-def _build(kind: str, classes: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> Any:
+def _build(kind: str, classes: Mapping[str, Any], name: str, options: Mapping[str, Any], **inner: Any) -> Any:
+    """The class of that name, made with options, which its annotations validate if it is a dataclass."""
     if name not in classes:
         raise unknown(kind, name, classes)
-    return _made(f"{kind} {name!r}", classes[name], options)
-
-
-def _made(title: str, factory: Any, options: Mapping[str, Any]) -> Any:
-    """`factory` called with the options, validated by its annotations if it is a dataclass."""
     try:
-        return _called(factory, options)
+        return _called(classes[name], {**inner, **options})
     except _WRONG_OPTIONS as error:
-        raise BadInput(f"{title}: {_first_wrong(error)}") from None
+        raise BadInput(f"{kind} {name!r}: {_first_wrong(error)}") from None
     except (TypeError, ValueError) as error:
         reason = str(error).split("() got an ")[-1]
-        raise BadInput(f"{title}: {reason}") from None
+        raise BadInput(f"{kind} {name!r}: {reason}") from None
 
 
 _WRONG_OPTIONS = (Misplaced, pydantic.ValidationError)
@@ -58,9 +54,7 @@ def _called(factory: Any, options: Mapping[str, Any]) -> Any:
     return factory(**options)
 
 
-@functools.cache
-def _validator(cls: type) -> pydantic.TypeAdapter:
-    return pydantic.TypeAdapter(cls)
+_validator = functools.cache(pydantic.TypeAdapter)
 
 
 def make_optimizer(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Optimizer:
@@ -74,16 +68,9 @@ def make_optimizer(name: str, options: Mapping[str, Any] | None = None, transfor
 
 def transformed(optimizer: Optimizer, transforms: Iterable[Any]) -> Optimizer:
     """The optimizer inside each transformation in turn, as for `make_optimizer`."""
-    for transform in transforms:
-        optimizer = _wrapped(OPTIMIZER_TRANSFORMS, transform, optimizer)
+    for one in transforms:
+        optimizer = _build("transformation", OPTIMIZER_TRANSFORMS, one["name"], one.get("options", {}), inner=optimizer)
     return optimizer
-
-
-def _wrapped(classes: Mapping[str, Any], transform: Mapping[str, Any], inner: Any) -> Any:
-    name = transform["name"]
-    if name not in classes:
-        raise unknown("transformation", name, classes)
-    return _made(f"transformation {name!r}", functools.partial(classes[name], inner=inner), transform.get("options", {}))
 
 
 def make_problem(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Problem:
@@ -98,8 +85,8 @@ def make_problem(name: str, options: Mapping[str, Any] | None = None, transforms
     if PROBLEMS.get(name) is SumOfProblems and "problems" in options:
         options["problems"] = tuple(_part(index, entry) for index, entry in enumerate(options["problems"]))
     problem = _own_problem(name, options) if is_file_name(name) else _build("problem", PROBLEMS, name, options)
-    for transform in transforms:
-        problem = _wrapped(TRANSFORMS, transform, problem)
+    for one in transforms:
+        problem = _build("transformation", TRANSFORMS, one["name"], one.get("options", {}), inner=problem)
     return problem
 
 
@@ -131,9 +118,8 @@ def _own_problem(name: str, options: Mapping[str, Any]) -> Problem:
 def _part(index: int, entry: Any) -> Problem:
     if isinstance(entry, Problem):
         return entry
+    field = f"problem 'sum': options.problems.{index}"
     if not isinstance(entry, Mapping) or "name" not in entry or not {"name", "options", "transforms"} >= entry.keys():
-        raise BadInput(f"problem 'sum': options.problems.{index}: expected name, options and transforms, found {shown(entry)}")
-    try:
+        raise BadInput(f"{field}: expected name, options and transforms, found {shown(entry)}")
+    with naming(field):
         return make_problem(**entry)
-    except BadInput as error:
-        raise BadInput(f"problem 'sum': options.problems.{index}: {error}") from None

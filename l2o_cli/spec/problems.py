@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ from l2o_cli.spec.faults import first_problem, unknown
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.model import Besides, Model, TransformSpec
 from l2o_cli.spec.strict import Misplaced
-from l2o_cli.spec.text import parse_parts, part_text
+from l2o_cli.spec.text import matches, parse_parts, part_text
 
 if TYPE_CHECKING:
     from l2o_problems.base import Problem
@@ -85,10 +84,9 @@ class EnsembleSpec(Model):
         if self.ensemble not in ENSEMBLES:
             raise unknown("ensemble", self.ensemble, ENSEMBLES)
         every = [ProblemSpec.model_validate(entry) for entry in ENSEMBLES[self.ensemble].families]
-        kept = [entry for entry in every if not self.only or _matches(entry, self.only)]
-        kept = [entry for entry in kept if not _matches(entry, self.without)]
+        kept = [entry for entry in every if matches(entry.title, self.only or "*") and not matches(entry.title, self.without)]
         for pattern in (*self.only, *self.without):
-            if not any(_matches(entry, [pattern]) for entry in every):
+            if not any(matches(entry.title, [pattern]) for entry in every):
                 raise BadInput(f"ensemble {self.ensemble!r} has no family {shown(pattern)}; there are: {every[0].title}, ...")
         if not kept:
             raise BadInput(f"ensemble {self.ensemble!r}: no family is left")
@@ -106,10 +104,6 @@ class EnsembleSpec(Model):
             )
             for entry in kept
         ]
-
-
-def _matches(entry: ProblemSpec, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(entry.title, pattern) for pattern in patterns)
 
 
 def _expanded(entries: Any, info: pydantic.ValidationInfo) -> Any:

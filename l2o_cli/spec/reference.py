@@ -28,13 +28,13 @@ HOW_TO_READ = (
 def as_yaml(model: type[Model]) -> str:
     """A spec of all fields, at their defaults or with an example where there is none, with comments that say what they mean."""
     begin = [*_comment(summary_of(model), 0), *_comment(HOW_TO_READ, 0), "", *_comment(f"{EXTENDS} (text)", 0), "#extends: NAME"]
-    fields = _Writer(_homes(model)).section(model, {}, "", on=True)
+    fields = _Writer(homes_in(model)).section(model, {}, "", on=True)
     return "\n".join([*begin, "", *fields[:-1]]) + "\n"
 
 
 def as_rows(model: type[Model]) -> list[dict[str, Any]]:
     """One for each field, entries of lists being written `problems[].name`; `fields_as` names the home of a section elsewhere."""
-    homes = _homes(model)
+    homes = homes_in(model)
 
     def rows(section: type[Model], begin: str) -> Iterator[dict[str, Any]]:
         for field in fields_of(section):
@@ -62,7 +62,7 @@ def _within(field: Described, place: str, section: type[Model]) -> str:
     return f"{place}[{'' if section is first else name_of(section)}]." if field.kind.entry else f"{place}."
 
 
-def _homes(model: type[Model]) -> dict[type[Model], str]:
+def homes_in(model: type[Model]) -> dict[type[Model], str]:
     """{section: the place where its fields are told}."""
     homes: dict[type[Model], str] = {}
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem
-from l2o_problems.transforms import SumOfProblems, Transform
+from l2o_problems.transforms import SumOfProblems, layers
 
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers.base import Optimizer
@@ -80,22 +80,14 @@ def _gigabytes(count: float) -> str:
     return f"{count / 1e9:.3g} GB"
 
 
-def size_factors(problem: Problem, place: str) -> Iterator[Factor]:
-    """The whole numbers among the options of a problem and of the transformations around it.
-
-    Args:
-        place: the field of the spec that is the problem, "" where there is none.
-    """
-    begin = f"{place}." if place else ""
-    layers = []
-    while isinstance(problem, Transform):
-        layers.append(problem)
-        problem = problem.inner
-    for index, transform in enumerate(reversed(layers)):
+def size_factors(problem: Problem, begin: str) -> Iterator[Factor]:
+    """The whole numbers among the options of a problem and of the transformations around it; their names begin with `begin`."""
+    problem, *transforms = layers(problem)
+    for index, transform in enumerate(transforms):
         yield from _whole_numbers(transform, f"{begin}transforms.{index}.options.")
     if isinstance(problem, SumOfProblems):
         for index, part in enumerate(problem.problems):
-            yield from size_factors(part, f"{begin}options.problems.{index}")
+            yield from size_factors(part, f"{begin}options.problems.{index}.")
     yield from _whole_numbers(problem, f"{begin}options.")
 
 
@@ -123,7 +115,7 @@ def parameters_of(problem: Problem) -> int:
         return 0
 
 
-def _cost(problem: Problem, instances: int, closely: bool = False) -> Cost:
+def _cost(problem: Problem, instances: float, closely: bool = False) -> Cost:
     try:
         return cost_of(problem, instances, closely)
     except Exception:  # as above: of a problem of one's own that is not as it must be
@@ -131,11 +123,9 @@ def _cost(problem: Problem, instances: int, closely: bool = False) -> Cost:
 
 
 @functools.lru_cache(maxsize=1024)
-def cost_of(problem: Problem, instances: int = 1, closely: bool = False) -> Cost:
+def cost_of(problem: Problem, instances: float = 1, closely: bool = False) -> Cost:
     """What one instance needs, or a bound where so many that run together need little of the memory, unless `closely`."""
-    parameters, innermost = parameters_of(problem), problem
-    while isinstance(innermost, Transform):
-        innermost = innermost.inner
+    parameters, innermost = parameters_of(problem), layers(problem)[0]
     # Tasks, batches and activations have an axis of examples, or of inputs, beside one that params have too.
     sizes = list(size_factors(problem, ""))
     widths = [factor.value for factor in sizes if factor.field.rpartition(".")[2] not in EXAMPLES]
@@ -191,7 +181,7 @@ class Runs(NamedTuple):
     """Runs of optimizers on one problem, a batch of them at a time."""
 
     problem: Problem
-    place: str  # of the problem in a spec
+    begin: str  # of the names of its fields
     together: int  # in a batch
     steps: int
     number: int  # of all of them, whose losses are kept
@@ -208,10 +198,10 @@ def check_runs(runs: Iterable[Runs], state: float = USUAL_STATE) -> None:
     for one in runs:
         losses += 2 * FLOAT * one.number * one.steps
         batch = one.together * 3 * FLOAT * parameters_of(one.problem) * (1 + state)
-        require_room(batch, size_factors(one.problem, one.place))
+        require_room(batch, size_factors(one.problem, one.begin))
         cost = _cost(one.problem, one.together)
         batch += one.together * (cost.task + cost.step)
-        require_room(batch, size_factors(one.problem, one.place))
+        require_room(batch, size_factors(one.problem, one.begin))
         require_room(batch + losses, [Factor("steps", one.steps, 1000), *one.factors])
 
 
@@ -219,12 +209,10 @@ class Trained(NamedTuple):
     """A problem family that is meta-trained or validated on."""
 
     problem: Problem
-    place: str
-    instances: int
-    instances_field: str
-    length: int  # K: carries that are kept for the way back; 0: none are
-    length_field: str
-    losses: int  # steps whose losses are kept
+    begin: str  # of the names of its fields
+    instances: Factor
+    length: Factor  # steps whose losses are kept
+    differentiated: bool  # whether their carries are kept too, for the way back
 
 
 def check_meta_training(
@@ -240,24 +228,19 @@ def check_meta_training(
         factors: fields that the number of copies depends on.
     """
     counts = [Factor("problems", len(families), 100), *factors]
-    counts += [Factor(one.instances_field, one.instances, 16) for one in families]
-    counts += [Factor(one.length_field, one.length, 150) for one in families]
+    counts += [one.instances for one in families] + [one.length for one in families if one.differentiated]
 
     def needed(family: Trained, closely: bool) -> tuple[float, float]:
         """Bytes that are kept of a family, and those on the way through a truncation; BadInput if it alone has no room."""
         carry = FLOAT * parameters_of(family.problem) * (1 + state)
-        own = family.instances * (carry + 3 * FLOAT * weights) * copies
-        way = family.instances * ((3 + family.length) * carry + 2 * FLOAT * family.losses)
-        named = [
-            *size_factors(family.problem, family.place),
-            Factor(family.instances_field, family.instances, 16),
-            Factor(family.length_field, family.length or family.losses, 150 if family.length else 2000),
-            *factors,
-        ]
+        instances, steps = family.instances.value, family.length.value
+        own = instances * (carry + 3 * FLOAT * weights) * copies
+        way = instances * ((3 + steps * family.differentiated) * carry + 2 * FLOAT * steps)
+        named = [*size_factors(family.problem, family.begin), family.instances, family.length, *factors]
         require_room(own + way, named)
-        cost = _cost(family.problem, family.instances, closely)
-        own += family.instances * cost.task * copies
-        way += family.instances * 2 * cost.step
+        cost = _cost(family.problem, instances, closely)
+        own += instances * cost.task * copies
+        way += instances * 2 * cost.step
         require_room(own + way, named)
         return own, way
 

@@ -7,6 +7,7 @@ from typing import Any
 from l2o_cli.spec.fields import fields_of, name_of
 from l2o_cli.spec.model import Model
 from l2o_cli.spec.objectives import Objective, Term
+from l2o_cli.spec.reference import homes_in
 from l2o_cli.spec.text import EXTENDS
 
 Schema = dict[str, Any]
@@ -19,7 +20,7 @@ def schema_of(model: type[Model], title: str) -> Schema:
     sections = made.pop("$defs", {})
     for section in _laid_over(model):
         sections[name_of(section)].pop("required", None)
-    for section in _every(model):
+    for section in homes_in(model):
         if section.shorthand:
             sections[name_of(section)] = _with_shorthand(section, sections)
     required = made.pop("required", [])
@@ -53,16 +54,6 @@ def _plain(schema: Any, names: bool = False) -> Any:
     return plain
 
 
-def _every(model: type[Model]) -> set[type[Model]]:
-    """All sections that there are in a spec."""
-    found: set[type[Model]] = set()
-    new = {model}
-    while new:
-        new = {one for section in new for field in fields_of(section) for one in field.sections} - found
-        found |= new
-    return found
-
-
 def _laid_over(model: type[Model]) -> set[type[Model]]:
     """The sections that may extend those of another spec, and so lack any field: those that are in no list."""
     found: set[type[Model]] = set()
@@ -78,10 +69,7 @@ def _with_shorthand(section: type[Model], sections: dict[str, Schema]) -> Schema
     about = own.pop("description")
     if section is not Objective:
         return {"description": about, "anyOf": [own, {"type": "string"}]}
-    term = {name: {key: part for key, part in field.items() if key != "default"} for name, field in _fields(Term, sections)}
+    fields = sections[name_of(Term)]["properties"].items()
+    term = {name: {key: part for key, part in field.items() if key != "default"} for name, field in fields}
     one_or_more = {**own, "properties": {**term, **own["properties"]}}
     return {"description": about, "anyOf": [one_or_more, {"type": "array", "items": {"$ref": f"#/$defs/{name_of(Term)}"}}]}
-
-
-def _fields(section: type[Model], sections: dict[str, Schema]) -> Any:
-    return sections[name_of(section)]["properties"].items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,11 @@ def _override(content: dict[str, Any], override: str) -> None:
 def to_yaml(spec: pydantic.BaseModel) -> str:
     """The spec as YAML, every field written out."""
     return yaml12.write(spec.model_dump(mode="json"))
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name is like one of the patterns, such as `quadratic*`."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def split_outside(text: str, separator: str) -> list[str]:

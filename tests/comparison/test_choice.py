@@ -20,7 +20,7 @@ from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.search_spaces import nadamw_list, sample
 from l2o_cli.reports.comparison.curve_plots import entry_label
 from l2o_cli.reports.drawing import styles
-from l2o_cli.spec import make_problem
+from l2o_cli.spec.names import make_problem
 from l2o_cli.stages import Stages
 
 STEPS, SEEDS, TUNING_SEEDS, SEED = 20, 2, 2, 5

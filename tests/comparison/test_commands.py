@@ -25,7 +25,8 @@ from l2o_cli.reports.comparison.printed import HEADINGS, row_of
 from l2o_cli.scoring.measures import COMPARED, CRITERIA
 from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.scoring.run_scores import SUMMARIZED, Summary
-from l2o_cli.spec import ComparisonSpec, EvaluationSpec, read_request
+from l2o_cli.spec import ComparisonSpec, EvaluationSpec
+from l2o_cli.spec.reading import read_request
 
 
 def invoke(command, *arguments):
@@ -272,6 +273,11 @@ def test_options_replace_fields_of_the_spec(tmp_path):
         (["--resume", "--out", "nowhere"], "nothing to resume, there is no spec.yaml"),
         (["--resume", "--out", "nowhere", "--steps", 3], "leave out CONFIG and what is in it"),
         ([], "no problem is given"),
+        (["--problem", "digits_mlp,nosuch"], "^--problem 'nosuch': unknown problem 'nosuch'; "),
+        (
+            ["--problem", "quadratic(dimension=1e12)"],
+            r"^--problem 'quadratic\(dimension=1e12\)': options.dimension: 1e\+12 is too",
+        ),
     ],
 )
 def test_what_cannot_be_begun(options, message, tmp_path, monkeypatch):

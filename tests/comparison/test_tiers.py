@@ -9,7 +9,9 @@ from l2o_cli.comparison.plan import make_plan, plan_lines
 from l2o_cli.comparison.tuning.tiers import Baseline, Tier, parse_baselines, parse_tier
 from l2o_cli.errors import BadInput
 from l2o_cli.export.resolve import resolve
-from l2o_cli.spec import ComparisonSpec, make_problem, read_request
+from l2o_cli.spec import ComparisonSpec
+from l2o_cli.spec.names import make_problem
+from l2o_cli.spec.reading import read_request
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from l2o_cli.meta.objectives import DIVERGED, MeasuredObjective, disturbed, resa
 from l2o_cli.optimizers import Sgd
 from l2o_cli.optimizers.packing import unpack
 from l2o_cli.rollout import Stepping, backpropagation, rollout
-from l2o_cli.spec import Objective, Term, make_problem
+from l2o_cli.spec import Objective, Term
+from l2o_cli.spec.names import make_problem
 
 LOSSES = np.array([[4.0, 2.0], [2.0, 1.0], [1.0, np.nan], [7.0, 7.0]], np.float32)
 INITIAL = np.array([4.0, 2.0], np.float32)

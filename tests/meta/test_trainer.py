@@ -68,6 +68,19 @@ def assert_same(first, second):
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
+def test_a_file_beside_a_problem_that_changed_since_is_told_of(tmp_path, capsys):
+    (tmp_path / "sizes.py").write_text("DIMENSION = 3\n")
+    text = "from l2o_problems.quadratics import Quadratic\nfrom sizes import DIMENSION\nmine = Quadratic(DIMENSION)\n"
+    (tmp_path / "mine.py").write_text(text)
+    Trainer.open(light(problems=[f"{tmp_path}/mine.py:mine"]), tmp_path / "run", xla=False)
+    Trainer.open(None, tmp_path / "run", resume=True, xla=False)
+    assert capsys.readouterr().err == ""
+    (tmp_path / "sizes.py").write_text("DIMENSION = 4\n")
+    Trainer.open(None, tmp_path / "run", resume=True, xla=False)
+    said = f"l2o: warning: {tmp_path}/sizes.py was changed after the run had begun; it goes on with what is there now"
+    assert capsys.readouterr().err.splitlines() == [said]
+
+
 def test_a_run_may_begin_with_the_weights_of_another(tmp_path):
     # Its weights are not in alphabetical order, in which an artifact has them.
     rule = {"optimizer": {"name": "learned_adam"}}

@@ -236,9 +236,9 @@ def test_a_run_that_learns_nothing_is_told_of_at_its_first_meta_step(rows, chang
         (first.kind, first.meta_step) == ("fruitless", 1) and rows[0]["problem"] in first.message
     ) or "problem" in first.message
     assert all(word in first.message for word in words) and len(str(first)) < 250
-    assert all(word in watchdog.outset.fault for word in words)
+    assert all(word in watchdog.fault for word in words)
     watchdog.update(plant(rows, 31, 31, skipped=0)[60:62])
-    assert watchdog.outset.fault is None
+    assert watchdog.fault is None
 
 
 def test_a_family_without_a_loss_among_others_is_told_of_at_its_first_draw(rows):

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_cli.carry import draw_task
+from l2o_cli.carry import draw
 from l2o_cli.portraits.landscape import Landscape, grid_points, levels, minimizers, shown
 from l2o_cli.portraits.portrait import parameter_names
 from l2o_cli.portraits.surface_plot import run_label
 from l2o_cli.portraits.trajectories import trajectories
 from l2o_cli.rollout import Rollout
 from l2o_cli.runs.update_rules import started
-from l2o_cli.spec import make_optimizer, parse_problems
+from l2o_cli.spec import parse_problems
+from l2o_cli.spec.names import make_optimizer
 
 
 def contender(name):
@@ -82,7 +83,7 @@ def test_learned_optimizers_have_the_same_run_from_each_start_as_alone():
 
 def landscape_of(text):
     problem = problem_of(text)
-    return problem, Landscape(problem, draw_task(problem, 0, 1))
+    return problem, Landscape(problem, draw(problem, 0, 1).task)
 
 
 def test_the_surface_is_the_loss_without_noise():

@@ -26,7 +26,7 @@ from l2o_cli.carry import concatenate, repeat, select, start
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers.elementwise import Adam, Sgd
 from l2o_cli.rollout import Rollout
-from l2o_cli.spec import make_problem
+from l2o_cli.spec.names import make_problem
 
 MLP = RandomMlp(hidden=(5,), inputs=4, samples=40, batch_size=8)
 SIZE = 5 * 4 + 5 + 5 * 2 + 2

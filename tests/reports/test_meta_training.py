@@ -25,7 +25,8 @@ from l2o_cli.reports.meta_training import page as report
 from l2o_cli.reports.meta_training import plots as report_plots
 from l2o_cli.reports.meta_training.page import page
 from l2o_cli.reports.meta_training.validation import validation
-from l2o_cli.spec import MetaTraining, make_problem
+from l2o_cli.spec import MetaTraining
+from l2o_cli.spec.names import make_problem
 from l2o_cli.terminal import duration
 
 HEALTHY = Path(__file__).parents[1] / "meta" / "healthy_run.csv"  # of `l2o meta-train quick`, titles shortened

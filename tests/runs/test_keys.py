@@ -27,7 +27,7 @@ from l2o_cli.runs.keys import base_key, digest, identity
 from l2o_cli.runs.own_code import MOST_FILES, Unknowable
 from l2o_cli.runs.store import RunStore
 from l2o_cli.runs.update_rules import RuleBatches
-from l2o_cli.spec import make_problem
+from l2o_cli.spec.names import make_problem
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +53,7 @@ def test_a_key_holds_all_that_a_run_depends_on(tmp_path, monkeypatch):
     ]
     monkeypatch.setattr(keys_module, "code_fingerprint", lambda: "other code")
     keys.append(key())
-    monkeypatch.setattr(keys_module, "environment", lambda: {"tensorflow": "9.9"})
+    monkeypatch.setattr(keys_module.runtime, "environment", lambda: {"tensorflow": "9.9"})
     keys.append(key())
     monkeypatch.setattr(keys_module.runtime, "processor", lambda: "another")
     keys.append(key())

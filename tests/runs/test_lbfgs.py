@@ -11,7 +11,9 @@ from l2o_cli.errors import BadInput
 from l2o_cli.runs.contenders import batches_of, check_fits, contender
 from l2o_cli.runs.lbfgs import Lbfgs, minimize
 from l2o_cli.runs.update_rules import RuleBatches
-from l2o_cli.spec import ComparisonSpec, EvaluationSpec, make_problem, parse_problems, read_request
+from l2o_cli.spec import ComparisonSpec, EvaluationSpec, parse_problems
+from l2o_cli.spec.names import make_problem
+from l2o_cli.spec.reading import read_request
 from l2o_cli.stages import Stages
 
 

@@ -26,7 +26,7 @@ from l2o_cli.runs.contenders import batches_of, contender
 from l2o_cli.runs.own_code import NoIdentity
 from l2o_cli.runs.store import RunStore, user_store
 from l2o_cli.runs.update_rules import RuleBatches
-from l2o_cli.spec import make_problem
+from l2o_cli.spec.names import make_problem
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = [{"learning_rate": 0.01}, {"learning_rate": 0.1}, {"learning_rate": 1e38}]

@@ -13,7 +13,8 @@ from l2o_cli.comparison.plan import described
 from l2o_cli.comparison.results import write_yaml
 from l2o_cli.reports.cells import notes
 from l2o_cli.scoring.results_folder import read_results
-from l2o_cli.spec import ProblemSpec, make_problem, parse_problems
+from l2o_cli.spec import ProblemSpec, parse_problems
+from l2o_cli.spec.names import make_problem
 from tests.scoring.made_curves import made, write
 
 EMBEDDED = "MNIST, 5,000 embedded digits (4000/500/500)"

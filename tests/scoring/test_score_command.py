@@ -16,7 +16,7 @@ from l2o_cli.commands.score import score
 from l2o_cli.comparison.results import write_yaml
 from l2o_cli.errors import BadInput
 from l2o_cli.scoring.results_folder import read_results
-from l2o_cli.spec import make_problem
+from l2o_cli.spec.names import make_problem
 from tests.scoring.made_curves import made, write
 
 

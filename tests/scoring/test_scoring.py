@@ -19,7 +19,7 @@ from l2o_cli.scoring.score_curves import score_curves
 from l2o_cli.scoring.scored import Scoring
 from l2o_cli.scoring.statistics import Estimate
 from l2o_cli.scoring.verdict import claim, label, ranking, sentence, verdict, verdicts
-from l2o_cli.spec import make_problem
+from l2o_cli.spec.names import make_problem
 from tests.scoring.made_curves import made, write
 
 NAN = math.nan

@@ -19,10 +19,12 @@ from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.transforms import TRANSFORMS as OF_OPTIMIZERS
 from l2o_cli.runs.batches import check_setting
-from l2o_cli.spec import ComparisonSpec, EvaluationSpec, MetaTraining, make_problem, parse_part, read_meta_training, read_request
-from l2o_cli.spec.estimators import Estimator
+from l2o_cli.spec import ComparisonSpec, EvaluationSpec, MetaTraining, parse_part
 from l2o_cli.spec.lengths import Lengths
 from l2o_cli.spec.meta_optimizers import MetaOptimizer
+from l2o_cli.spec.meta_training import Estimator
+from l2o_cli.spec.names import make_problem
+from l2o_cli.spec.reading import read_meta_training, read_request
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}

@@ -4,7 +4,7 @@ import pytest
 
 from l2o_cli.assets import configs, find_config
 from l2o_cli.errors import BadInput
-from l2o_cli.spec import read_meta_training
+from l2o_cli.spec.reading import read_meta_training
 from l2o_cli.spec.text import read_yaml
 
 # What each ablation changes: the field of the resolved spec, and its value there.

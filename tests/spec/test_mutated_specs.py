@@ -18,7 +18,8 @@ from l2o_cli import yaml12
 from l2o_cli.assets import configs
 from l2o_cli.cli import describe
 from l2o_cli.errors import BadInput
-from l2o_cli.spec import ComparisonSpec, read_meta_training, read_request, to_yaml
+from l2o_cli.spec import ComparisonSpec, to_yaml
+from l2o_cli.spec.reading import read_meta_training, read_request
 from l2o_cli.spec.text import read_yaml
 
 MUTANTS = int(os.environ.get("L2O_MUTANTS", "300"))

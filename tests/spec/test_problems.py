@@ -7,7 +7,8 @@ from l2o_problems.transforms import GradientNoise, Rescale
 
 from l2o_cli.comparison.cell import make_problems
 from l2o_cli.errors import BadInput
-from l2o_cli.spec import parse_problems, read_meta_training, split_outside, to_yaml
+from l2o_cli.spec import parse_problems, split_outside, to_yaml
+from l2o_cli.spec.reading import read_meta_training
 
 
 @pytest.fixture

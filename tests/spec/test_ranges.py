@@ -11,7 +11,9 @@ from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.options import Range, float_options, hints_of
 from l2o_cli.optimizers.search_spaces import SPACES, nadamw_list, sample
 from l2o_cli.optimizers.transforms import TRANSFORMS, check_hyperparameter
-from l2o_cli.spec import EvaluationSpec, make_optimizer, read_meta_training, read_request
+from l2o_cli.spec import EvaluationSpec
+from l2o_cli.spec.names import make_optimizer
+from l2o_cli.spec.reading import read_meta_training, read_request
 
 SPEC = "optimizer: {name: hrnn}\nproblems: [{name: quadratic}]\n"
 NOT_FINITE = (".inf", "-.inf", ".nan")

@@ -11,8 +11,9 @@ from l2o_cli import yaml12
 from l2o_cli.assets import configs
 from l2o_cli.cli import COMMANDS
 from l2o_cli.commands.spec import SPECS
-from l2o_cli.spec import ComparisonSpec, MetaTraining, read_meta_training, read_request
+from l2o_cli.spec import ComparisonSpec, MetaTraining
 from l2o_cli.spec.model import Model
+from l2o_cli.spec.reading import read_meta_training, read_request
 from l2o_cli.spec.reference import as_rows, as_yaml
 from l2o_cli.spec.schema import schema_of
 

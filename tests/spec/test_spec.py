@@ -2,7 +2,9 @@ import pytest
 
 from l2o_cli.assets import configs
 from l2o_cli.errors import BadInput
-from l2o_cli.spec import ComparisonSpec, MetaTraining, make_optimizer, make_problem, read_meta_training, read_request, to_yaml
+from l2o_cli.spec import ComparisonSpec, MetaTraining, to_yaml
+from l2o_cli.spec.names import make_optimizer, make_problem
+from l2o_cli.spec.reading import read_meta_training, read_request
 
 COMPARISONS = ["robustness", "scale", "transfer"]  # of the specs that l2o ships
 

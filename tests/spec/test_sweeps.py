@@ -3,7 +3,8 @@
 import pytest
 
 from l2o_cli.errors import BadInput
-from l2o_cli.spec import ComparisonSpec, read_request, to_yaml
+from l2o_cli.spec import ComparisonSpec, to_yaml
+from l2o_cli.spec.reading import read_request
 from l2o_cli.spec.sweeps import VALUES, SweepSpec
 
 

@@ -4,6 +4,8 @@ import math
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from l2o_cli import yaml12
 from l2o_cli.errors import LONGEST_LINE, BadInput
@@ -170,6 +172,23 @@ def test_what_is_written_reads_back_the_same(value):
     content = {"key": value, "other": 3}
     assert yaml12.parse(yaml12.write(content)) == yaml12.parse(yaml12.write(content, unicode=True)) == content
     assert parse_part(part_text("name", content), "problem") == {"name": "name", "options": content}
+
+
+SIGNS = st.sampled_from("*&!%@`?:-,[]{}()#|>\"'.~=<\\ \n\u2028\x85\ufeff01ex") | st.characters(codec="utf-8")
+ODD = st.text(SIGNS, max_size=6).filter(lambda text: not yaml12._FORBIDDEN.search(text))
+
+
+@settings(max_examples=300, deadline=None)
+@given(ODD)
+def test_whatever_text_is_written_on_a_line_reads_back_the_same(text):
+    for value in (text, [text, text], {text: {"key": text}}):
+        assert yaml12.parse(yaml12.flow(value)) == value
+        assert parse_part(part_text("name", {"key": value}), "problem") == {"name": "name", "options": {"key": value}}
+
+
+@pytest.mark.parametrize("text", ["...", "*", "*a", "&a", "!a", "%a", "@a", "`a", "\U0001f600\n"])
+def test_no_text_is_taken_for_a_sign_of_yaml(text):
+    assert yaml12.parse(yaml12.flow(text)) == text and yaml12.parse(yaml12.flow([text])) == [text]
 
 
 def test_texts_of_options_stay_as_people_write_them():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from l2o_cli.comparison.tuning.learning_rates import grid
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, naming
 from l2o_cli.export.resolve import UNTRAINED, resolve
 from l2o_cli.optimizers.search_spaces import SPACES, Setting, nadamw_list, sample
 from l2o_cli.optimizers.transforms import layers
@@ -145,13 +144,13 @@ def parse_baselines(texts: Sequence[str], tiers: Sequence[str]) -> list[Baseline
     """
     general = []
     for text in tiers:
-        with _naming("--tuning", text):
+        with naming(f"--tuning {text!r}"):
             general.append(parse_tier(text))
     return [baseline for text in texts for baseline in _baselines(text, general)]
 
 
 def _baselines(text: str, general: Sequence[Tier]) -> list[Baseline]:
-    with _naming("--baselines", text):
+    with naming(f"--baselines {text!r}"):
         name, tier_text = _split(text)
         if tier_text is None:
             one = _contender(name)
@@ -186,12 +185,3 @@ def _of_space(tier: Tier) -> Contender:
         raise BadInput(f"of which optimizer? expected OPTIMIZER:{tier.text}")
     loaded = resolve(SPACES[tier.space or LIST_SPACE].text)
     return dataclasses.replace(loaded, label=layers(loaded.optimizer)[0].name)
-
-
-@contextmanager
-def _naming(option: str, text: str) -> Iterator[None]:
-    """Puts the option in front of what is wrong."""
-    try:
-        yield
-    except BadInput as error:
-        raise BadInput(f"{option} {text!r}: {error}") from None

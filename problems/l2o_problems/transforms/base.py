@@ -21,7 +21,7 @@ def under(prefix: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{prefix}/{name}": leaf for name, leaf in leaves.items()}
 
 
-def within(prefix: str, leaves: Task) -> Task:
+def within(prefix: str, leaves: Mapping[str, tf.Tensor]) -> Task:
     """The leaves whose names are below `prefix`, without it."""
     return {name.removeprefix(f"{prefix}/"): leaf for name, leaf in leaves.items() if name.startswith(f"{prefix}/")}
 
