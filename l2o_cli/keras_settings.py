@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from l2o_cli.errors import Failure
@@ -16,6 +17,20 @@ def choose_backend() -> None:
     """Have Keras, not imported yet, run on TensorFlow: without it nothing here works."""
     os.environ["KERAS_BACKEND"] = "tensorflow"  # goes before what keras.json says
     os.environ["KERAS_NNX_ENABLED"] = "false"  # of the JAX backend; on any other it is an import that fails
+
+
+def require_backend(name: str, module: str) -> None:
+    """Have Keras run on the backend that `module` is for; ImportError if Keras is imported already with another."""
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = name
+        return
+    import keras
+
+    if keras.backend.backend() != name:
+        raise ImportError(
+            f"{module} needs Keras on {name}, but Keras is imported already, on {keras.backend.backend()}; "
+            f"import {module} before Keras, or set KERAS_BACKEND={name}"
+        )
 
 
 def undo_defaults() -> None:

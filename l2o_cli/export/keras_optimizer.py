@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -19,8 +18,9 @@ from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.keras_base import PackedOptimizer, path_of
 from l2o_cli.export.keras_config import from_config, to_config
-from l2o_cli.export.packed_variables import PackedVariables, compiled_update_of, dense, float32, update_of
+from l2o_cli.export.packed_variables import PackedVariables, float32
 from l2o_cli.export.resolve import resolve
+from l2o_cli.export.rules import compiled_update_of, rule_of, update_of
 from l2o_cli.export.shown_loss import ShownLoss
 from l2o_cli.optimizers.transforms import names_of
 
@@ -81,14 +81,10 @@ class LearnedOptimizer(PackedOptimizer):
             raise NotImplementedError(f"LearnedOptimizer needs Keras's TensorFlow backend, not {keras.backend.backend()!r}")
         super().__init__(learning_rate=learning_rate, **options)
         self._loaded = optimizer if isinstance(optimizer, LoadedOptimizer) else resolve(optimizer)
-        if steps is not None and not (isinstance(steps, int | np.integer) and steps > 0):
-            raise ValueError(f"steps must be a whole number above 0, not {steps!r}")
         self._steps, self._seed, self._jit_compile = steps, seed, jit_compile
-        self._rule = rule = self._loaded.optimizer.over(int(steps)) if steps else self._loaded.optimizer
+        self._rule = rule = rule_of(self._loaded, steps)
         if self.use_ema and rule.evaluates_elsewhere:
             raise ValueError(f"{names_of(rule)!r} with attention does not go with use_ema, which would average attended points")
-        if rule.lacks_steps:
-            raise ValueError(f"optimizer {names_of(rule)!r} goes by the length of the run; give steps")
         with float32():
             self._loss = ShownLoss(rule, self._loaded.weights)
         if self.reads_loss and rule.evaluates_elsewhere:
@@ -153,7 +149,7 @@ class LearnedOptimizer(PackedOptimizer):
         self._loss.require()
         _check_one_replica(tf.distribute.get_strategy())
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
-        given = [dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
+        given = [_dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
         super().apply(given, trainable_variables)
         self._loss.forget()
 
@@ -259,6 +255,13 @@ def _check_one_replica(strategy: tf.distribute.Strategy) -> None:
             f"LearnedOptimizer does not sum gradients over replicas yet, and the strategy has {strategy.num_replicas_in_sync}; "
             "train on one device"
         )
+
+
+def _dense(gradient: Any, variable: Any) -> Any:
+    """The gradient of a lookup, rows with their indices, as a tensor like `variable`."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
 
 
 def keras_file(loaded: LoadedOptimizer) -> str:

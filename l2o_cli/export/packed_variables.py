@@ -1,4 +1,4 @@
-"""The trainable variables of a model as one problem instance, and the update of a rule for it.
+"""The trainable variables of a model as one problem instance.
 
 Shape letters: P parameters (all variables packed), T tensors.
 """
@@ -6,24 +6,16 @@ Shape letters: P parameters (all variables packed), T tensors.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
-from l2o_cli.graph import Graph
-from l2o_cli.optimizers.base import Optimizer, State, Weights
 from l2o_cli.optimizers.matrices import is_embedding
 from l2o_cli.optimizers.packing import Layout, pack, spread, unpack
-
-KEPT = 64  # compiled updates that are kept for the models to come
-
-Update = Callable[[Weights, State, Any, Any, Any, Any], tuple[Any, State]]
 
 
 class PackedVariables:
@@ -45,6 +37,11 @@ class PackedVariables:
     def empty(self) -> bool:
         """Whether there is nothing to pack."""
         return self.layout.tensors == 0
+
+    @property
+    def indices(self) -> list[int]:
+        """Those of the variables that are packed, in that order."""
+        return [_index(name) for name in self.layout.names]
 
     @property
     def signature(self) -> np.ndarray:
@@ -76,28 +73,6 @@ class PackedVariables:
         return spread(
             ops.convert_to_tensor([[value * (_index(name) in chosen) for name in self.layout.names]], "float32"), self.layout
         )
-
-
-def update_of(rule: Optimizer, layout: Layout) -> Update:
-    """`rule.update` for one layout."""
-
-    def update(weights: Weights, state: State, params: Any, gradients: Any, loss: Any, step: Any) -> tuple[Any, State]:
-        return rule.update(weights, state, params, gradients, loss, step, layout)
-
-    return update
-
-
-@functools.lru_cache(maxsize=KEPT)
-def compiled_update_of(rule: Optimizer, layout: Layout) -> Update:
-    """The same compiled with XLA, which never frees what it has compiled: 20 MB of a small learned optimizer."""
-    return Graph(update_of(rule, layout), f"update {rule} {layout}", xla=True)
-
-
-def dense(gradient: Any, variable: Any) -> Any:
-    """The gradient of a lookup, rows with their indices, as a tensor like `variable`."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
 
 
 def _index(name: str) -> int:

@@ -15,7 +15,7 @@ from l2o_cli.export.artifact import CARD, LoadedOptimizer, load_artifact
 from l2o_cli.export.keras_config import read_keras_file
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.spec import OptimizerSpec, parse_part, part_text, split_outside, unknown
-from l2o_cli.spec.names import transformed
+from l2o_cli.spec.building import transformed
 
 UNTRAINED = ":untrained"
 INITIAL = "untrained, seed 0"

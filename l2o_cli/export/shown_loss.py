@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from l2o_cli.export.rules import loss_of, reads_loss
 from l2o_cli.optimizers.base import Optimizer, Weights
-from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.transforms import names_of
 
 
@@ -47,14 +46,4 @@ class ShownLoss:
         """What the rule is given as the loss, [1] or [2, 1]: what was shown, or a mean of such losses."""
         if not self.read:
             return ops.ones((1,))
-        return ops.broadcast_to(self._value if mean is None else mean, (2, 1) if self._rule.reads_validation_loss else (1,))
-
-
-def reads_loss(rule: Optimizer, weights: Weights) -> bool:
-    """Whether a loss that is not a number leaves a trace in the params or the state after one step."""
-    layout = Layout.of({"0": (2, 2), "1": (3,)})
-    values = ops.reshape(ops.linspace(-1.0, 1.0, layout.parameters), (1, -1))
-    state = rule.init_state(weights, layout, 1, 0)
-    loss, step = ops.full((2, 1) if rule.reads_validation_loss else (1,), float("nan")), ops.zeros((1,), "int32")
-    params, state = rule.update(weights, state, values, values, loss, step, layout)
-    return not all(np.isfinite(np.asarray(leaf)).all() for leaf in (params, *state.values()))
+        return loss_of(self._rule, self._value if mean is None else mean)

@@ -15,7 +15,7 @@ from l2o_cli.optimizers import dense, factored, features
 from l2o_cli.optimizers.base import Weights, per_instance
 from l2o_cli.optimizers.factored import ByPart
 from l2o_cli.optimizers.options import Between, Number, Positive, Units, require_entries
-from l2o_cli.optimizers.packing import Array, Layout
+from l2o_cli.optimizers.packing import Array, Layout, constant
 from l2o_cli.optimizers.recurrent import matmul
 
 TIME_SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0, 100_000.0)  # steps
@@ -125,9 +125,9 @@ class AdafactorMlp(dense.DenseOptimizer):
     def _averaged(self, weights: Weights, decays: str, old: Array, new: Array) -> Array:
         """Running means with the decays of that name, [S, I, N]."""
         values = np.array(getattr(self, decays))[:, None, None]
-        rate: Array = (1 - values).astype(np.float32)
+        rate = constant(1 - values)
         if self.learned_decays:
-            logit = np.log((1 - values) / values).astype(np.float32)
+            logit = constant(np.log((1 - values) / values))
             rate = ops.sigmoid(logit - DECAY_SPEED * per_instance(weights[decays]))
         return old + rate * (new - old)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers.packing import Array, Layout, spread, sums_by_group, tensor_mean
+from l2o_cli.optimizers.packing import Array, Layout, constant, spread, sums_by_group, tensor_mean
 
 SQUARE_EPSILON = 1e-12  # added to every square that is averaged
 ROOT_EPSILON = 1e-16  # added under every root
@@ -22,9 +22,9 @@ FEW_PARAMETERS = 50_000  # up to so many, what is computed of them stays in the 
 ASINH_SERIES = (1.0, -1 / 6, 3 / 40, -5 / 112, 35 / 1152, -63 / 2816)  # of asinh(x) / x, in powers of x^2
 
 
-def time_scale_exponents(scales: int) -> np.ndarray:
+def time_scale_exponents(scales: int) -> Array:
     """2^-s for s = 0..S-1, [S, 1, 1]: a decay to this power makes each average twice as slow as the one before."""
-    return (0.5 ** np.arange(scales, dtype=np.float32))[:, None, None]
+    return constant(0.5 ** np.arange(scales, dtype=np.float32))[:, None, None]
 
 
 def average(old: Array, new: Array, log_decay: Array, without_history: Array) -> Array:
@@ -82,12 +82,12 @@ def fused_mean(values: Array, layout: Layout) -> Array:
         return tensor_mean(values, layout)
     # Sums of slices, which XLA makes one loop with what the values are computed from; `tensor_mean` would have them stored.
     # Where that is not much, it is up to twice as fast, above all its derivative.
-    return sums_by_group(values, layout) / np.array(layout.sizes, np.float32)
+    return sums_by_group(values, layout) / constant(layout.sizes)
 
 
 def time_features(step: Array, time_scales: Sequence[float]) -> Array:
     """tanh(t / x - 1) for each x of the scales: step [I] -> [F, I, 1] (Metz et al. 2019)."""
-    scales = np.array(time_scales, np.float32)[:, None, None]
+    scales = constant(time_scales)[:, None, None]
     return ops.tanh(ops.cast(ops.convert_to_tensor(step), "float32")[None, :, None] / scales - 1.0)
 
 

@@ -16,7 +16,7 @@ from l2o_cli.optimizers.elementwise import Adam, Sgd
 from l2o_cli.optimizers.features import GRADIENT_LIMIT
 from l2o_cli.optimizers.hand_designed import HandDesigned, number, root
 from l2o_cli.optimizers.options import Between, Count, Positive, Range
-from l2o_cli.optimizers.packing import Array
+from l2o_cli.optimizers.packing import Array, constant
 
 LOGIT_LIMIT = 16.0  # of a decay: beyond it 1 - beta is less than float32 can tell from 0 beside a running mean
 RULES: dict[str, HandDesigned] = {"adam": Adam(), "sgd": Sgd()}
@@ -149,6 +149,6 @@ class LearnedSchedule(Optimizer):
         place = ops.log1p(ops.cast(step, "float32")) * ((self.knots - 1) / np.log1p(self.last_step))
         place = ops.minimum(place, self.knots - 1.0)
         # Each knot's share is a hat function: 1 at the knot, 0 from the next one on.
-        distance = ops.abs(place[None, :, None] - np.arange(self.knots, dtype=np.float32)[:, None, None])
+        distance = ops.abs(place[None, :, None] - constant(np.arange(self.knots))[:, None, None])
         shares = ops.relu(1.0 - distance)
         return ops.exp(ops.sum(shares * per_instance(weights["log_rates"]), axis=0)[:, 0])

@@ -15,7 +15,7 @@ from keras import ops
 from l2o_cli.optimizers import dense, features, losses
 from l2o_cli.optimizers.base import State, Weights, per_instance
 from l2o_cli.optimizers.options import Between, Number, Positive, Range, Units, require_entries
-from l2o_cli.optimizers.packing import Array, Layout, spread
+from l2o_cli.optimizers.packing import Array, Layout, constant, spread
 from l2o_cli.optimizers.recurrent import init_lstm, lstm, matmul, normal_matrix
 
 SIZE_DECAY = 0.99  # of the running mean square of a tensor's gradient
@@ -124,7 +124,7 @@ class LstmMlp(dense.DenseOptimizer):
             share, new["size"] = self._clipped(state["size"], mean_gradient, step)
             gradient, mean_gradient = gradient * spread(ops.sqrt(share), layout), mean_gradient * share
 
-        keep = np.array(self.decays, np.float32)[:, None, None]
+        keep = constant(self.decays)[:, None, None]
         new["momenta"] = gradient + keep * (state["momenta"] - gradient)
         new["squares"] = ops.square(gradient) + keep * (state["squares"] - ops.square(gradient))
         new["mean_momenta"] = features.mean_square(new["momenta"], layout)
@@ -192,8 +192,8 @@ def _inverse_root(mean_square: Array) -> Array:
     return ops.rsqrt(mean_square + features.ROOT_EPSILON)
 
 
-def _shapes(layout: Layout) -> np.ndarray:
+def _shapes(layout: Layout) -> Array:
     """The log of the number of params of each tensor, and whether it has no axis, one, or more: [2 + MOST_AXES, 1, T]."""
     axes = np.minimum([len(shape) for shape in layout.shapes], MOST_AXES)
     logs = LOG_SCALE * np.log(np.array(layout.sizes, np.float64))
-    return np.stack([logs, *(axes == count for count in range(MOST_AXES + 1))]).astype(np.float32)[:, None]
+    return constant(np.stack([logs, *(axes == count for count in range(MOST_AXES + 1))]))[:, None]

@@ -14,7 +14,7 @@ from keras import ops
 
 from l2o_cli.optimizers import dense, features
 from l2o_cli.optimizers.options import Between, Number, Positive, Units, require_entries
-from l2o_cli.optimizers.packing import Array, Layout
+from l2o_cli.optimizers.packing import Array, Layout, constant
 from l2o_cli.optimizers.recurrent import matmul
 
 
@@ -62,7 +62,7 @@ class Mlp(dense.DenseOptimizer):
 
     def update(self, weights, state, params, gradients, loss, step, layout):
         gradient = features.bounded(gradients)[None]
-        rates = (1 - np.array(self.decays)).astype(np.float32)[:, None, None]
+        rates = constant(1 - np.array(self.decays))[:, None, None]
         momenta = state["momenta"] + rates * (gradient - state["momenta"])
         squares = state["squares"] + rates * (ops.square(gradient) - state["squares"])
 

@@ -79,6 +79,11 @@ class Layout:
         return len(self.sizes)
 
 
+def constant(values: Any) -> Array:
+    """Numbers as a float32 tensor: PyTorch's tensors take no numpy arrays for operands."""
+    return ops.convert_to_tensor(np.asarray(values, np.float32))
+
+
 def pack(params: Mapping[str, Array], layout: Layout) -> Array:
     """{name: [I, *shape]} -> [I, P]."""
     return joined([ops.reshape(params[name], (-1, size)) for name, size in zip(layout.names, layout.sizes, strict=True)])
@@ -143,9 +148,9 @@ class InTurn:
 
 def _membership(layout: Layout) -> Array:
     """Whether a parameter belongs to a tensor, [P, T]."""
-    offsets = np.array(layout.offsets, np.int32)
+    begin, size = (ops.convert_to_tensor(np.array(ends, np.int32)) for ends in (layout.offsets, layout.sizes))
     position = ops.arange(layout.parameters, dtype="int32")[:, None]
-    return ops.logical_and(position >= offsets, position < offsets + np.array(layout.sizes, np.int32))
+    return ops.logical_and(position >= begin, position < begin + size)
 
 
 def _spread(values: Array, layout: Layout) -> Array:

@@ -15,7 +15,7 @@ from l2o_cli.optimizers.base import State
 from l2o_cli.optimizers.features import ROOT_EPSILON, mean_square
 from l2o_cli.optimizers.horizon import HORIZON, share_over
 from l2o_cli.optimizers.matrices import is_embedding, rows_and_columns
-from l2o_cli.optimizers.packing import Array, Layout
+from l2o_cli.optimizers.packing import Array, Layout, constant
 
 TENSOR_FEATURES = 8
 RUN_FEATURES = losses.feature_count(1) + 5
@@ -54,8 +54,8 @@ def of_tensors(state: State, params: Array, gradients: Array, first: Array, layo
     gradient = _log_rms(gradients, layout)
     start = ops.where(first, gradient, state[GRADIENT_START])
     moved = ops.where(first, 0.0, state[LAST_MOVE] - size)
-    seen = ops.concatenate([size + 0.5 * np.log(fan_in), gradient - start, moved], axis=0)
-    return ops.concatenate([ops.convert_to_tensor(fixed), small(seen)], axis=0), {GRADIENT_START: start}
+    seen = ops.concatenate([size + constant(0.5 * np.log(fan_in)), gradient - start, moved], axis=0)
+    return ops.concatenate([constant(fixed), small(seen)], axis=0), {GRADIENT_START: start}
 
 
 def last_move(move: Array, layout: Layout) -> State:
@@ -82,7 +82,7 @@ def of_run(state: State, loss: Array, step: Array, layout: Layout) -> tuple[Arra
         ops.cast(horizon > 0, "float32"),
         share_over(horizon, step),
         LOG_SCALE * (ops.log1p(count) - 4.0),
-        ops.broadcast_to(ops.convert_to_tensor(LOG_SCALE * sizes), (2, count.shape[1], 1)),
+        ops.broadcast_to(constant(LOG_SCALE * sizes), (2, count.shape[1], 1)),
     ]
     return ops.concatenate(parts, axis=0), {LOSSES: averages}
 

@@ -15,7 +15,7 @@ from l2o_cli.optimizers import features, horizon, surroundings
 from l2o_cli.optimizers.base import Optimizer, Weights, per_instance
 from l2o_cli.optimizers.horizon import HORIZON
 from l2o_cli.optimizers.options import Between, Count, Positive, Units, require_entries
-from l2o_cli.optimizers.packing import Array, Layout, spread
+from l2o_cli.optimizers.packing import Array, Layout, constant, spread
 from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
 
 SQUARE_FLOOR = 1e-6  # of the mean over a tensor, which second moments count as at least
@@ -178,7 +178,7 @@ class TensorRnn(Optimizer):
 def _moved(decays: tuple[float, ...], offsets: Array) -> Array:
     """The decays in use, [S, 1 or I, 1]: sigmoid(logit(d) + 10 * offset)."""
     values = np.array(decays)[:, None, None]
-    return ops.sigmoid(np.log(values / (1 - values)).astype(np.float32) + DECAY_SPEED * per_instance(offsets))
+    return ops.sigmoid(constant(np.log(values / (1 - values))) + DECAY_SPEED * per_instance(offsets))
 
 
 def _for_tensors(values: Array, layout: Layout) -> Array:

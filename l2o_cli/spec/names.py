@@ -1,15 +1,12 @@
-"""From names and options to optimizers and problems."""
+"""From names and options to problems."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pydantic
 from l2o_problems.base import Problem
 from l2o_problems.contract import Broken, check
 from l2o_problems.file_names import is_file_name
@@ -18,59 +15,7 @@ from l2o_problems.registry import PROBLEMS
 from l2o_problems.transforms import TRANSFORMS, SumOfProblems
 
 from l2o_cli.errors import BadInput, naming, shown
-from l2o_cli.optimizers import OPTIMIZERS
-from l2o_cli.optimizers.base import Optimizer
-from l2o_cli.optimizers.transforms import TRANSFORMS as OPTIMIZER_TRANSFORMS
-from l2o_cli.spec.faults import first_problem, unknown
-from l2o_cli.spec.strict import Misplaced, check_kinds
-
-
-def _build(kind: str, classes: Mapping[str, Any], name: str, options: Mapping[str, Any], **inner: Any) -> Any:
-    """The class of that name, made with options, which its annotations validate if it is a dataclass."""
-    if name not in classes:
-        raise unknown(kind, name, classes)
-    try:
-        return _called(classes[name], {**inner, **options})
-    except _WRONG_OPTIONS as error:
-        raise BadInput(f"{kind} {name!r}: {_first_wrong(error)}") from None
-    except (TypeError, ValueError) as error:
-        reason = str(error).split("() got an ")[-1]
-        raise BadInput(f"{kind} {name!r}: {reason}") from None
-
-
-_WRONG_OPTIONS = (Misplaced, pydantic.ValidationError)
-
-
-def _first_wrong(error: Misplaced | pydantic.ValidationError) -> str:
-    return f"options.{error.place}: {error}" if isinstance(error, Misplaced) else first_problem(error, "options")
-
-
-def _called(factory: Any, options: Mapping[str, Any]) -> Any:
-    if isinstance(factory, functools.partial):
-        factory, options = factory.func, {**factory.keywords, **options}
-    if isinstance(factory, type) and dataclasses.is_dataclass(factory):
-        check_kinds(factory, options)
-        return _validator(factory).validate_python(dict(options))
-    return factory(**options)
-
-
-_validator = functools.cache(pydantic.TypeAdapter)
-
-
-def make_optimizer(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Optimizer:
-    """The optimizer `name` with its options, inside each transformation in turn; BadInput when any of them is wrong.
-
-    Args:
-        transforms: mappings with `name` and `options`; the first is the innermost.
-    """
-    return transformed(_build("optimizer", OPTIMIZERS, name, options or {}), transforms)
-
-
-def transformed(optimizer: Optimizer, transforms: Iterable[Any]) -> Optimizer:
-    """The optimizer inside each transformation in turn, as for `make_optimizer`."""
-    for one in transforms:
-        optimizer = _build("transformation", OPTIMIZER_TRANSFORMS, one["name"], one.get("options", {}), inner=optimizer)
-    return optimizer
+from l2o_cli.spec.building import WRONG_OPTIONS, build, called, first_wrong
 
 
 def make_problem(name: str, options: Mapping[str, Any] | None = None, transforms: Iterable[Any] = ()) -> Problem:
@@ -84,9 +29,9 @@ def make_problem(name: str, options: Mapping[str, Any] | None = None, transforms
     options = dict(options or {})
     if PROBLEMS.get(name) is SumOfProblems and "problems" in options:
         options["problems"] = tuple(_part(index, entry) for index, entry in enumerate(options["problems"]))
-    problem = _own_problem(name, options) if is_file_name(name) else _build("problem", PROBLEMS, name, options)
+    problem = _own_problem(name, options) if is_file_name(name) else build("problem", PROBLEMS, name, options)
     for one in transforms:
-        problem = _build("transformation", TRANSFORMS, one["name"], one.get("options", {}), inner=problem)
+        problem = build("transformation", TRANSFORMS, one["name"], one.get("options", {}), inner=problem)
     return problem
 
 
@@ -97,11 +42,11 @@ def _own_problem(name: str, options: Mapping[str, Any]) -> Problem:
         with contextlib.redirect_stdout(sys.stderr):  # what it says is no result
             factory = problem_in_file(name)
             found = True
-            problem = _called(factory, options)
+            problem = called(factory, options)
             check(problem)
         return problem
-    except _WRONG_OPTIONS as error:
-        fault, cause = _first_wrong(error), None
+    except WRONG_OPTIONS as error:
+        fault, cause = first_wrong(error), None
     except Broken as error:
         fault, cause = str(error), error.__cause__
     except (Exception, SystemExit) as error:

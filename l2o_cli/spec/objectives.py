@@ -62,7 +62,7 @@ class Imitation(Model):
 
     def make(self) -> Optimizer:
         """Raises BadInput if there is no such optimizer, or not with such options."""
-        from l2o_cli.spec.names import make_optimizer
+        from l2o_cli.spec.building import make_optimizer
 
         return make_optimizer(self.teacher, self.options)
 

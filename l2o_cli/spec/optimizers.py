@@ -39,7 +39,7 @@ class OptimizerSpec(Model):
         return cls.model_validate({**rule, "transforms": transforms})
 
     def make(self) -> Optimizer:
-        from l2o_cli.spec.names import make_optimizer
+        from l2o_cli.spec.building import make_optimizer
 
         return make_optimizer(**self.model_dump())
 

@@ -9,7 +9,7 @@ from l2o_cli.export.resolve import resolve
 from l2o_cli.meta.meta_optimizer import WeightsInTraining, combine, learning_rate, make
 from l2o_cli.optimizers.packing import Layout, pack, unpack
 from l2o_cli.spec import MetaOptimizer
-from l2o_cli.spec.names import make_optimizer
+from l2o_cli.spec.building import make_optimizer
 
 FIRST, SECOND = [3.0, 4.0, 0.0], [0.0, 0.0, -100.0]
 INITIAL = {

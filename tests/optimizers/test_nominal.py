@@ -13,7 +13,7 @@ from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.transforms.nominal import Nominal
 from l2o_cli.rollout import compiled_update
 from l2o_cli.spec import MetaTraining
-from l2o_cli.spec.names import make_optimizer
+from l2o_cli.spec.building import make_optimizer
 from tests.optimizers.convergence import meta_trained
 
 LAYOUT = Layout.of({"kernel": (3, 2), "bias": (4,), "scale": ()})

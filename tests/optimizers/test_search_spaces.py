@@ -7,7 +7,8 @@ from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.search_spaces import NADAMW_LIST, SPACES, nadamw_list, sample
 from l2o_cli.runs.update_rules import RuleBatches
-from l2o_cli.spec.names import make_optimizer, make_problem
+from l2o_cli.spec.building import make_optimizer
+from l2o_cli.spec.names import make_problem
 
 # (name, least, greatest) of what is log-uniform; 1 - beta where the name begins with 1 -.
 RANGES = {

@@ -16,7 +16,7 @@ from l2o_cli.portraits.trajectories import trajectories
 from l2o_cli.rollout import Rollout
 from l2o_cli.runs.update_rules import started
 from l2o_cli.spec import parse_problems
-from l2o_cli.spec.names import make_optimizer
+from l2o_cli.spec.building import make_optimizer
 
 
 def contender(name):

@@ -12,7 +12,8 @@ from l2o_problems.transforms import DelayedGradients, GradientNoise, ParameterNo
 from l2o_cli.carry import layout_of
 from l2o_cli.errors import BadInput
 from l2o_cli.runs.update_rules import RuleBatches
-from l2o_cli.spec.names import make_optimizer, make_problem
+from l2o_cli.spec.building import make_optimizer
+from l2o_cli.spec.names import make_problem
 
 
 def contender(name: str, **options):

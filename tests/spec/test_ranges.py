@@ -12,7 +12,7 @@ from l2o_cli.optimizers.options import Range, float_options, hints_of
 from l2o_cli.optimizers.search_spaces import SPACES, nadamw_list, sample
 from l2o_cli.optimizers.transforms import TRANSFORMS, check_hyperparameter
 from l2o_cli.spec import EvaluationSpec
-from l2o_cli.spec.names import make_optimizer
+from l2o_cli.spec.building import make_optimizer
 from l2o_cli.spec.reading import read_meta_training, read_request
 
 SPEC = "optimizer: {name: hrnn}\nproblems: [{name: quadratic}]\n"

@@ -12,7 +12,8 @@ from l2o_cli.errors import LONGEST_LINE, BadInput
 from l2o_cli.optimizers import HierarchicalRNN
 from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, resources
-from l2o_cli.spec.names import make_optimizer, make_problem
+from l2o_cli.spec.building import make_optimizer
+from l2o_cli.spec.names import make_problem
 from l2o_cli.spec.reading import read_meta_training, read_request
 from l2o_cli.spec.resources import cost_of, machine_memory, parameters_of, state_size
 

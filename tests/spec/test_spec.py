@@ -3,7 +3,8 @@ import pytest
 from l2o_cli.assets import configs
 from l2o_cli.errors import BadInput
 from l2o_cli.spec import ComparisonSpec, MetaTraining, to_yaml
-from l2o_cli.spec.names import make_optimizer, make_problem
+from l2o_cli.spec.building import make_optimizer
+from l2o_cli.spec.names import make_problem
 from l2o_cli.spec.reading import read_meta_training, read_request
 
 COMPARISONS = ["robustness", "scale", "transfer"]  # of the specs that l2o ships

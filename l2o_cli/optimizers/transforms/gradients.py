@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.options import NonNegative, Positive
-from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
+from l2o_cli.optimizers.packing import Array, Layout, constant, spread, tensor_mean
 from l2o_cli.optimizers.transforms.base import Transform
 
 LARGEST = 1e15  # entries beyond count as this where norms are taken: their squares have a finite sum in float32
@@ -60,7 +59,7 @@ class Clipping(Transform):
 
 def _tensor_squares(gradients: Array, layout: Layout) -> Array:
     """The sum of the squares over each tensor, [I, T]."""
-    return tensor_mean(ops.square(gradients), layout) * np.array(layout.sizes, np.float32)
+    return tensor_mean(ops.square(gradients), layout) * constant(layout.sizes)
 
 
 def _share(limit: Array, square: Array) -> Array:

@@ -15,7 +15,7 @@ from l2o_cli.optimizers.base import State, Weights, per_instance
 from l2o_cli.optimizers.features import GRADIENT_LIMIT, divided_by_tensor_rms
 from l2o_cli.optimizers.hand_designed import number, root
 from l2o_cli.optimizers.options import Decay, Positive, require_entries
-from l2o_cli.optimizers.packing import Array, Layout
+from l2o_cli.optimizers.packing import Array, Layout, constant
 from l2o_cli.optimizers.transforms.base import Transform, names_of
 
 ROOT_EPSILON = 1e-7  # added to the root that the nominal term is divided by, as in Keras's Adam
@@ -94,7 +94,7 @@ class Nominal(Transform):
     def _averages(self, own: State, gradients: Array) -> State:
         """The running means [K, I, P] and that of the square [1, I, P], biased, after these gradients."""
         gradient = ops.clip(gradients, -GRADIENT_LIMIT, GRADIENT_LIMIT)[None]
-        kept = np.array(self.decays, np.float32)[:, None, None]
+        kept = constant(self.decays)[:, None, None]
         means = own["means"] + (gradient - own["means"]) * (1 - kept)
         square = own["square"] + (ops.square(gradient) - own["square"]) * (1 - self.square_decay)
         return {"means": means, "square": square}

@@ -9,13 +9,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.base import per_instance
 from l2o_cli.optimizers.horizon import HORIZON, shaped, unknown
 from l2o_cli.optimizers.options import Count, NonNegative
-from l2o_cli.optimizers.packing import Array, Layout, spread
+from l2o_cli.optimizers.packing import Array, Layout, constant, spread
 from l2o_cli.optimizers.transforms.base import ScaledSteps, Transform
 
 
@@ -75,7 +74,7 @@ class WeightDecay(Transform):
 
 def _of_matrices(layout: Layout) -> Array:
     """1 for each parameter of a tensor with two axes or more, 0 for the others, [1, P]."""
-    return spread(np.array([[len(shape) > 1 for shape in layout.shapes]], np.float32), layout)
+    return spread(constant([[len(shape) > 1 for shape in layout.shapes]]), layout)
 
 
 @dataclass(frozen=True)

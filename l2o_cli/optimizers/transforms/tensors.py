@@ -19,7 +19,7 @@ from l2o_cli.optimizers.elementwise import AdamW
 from l2o_cli.optimizers.features import ROOT_EPSILON, mean_square
 from l2o_cli.optimizers.matrices import Parts, is_matrix, newton_schulz, rows_and_columns
 from l2o_cli.optimizers.options import Count, Decay, Few, NonNegative, Positive
-from l2o_cli.optimizers.packing import Array, Group, Layout, joined, spread
+from l2o_cli.optimizers.packing import Array, Group, Layout, constant, joined, spread
 from l2o_cli.optimizers.transforms.base import Transform
 
 
@@ -48,13 +48,13 @@ class FanIn(Transform):
         factors = ops.exp(self.option(weights, "power") * self._log_ratios(layout))
         return params + spread(factors, layout) * (new_params - params), state
 
-    def _log_ratios(self, layout: Layout) -> np.ndarray:
+    def _log_ratios(self, layout: Layout) -> Array:
         """log(base / fan-in) of the matrices, 0 of the others, [1, T]."""
         fan_in = [
             rows_and_columns(shape)[0] if is_matrix(name, shape) else self.base
             for name, shape in zip(layout.names, layout.shapes, strict=True)
         ]
-        return np.log(self.base / np.array([fan_in], np.float32))
+        return constant(np.log(self.base / np.array([fan_in], np.float32)))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Orthogonalized(Transform):
         length = ops.sqrt(ops.mean(ops.square(given), axis=(1, 2), keepdims=True) + ROOT_EPSILON)
         made = newton_schulz(given / length, self.iterations) * math.sqrt(max(rows, columns)) * length
         if not all(matrices):
-            mask = np.array(matrices, np.float32)[None, :, None]
+            mask = constant(matrices)[None, :, None]
             shape = (-1, group.members, rows * columns)
             return ops.reshape(ops.where(mask > 0, ops.reshape(made, shape), ops.reshape(move, shape)), (-1, move.shape[1]))
         return ops.reshape(made, (-1, move.shape[1]))
