@@ -4,7 +4,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-kills test-memory lint clean
+.PHONY: help setup demo test test-frameworks test-all test-kills test-memory lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -13,7 +13,8 @@ setup: $(STAMP)  ## create .venv with everything, the project itself editable
 
 $(STAMP): requirements.txt pyproject.toml
 	test -x $(BIN)/python || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	grep -v '^torch==' requirements.txt > $(VENV)/requirements.txt  # gigabytes, and used by `make test-frameworks` alone
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
@@ -27,6 +28,21 @@ demo: $(STAMP)  ## meta-train, evaluate and compare on real digits in a few minu
 
 test: $(STAMP)  ## the tests that are not slow
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+FRAMEWORKS := .venv-frameworks
+# What the optimizers need outside of Keras on TensorFlow, which is left out: nobody who trains elsewhere has it.
+NEEDED := click jax keras numpy optax optree orbax-checkpoint pydantic pytest PyYAML rich safetensors scipy torch
+
+$(FRAMEWORKS)/.installed: requirements.txt pyproject.toml
+	test -x $(FRAMEWORKS)/bin/python || python3 -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(NEEDED)
+	printf '%s\n' $(CURDIR) $(CURDIR)/problems > $(FRAMEWORKS)/paths
+	cp $(FRAMEWORKS)/paths $$($(FRAMEWORKS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/l2o.pth
+	touch $@
+
+test-frameworks: $(FRAMEWORKS)/.installed  ## the tests of the optimizers in JAX and PyTorch, without TensorFlow, in .venv-frameworks
+	JAX_PLATFORMS=cpu $(FRAMEWORKS)/bin/python -m pytest -q --confcutdir=tests/frameworks tests/frameworks/jax
+	$(FRAMEWORKS)/bin/python -m pytest -q --confcutdir=tests/frameworks tests/frameworks/torch tests/frameworks/test_backends.py
 
 test-all: $(STAMP)  ## all tests, and which take longest
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "" --durations=25

@@ -24,6 +24,8 @@ os.environ["L2O_RUNS"] = "off"
 runtime.set_environment()
 runtime.quieten_python()
 
+collect_ignore = ["frameworks"]  # in an environment of its own: `make test-frameworks`
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

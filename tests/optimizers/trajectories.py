@@ -1,10 +1,12 @@
-"""Some steps of every update rule, by JAX when run: `KERAS_BACKEND=jax python -m tests.optimizers.trajectories FILE.npz`."""
+"""Some steps of every update rule: `KERAS_BACKEND=jax python -m tests.optimizers.trajectories FILE.npz`, or with torch."""
 
 import sys
 
+import keras
 import numpy as np
 from keras import ops
 
+from l2o_cli.export.rules import tensors
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.packing import Layout
 
@@ -23,8 +25,9 @@ def trajectory(name, compiled=lambda update: update):
     weights = {
         leaf: (value * rng.uniform(0.8, 1.0, np.shape(value))).astype(np.float32) for leaf, value in rule.init_weights(0).items()
     }
-    state = rule.init_state(weights, LAYOUT, INSTANCES, 0)
-    state = rule.refresh_state(weights, state, np.ones(INSTANCES, bool))
+    state = tensors(rule.init_state(weights, LAYOUT, INSTANCES, 0))
+    weights = tensors(weights)
+    state = rule.refresh_state(weights, state, ops.ones((INSTANCES,), "bool"))
     params = ops.convert_to_tensor(rng.standard_normal((INSTANCES, LAYOUT.parameters)).astype(np.float32))
     update = compiled(lambda *arrays: rule.update(*arrays, LAYOUT))
     path = []
@@ -44,7 +47,11 @@ def trajectory(name, compiled=lambda update: update):
 
 
 if __name__ == "__main__":
-    import jax
+    if keras.backend.backend() == "jax":
+        import jax
 
-    # Without it JAX compiles every operation of every shape by itself, which takes longer than all of them together.
-    np.savez(sys.argv[1], **{name: trajectory(name, jax.jit) for name in OPTIMIZERS})
+        # Without it JAX compiles every operation of every shape by itself, which takes longer than all of them together.
+        paths = {name: trajectory(name, jax.jit) for name in OPTIMIZERS}
+    else:
+        paths = {name: trajectory(name) for name in OPTIMIZERS}
+    np.savez(sys.argv[1], **paths)
