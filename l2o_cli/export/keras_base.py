@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.export.packed_variables import PackedVariables
+from l2o_cli.export.rules import tensors
 
 _EXCLUDED, _SHAPES = "exclude_from_weight_decay", "shapes"  # in a configuration; in a store of variables
 
@@ -78,10 +79,10 @@ class PackedOptimizer(keras.optimizers.Optimizer):
                 self.assign(variable, tensors[index])
 
     def _state_variable(self, name: str, value: Any) -> keras.Variable:
-        value = np.asarray(value)
-        dtype = "bfloat16" if value.dtype.name == "bfloat16" else "float32"  # see `LowPrecision`
+        value = tensors({name: value})[name]
+        dtype = keras.backend.standardize_dtype(value.dtype)
         return self.add_variable(
-            value.shape, initializer=lambda shape, dtype=dtype: ops.convert_to_tensor(value, dtype), dtype=dtype, name=name
+            tuple(value.shape), initializer=lambda shape, dtype: ops.cast(value, dtype), dtype=dtype, name=name
         )
 
     def save_own_variables(self, store: Any) -> None:

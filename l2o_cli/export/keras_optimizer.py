@@ -11,16 +11,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
+from l2o_cli.export.backends import check_one_replica, compiled_update_of, dense, eagerly
 from l2o_cli.export.keras_base import PackedOptimizer, path_of
 from l2o_cli.export.keras_config import from_config, to_config
 from l2o_cli.export.packed_variables import PackedVariables, float32
 from l2o_cli.export.resolve import resolve
-from l2o_cli.export.rules import compiled_update_of, rule_of, update_of
+from l2o_cli.export.rules import initial_state, rule_of, tensors, update_of
 from l2o_cli.export.shown_loss import ShownLoss
 from l2o_cli.optimizers.transforms import names_of
 
@@ -77,8 +77,6 @@ class LearnedOptimizer(PackedOptimizer):
         jit_compile: bool = True,
         **options: Any,
     ):
-        if keras.backend.backend() != "tensorflow":
-            raise NotImplementedError(f"LearnedOptimizer needs Keras's TensorFlow backend, not {keras.backend.backend()!r}")
         super().__init__(learning_rate=learning_rate, **options)
         self._loaded = optimizer if isinstance(optimizer, LoadedOptimizer) else resolve(optimizer)
         self._steps, self._seed, self._jit_compile = steps, seed, jit_compile
@@ -110,7 +108,7 @@ class LearnedOptimizer(PackedOptimizer):
         """Create the state of a run on `variables`."""
         if self.built:
             return
-        _check_one_replica(self._distribution_strategy)
+        check_one_replica(getattr(self, "_distribution_strategy", None))
         rule = self._rule
         constrained = [variable.path for variable in variables if getattr(variable, "constraint", None) is not None]
         if rule.evaluates_elsewhere and constrained:
@@ -123,14 +121,13 @@ class LearnedOptimizer(PackedOptimizer):
         self._update = (compiled_update_of if self._jit_compile else update_of)(rule, self._packing.layout)
         self._state: dict[str, keras.Variable] = {}
         if not self._packing.empty:
-            with tf.init_scope():  # the contract: the initial state is made eagerly
+            with eagerly():  # the contract of `init_state`
                 self._make_state()
 
     def _make_state(self) -> None:
         rule = self._rule
-        self._weights = {name: ops.convert_to_tensor(value) for name, value in self._loaded.weights.items()}
-        state = rule.init_state(self._loaded.weights, self._packing.layout, 1, self._seed)
-        state = rule.refresh_state(self._loaded.weights, state, ops.ones((1,), "bool"))
+        self._weights = tensors(self._loaded.weights)
+        state = initial_state(rule, self._loaded.weights, self._packing.layout, self._seed)
         self._state = {name: self._state_variable(f"state_{name.replace('/', '.')}", leaf) for name, leaf in state.items()}
         if self.reads_loss and self.gradient_accumulation_steps:
             self._loss_sum = self._state_variable("loss_sum", 0.0)
@@ -141,15 +138,14 @@ class LearnedOptimizer(PackedOptimizer):
 
     def scale_loss(self, loss: Any) -> Any:
         """The loss times `loss_scale_factor`, as in every Keras optimizer; here the optimizer sees it, if it reads losses."""
-        self._loss.show(loss)
-        return super().scale_loss(loss)
+        return super().scale_loss(self._loss.show(loss))
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Update the variables, as in every Keras optimizer; sparse gradients (embeddings) are made dense first."""
         self._loss.require()
-        _check_one_replica(tf.distribute.get_strategy())
+        check_one_replica()
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
-        given = [_dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
+        given = [dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
         super().apply(given, trainable_variables)
         self._loss.forget()
 
@@ -206,7 +202,7 @@ class LearnedOptimizer(PackedOptimizer):
         old = self._true_params()
         params = self._decayed(old, given.keys(), rate)
         step = ops.reshape(ops.cast(self.iterations, "int32"), (1,))
-        new, state = self._update(self._weights, self._values(), params, self._packing.pack(given), self._given_loss(), step)
+        new, state = self._update(dict(self._weights), self._values(), params, self._packing.pack(given), self._given_loss(), step)
         # Exactly the optimizer's own params where the rate is 1, so that a run is the same inside Keras and outside.
         new = ops.where(ops.equal(rate, 1.0), new, params + rate * (new - params))
         new = self._packing.choose(given.keys(), new, old)
@@ -246,22 +242,7 @@ class LearnedOptimizer(PackedOptimizer):
         self._point.assign(self._held())  # read back: as rounded to the variables' types
 
     def _values(self) -> dict[str, Any]:
-        return {name: tf.convert_to_tensor(variable.value) for name, variable in self._state.items()}
-
-
-def _check_one_replica(strategy: tf.distribute.Strategy) -> None:
-    if strategy.num_replicas_in_sync > 1:
-        raise NotImplementedError(
-            f"LearnedOptimizer does not sum gradients over replicas yet, and the strategy has {strategy.num_replicas_in_sync}; "
-            "train on one device"
-        )
-
-
-def _dense(gradient: Any, variable: Any) -> Any:
-    """The gradient of a lookup, rows with their indices, as a tensor like `variable`."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+        return {name: ops.convert_to_tensor(variable) for name, variable in self._state.items()}
 
 
 def keras_file(loaded: LoadedOptimizer) -> str:

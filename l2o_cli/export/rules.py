@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,8 +12,6 @@ from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.optimizers.base import Optimizer, State, Weights
 from l2o_cli.optimizers.packing import Layout
 from l2o_cli.optimizers.transforms import names_of
-
-KEPT = 64  # compiled updates that are kept for the models to come
 
 Update = Callable[[Weights, State, Any, Any, Any, Any], tuple[Any, State]]
 
@@ -71,11 +68,3 @@ def update_of(rule: Optimizer, layout: Layout) -> Update:
         return rule.update(weights, state, params, gradients, loss, step, layout)
 
     return update
-
-
-@functools.lru_cache(maxsize=KEPT)
-def compiled_update_of(rule: Optimizer, layout: Layout) -> Update:
-    """The same compiled by TensorFlow with XLA, which never frees what it has compiled: 20 MB of a small learned optimizer."""
-    from l2o_cli.graph import Graph
-
-    return Graph(update_of(rule, layout), f"update {rule} {layout}", xla=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
 from keras import ops
 
+from l2o_cli.export.backends import is_of_this_graph, shown_on_its_way
 from l2o_cli.export.rules import loss_of, reads_loss
 from l2o_cli.optimizers.base import Optimizer, Weights
 from l2o_cli.optimizers.transforms import names_of
@@ -20,10 +20,12 @@ class ShownLoss:
         self.read = reads_loss(rule, weights)
         self._value: Any = None
 
-    def show(self, loss: Any) -> None:
-        """The loss, [] or of each example."""
-        if self.read:
-            self._value = ops.mean(ops.cast(loss, "float32"))
+    def show(self, loss: Any) -> Any:
+        """The loss, [] or of each example, as it is."""
+        return shown_on_its_way(loss, self._see) if self.read else loss
+
+    def _see(self, value: Any) -> None:
+        self._value = value
 
     def forget(self) -> None:
         """After an update: what was shown before it is not to be taken for the next one's."""
@@ -31,7 +33,7 @@ class ShownLoss:
 
     def require(self) -> None:
         """ValueError if the rule reads the loss and was not shown it, or outside of the graph where it would be a constant."""
-        shown = self._value is not None and (tf.executing_eagerly() or tf.is_symbolic_tensor(self._value))
+        shown = self._value is not None and is_of_this_graph(self._value)
         if self.read and not shown:
             raise ValueError(
                 f"optimizer {names_of(self._rule)!r} reads the loss: call scale_loss(loss) before apply, in the same function; "

@@ -2,9 +2,6 @@
 
 import functools
 import gc
-import os
-import subprocess
-import sys
 import warnings
 import weakref
 
@@ -268,20 +265,3 @@ def test_layer_wise_rates_with_attention(load, train, data):
     model.compile(keras.optimizers.MultiOptimizer(by_layer), "mse")
     history = model.fit(*data, epochs=3, verbose=0, callbacks=[AttentionCallback()], validation_data=data).history
     assert history["val_loss"][-1] == pytest.approx(model.evaluate(*data, verbose=0), rel=1e-6)
-
-
-WITH_JAX = """
-import keras
-from l2o_cli import LearnedOptimizer
-try:
-    LearnedOptimizer("adam")
-except NotImplementedError as error:
-    print(error)
-"""
-
-
-@pytest.mark.slow
-def test_another_backend_is_refused_in_one_line():
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.getcwd()}
-    done = subprocess.run([sys.executable, "-c", WITH_JAX], env=environment, capture_output=True, text=True)
-    assert done.stdout == "LearnedOptimizer needs Keras's TensorFlow backend, not 'jax'\n", done.stderr
