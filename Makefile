@@ -41,8 +41,9 @@ $(FRAMEWORKS)/.installed: requirements.txt pyproject.toml
 	touch $@
 
 test-frameworks: $(FRAMEWORKS)/.installed  ## the tests of the optimizers in JAX and PyTorch, without TensorFlow, in .venv-frameworks
-	JAX_PLATFORMS=cpu $(FRAMEWORKS)/bin/python -m pytest -q --confcutdir=tests/frameworks tests/frameworks/jax
-	$(FRAMEWORKS)/bin/python -m pytest -q --confcutdir=tests/frameworks tests/frameworks/torch tests/frameworks/test_backends.py
+	for backend in jax torch; do JAX_PLATFORMS=cpu KERAS_BACKEND=$$backend $(FRAMEWORKS)/bin/python -m pytest -q \
+		--confcutdir=tests/frameworks tests/frameworks/$$backend tests/frameworks/keras || exit 1; done
+	$(FRAMEWORKS)/bin/python -m pytest -q --confcutdir=tests/frameworks tests/frameworks/test_backends.py
 
 test-all: $(STAMP)  ## all tests, and which take longest
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "" --durations=25

@@ -202,7 +202,9 @@ class LearnedOptimizer(PackedOptimizer):
         old = self._true_params()
         params = self._decayed(old, given.keys(), rate)
         step = ops.reshape(ops.cast(self.iterations, "int32"), (1,))
-        new, state = self._update(dict(self._weights), self._values(), params, self._packing.pack(given), self._given_loss(), step)
+        new, state = self._update(
+            dict(self._weights), self._values(), params, self._packing.pack(given), self._given_loss(), step
+        )
         # Exactly the optimizer's own params where the rate is 1, so that a run is the same inside Keras and outside.
         new = ops.where(ops.equal(rate, 1.0), new, params + rate * (new - params))
         new = self._packing.choose(given.keys(), new, old)

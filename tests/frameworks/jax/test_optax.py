@@ -1,5 +1,9 @@
 """`l2o_cli.optax`: the same steps as inside Keras on TensorFlow, and what users of optax expect of a transformation."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import numpy as np
 import optax
@@ -171,3 +175,10 @@ def test_faults_are_said():
     with pytest.raises(ValueError, match="one learned optimizer in it, not 0"):
         params_of(optax.adam(0.1).init(params), params)
     assert isinstance(scale_by_learned_optimizer("hrnn").init({}), LearnedState)
+
+
+def test_the_example_runs():
+    example = Path(__file__).parents[3] / "docs" / "examples" / "with_optax.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True)
+    losses = {name: float(loss) for name, _, loss in map(str.split, done.stdout.splitlines())}
+    assert losses["tensor_rnn"] < losses["adam"], done.stderr

@@ -3,6 +3,9 @@
 import copy
 import io
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,3 +255,10 @@ def test_faults_are_said():
     complex_valued.grad = torch.ones_like(complex_valued)
     with pytest.raises(ValueError, match="real"):
         optimizer.step()
+
+
+def test_the_example_runs():
+    example = Path(__file__).parents[3] / "docs" / "examples" / "with_pytorch.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True)
+    losses = {name: float(loss) for name, _, loss in map(str.split, done.stdout.splitlines())}
+    assert losses["tensor_rnn"] < losses["adam"], done.stderr
