@@ -45,6 +45,15 @@ def eagerly() -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
+def tensor_of(variable: keras.Variable) -> Any:
+    """Its value, which on TensorFlow is a variable too."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(variable.value)
+    return variable.value
+
+
 def dense(gradient: Any, variable: Any) -> Any:
     """The gradient of a lookup, rows with their indices, as a tensor like `variable`."""
     if type(gradient).__name__ == "IndexedSlices":

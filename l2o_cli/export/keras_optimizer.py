@@ -15,7 +15,7 @@ from keras import ops
 
 from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
-from l2o_cli.export.backends import check_one_replica, compiled_update_of, dense, eagerly
+from l2o_cli.export.backends import check_one_replica, compiled_update_of, dense, eagerly, tensor_of
 from l2o_cli.export.keras_base import PackedOptimizer, path_of
 from l2o_cli.export.keras_config import from_config, to_config
 from l2o_cli.export.packed_variables import PackedVariables, float32
@@ -27,7 +27,7 @@ from l2o_cli.optimizers.transforms import names_of
 
 @keras.saving.register_keras_serializable(package="l2o")
 class LearnedOptimizer(PackedOptimizer):
-    """A learned (or hand-designed) optimizer for `model.compile`, with TensorFlow as Keras's backend, on one device.
+    """A learned (or hand-designed) optimizer for `model.compile`, on any of Keras's backends, on one device.
 
         from l2o_cli import LearnedOptimizer
         model.compile(optimizer=LearnedOptimizer("hrnn"), loss="mse")
@@ -64,7 +64,7 @@ class LearnedOptimizer(PackedOptimizer):
         Failure: what was found there is damaged.
         ValueError: the optimizer goes by the length of the run (a schedule), and `steps` is not given; or it has attention, and
             `use_ema` or a need of the loss; or (from `apply`) it reads the loss and has not been shown it.
-        NotImplementedError: another backend than TensorFlow, or (when built) several replicas.
+        NotImplementedError: (when built) several replicas of TensorFlow's.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class LearnedOptimizer(PackedOptimizer):
         self._point.assign(self._held())  # read back: as rounded to the variables' types
 
     def _values(self) -> dict[str, Any]:
-        return {name: ops.convert_to_tensor(variable) for name, variable in self._state.items()}
+        return {name: tensor_of(variable) for name, variable in self._state.items()}
 
 
 def keras_file(loaded: LoadedOptimizer) -> str:

@@ -108,7 +108,7 @@ def test_nothing_is_overwritten_unasked(run, invoke, tmp_path):
 
 
 def test_help_has_an_example(invoke):
-    assert "l2o export --optimizer hrnn --format keras --out hrnn.json" in invoke("--help")
+    assert "l2o export --optimizer tensor_rnn --format keras --out tensor_rnn.json" in invoke("--help")
 
 
 def test_importing_the_package_is_light():

@@ -11,7 +11,6 @@ from l2o_problems.base import Problem
 
 from l2o_cli import LearnedOptimizer
 from l2o_cli.carry import layout_of, start
-from l2o_cli.export import keras_optimizer
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.attention import AttentionCallback
 from l2o_cli.export.resolve import resolve
@@ -335,7 +334,3 @@ def test_what_cannot_be_right_is_refused(load, train, monkeypatch):
     monkeypatch.setattr(type(strategy), "num_replicas_in_sync", 2, raising=False)
     with pytest.raises(NotImplementedError, match="replicas"):
         train(LearnedOptimizer(load()), 1)
-    monkeypatch.undo()
-    monkeypatch.setattr(keras_optimizer.keras.backend, "backend", lambda: "jax")
-    with pytest.raises(NotImplementedError, match="jax"):
-        LearnedOptimizer(load())
