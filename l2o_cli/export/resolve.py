@@ -27,8 +27,8 @@ def resolve(name_or_path: str | os.PathLike) -> LoadedOptimizer:
     WHICH is one of, in this order: `NAME:untrained`, the initial weights (seed 0) of a learned optimizer, with the options of
     the checkpoint of that name or path if there is one; a hand-designed optimizer with its default hyperparameters; a published
     checkpoint; an artifact directory, a run directory (which contains artifact/), or a file that `l2o export --format keras`
-    wrote. `NAME(option=value, ...)` replaces options of a hand-designed optimizer, `NAME(option=value, ...):untrained` those of
-    a learned one.
+    wrote. `NAME(option=value, ...)` replaces options of a hand-designed optimizer, and of a trained one those that have no part
+    in its weights; `NAME(option=value, ...):untrained` those of a learned one before meta-training.
 
     A path that is also a name is meant as ./NAME. Brackets and plus signs belong to a path where one exists as it stands.
 
@@ -63,9 +63,7 @@ def _transformed(loaded: LoadedOptimizer, transforms: Sequence[Mapping[str, Any]
     weights = _as_float32({**optimizer.init_weights(0), **loaded.weights})
     if optimizer.learned and weights.keys() - loaded.weights.keys() and loaded.source != INITIAL:
         raise BadInput(f"optimizer {label!r}: a part of it would be untrained; meta-train it as a whole")
-    # The scores are those of the optimizer without them.
-    card = {name: section for name, section in loaded.card.items() if name != "scores"} if loaded.card else None
-    return LoadedOptimizer(label, optimizer, weights, card, loaded.source)
+    return LoadedOptimizer(label, optimizer, weights, _unscored(loaded.card), loaded.source)
 
 
 def _resolved(which: str) -> LoadedOptimizer:
@@ -79,9 +77,25 @@ def _resolved(which: str) -> LoadedOptimizer:
     if name in OPTIMIZERS and not OPTIMIZERS[name].learned:
         return _initial(part_text(name, options), OptimizerSpec(name=name, options=options), "built in")
     loaded = _named(name)
-    if options:
-        raise BadInput(f"optimizer {which!r}: a trained one keeps its options; {which}{UNTRAINED} begins anew with these")
-    return loaded
+    return _with_options(loaded, options, which) if options else loaded
+
+
+def _with_options(loaded: LoadedOptimizer, options: Mapping[str, Any], which: str) -> LoadedOptimizer:
+    """The trained optimizer with other options, as long as these have no part in the weights."""
+    spec = OptimizerSpec.of(loaded.optimizer)
+    optimizer = spec.model_copy(update={"options": {**spec.options, **options}}).make()
+    before, after = loaded.optimizer.init_weights(0), optimizer.init_weights(0)
+    if before.keys() != after.keys() or not all(np.array_equal(before[name], after[name]) for name in before):
+        raise BadInput(
+            f"optimizer {which!r}: a trained one keeps the options that its weights depend on; "
+            f"{which}{UNTRAINED} begins anew with these"
+        )
+    return LoadedOptimizer(part_text(loaded.label, options), optimizer, loaded.weights, _unscored(loaded.card), loaded.source)
+
+
+def _unscored(card: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The card of an optimizer that is changed: the scores are those of another."""
+    return {name: section for name, section in card.items() if name != "scores"} if card else None
 
 
 def _named(name: str) -> LoadedOptimizer:

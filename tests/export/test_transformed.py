@@ -1,5 +1,7 @@
 """Transformed optimizers: by their texts, on disk, and inside Keras."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -11,6 +13,7 @@ from l2o_cli.export.keras_optimizer import keras_file
 from l2o_cli.export.resolve import resolve
 from l2o_cli.optimizers.elementwise import Adam
 from l2o_cli.optimizers.transforms import Averaging, Clipping, Schedule, WeightDecay
+from l2o_cli.spec import OptimizerSpec
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ def test_a_path_is_taken_as_it_stands(artifact):
         ("adam+schedule(steps=0)", "'schedule': options: steps must be at least 1, not 0"),
         ("adam+schedule(drops=0)", "'schedule': options: drops must be at least 1, not 0"),
         ("adam+low_precision(keep=[meen])", "'low_precision': options: keep: 'meen' is no part .*: mean, square"),
-        ("runs/demo(sizes=[3])", "a trained one keeps its options; .*:untrained begins anew"),
+        ("runs/demo(sizes=[3])", "a trained one keeps the options that its weights depend on; .*:untrained begins anew"),
         ("runs/demo(size=3):untrained", "optimizer 'tiny': options.size: unknown field"),
         ("adam(learning_rate=1):untrained", "not learned"),
         ("runs/demo+nominal", "a part of it would be untrained; meta-train it as a whole"),
@@ -138,3 +141,17 @@ def test_keras_does_not_tell_how_long_a_run_is(load):
     with pytest.raises(BadInput, match="goes by the length of the run"):
         keras_file(resolve("adam+schedule"))
     assert "schedule" in keras_file(resolve("adam+schedule(steps=50)"))
+
+
+def test_a_trained_optimizer_may_have_other_options_that_its_weights_do_not_depend_on():
+    published = Path(__file__).parents[2] / "checkpoints" / "tensor_rnn"
+    trained, changed = resolve(published), resolve(f"{published}(initial_rate=0.001)")
+    assert changed.optimizer != trained.optimizer and "initial_rate=0.001" in changed.label
+    assert OptimizerSpec.of(changed.optimizer).options == OptimizerSpec.of(trained.optimizer).options | {"initial_rate": 0.001}
+    assert changed.weights.keys() == trained.weights.keys()
+    for name, value in trained.weights.items():
+        np.testing.assert_array_equal(changed.weights[name], value)
+    assert "scores" in trained.card and "scores" not in changed.card
+    for options in ("hidden=[8,8]", "unevenness=true"):
+        with pytest.raises(BadInput, match="keeps the options that its weights depend on"):
+            resolve(f"{published}({options})")
