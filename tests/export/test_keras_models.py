@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from l2o_cli import LearnedOptimizer
 from l2o_cli.errors import BadInput
-from l2o_cli.export import packed_variables
+from l2o_cli.export import backends
 from l2o_cli.export.attention import AttentionCallback
 from l2o_cli.export.packed_variables import float32
 from l2o_cli.export.resolve import resolve
@@ -219,7 +219,7 @@ def test_long_texts_are_no_paths(number):
 
 
 def test_models_one_after_the_other_share_one_compiled_update_and_leave_nothing(train):
-    packed_variables.compiled_update_of.cache_clear()
+    backends.compiled_update_of.cache_clear()
     references = []
     for _ in range(3):
         model = deep()
@@ -230,12 +230,12 @@ def test_models_one_after_the_other_share_one_compiled_update_and_leave_nothing(
     keras.utils.clear_session()
     gc.collect()
     assert [reference() for reference in references] == [None] * 6
-    assert packed_variables.compiled_update_of.cache_info().misses == 1
+    assert backends.compiled_update_of.cache_info().misses == 1
     optimizer = LearnedOptimizer("adam(learning_rate=0.02)")
     optimizer.build(deep().trainable_variables)
-    assert packed_variables.compiled_update_of.cache_info().misses == 1 and len(optimizer._update._traces) == 1
+    assert backends.compiled_update_of.cache_info().misses == 1 and len(optimizer._update._traces) == 1
     LearnedOptimizer("adam(learning_rate=0.03)").build([keras.Variable(np.ones(3, np.float32))])
-    assert packed_variables.compiled_update_of.cache_info()[1:] == (2, packed_variables.KEPT, 2)
+    assert backends.compiled_update_of.cache_info()[1:] == (2, backends.KEPT, 2)
 
 
 def test_layer_wise_rates(train, data, same, tmp_path):
