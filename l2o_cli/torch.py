@@ -158,10 +158,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """The inverse; ValueError if the state is that of another optimizer or of other params."""
         if LEARNED not in state_dict:
             raise ValueError(f"the state has no entry {LEARNED!r}: it is that of another optimizer")
-        super().load_state_dict({name: value for name, value in state_dict.items() if name != LEARNED})
-        params = self._params()
-        learned = state_dict[LEARNED]
-        self._runs, self._evaluating = [], learned["evaluating"]
+        params, learned, runs = self._params(), state_dict[LEARNED], []
         for saved in learned["runs"]:
             if not all(number < len(params) for number in saved["params"]):
                 raise ValueError("the state is that of more params than the optimizer has")
@@ -172,7 +169,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
             run.step = saved["step"]
             run.state = {name: saved["state"][name].detach().clone().to(leaf) for name, leaf in run.state.items()}
             run.true = None if run.true is None else saved["true"].detach().clone().to(run.true)
-            self._runs.append(run)
+            runs.append(run)
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != LEARNED})
+        self._runs, self._evaluating = runs, learned["evaluating"]  # only now: what is refused changes nothing
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_loaded", "_rule", "_seed", "reads_loss", "_loss", "_runs", "_weights", "_evaluating")
@@ -209,10 +208,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         return ""
 
     def _update(self, run: _Run) -> None:
-        device = run.params[0].device
-        if device not in self._weights:
-            self._weights[device] = tensors(self._loaded.weights)
-        weights, packing = self._weights[device], run.packing
+        device, packing = run.params[0].device, run.packing
+        weights = self._weights_on(device)
         given = {index: _dense(param.grad) for index, param in enumerate(run.params) if param.grad is not None}
         if not given:
             return
@@ -230,6 +227,12 @@ class LearnedOptimizer(torch.optim.Optimizer):
             new = self._rule.evaluation_point(weights, run.state, new, packing.layout)
         self._write(run, new)
 
+    def _weights_on(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """Of the rule, on the device that Keras is on."""
+        if device not in self._weights:
+            self._weights[device] = tensors(self._loaded.weights)
+        return self._weights[device]
+
     def _per_tensor(self, run: _Run, option: str) -> torch.Tensor:
         """A group's option for each of its params, spread over their entries, [1, P]."""
         values = {id(param): float(group[option]) for group in self.param_groups for param in group["params"]}
@@ -242,9 +245,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
             return
         for run in self._runs:
             if run.true is not None:
-                with float32(), keras.device(_name(run.params[0].device)):
-                    weights = tensors(self._loaded.weights)
-                    point = self._rule.evaluation_point(weights, run.state, run.true, run.packing.layout)
+                device = run.params[0].device
+                with float32(), keras.device(_name(device)):
+                    point = self._rule.evaluation_point(self._weights_on(device), run.state, run.true, run.packing.layout)
                     self._write(run, run.true if evaluating else point)
         self._evaluating = evaluating
 
