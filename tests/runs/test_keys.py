@@ -122,30 +122,52 @@ def test_a_data_set_is_known_by_its_files(tmp_path, monkeypatch):
 
 
 OWN_CODE = """
-import importlib.util, json, sys
+import importlib.util, json, os, sys, time
 from pathlib import Path
 from l2o_problems import opened
 from l2o_cli.runs.own_code import Unknowable, own_code
-file = Path(sys.argv[1])
-opened.watch(file.parent)
-sys.path.insert(0, str(file.parent))
-spec = importlib.util.spec_from_file_location("mine", file)
-module = sys.modules["mine"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-try:
+
+def answer(file):
+    opened.watch(file.parent)
+    time.sleep(0.02)  # the clock of files is that much behind
+    sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location("mine", file)
+    module = sys.modules["mine"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     before = own_code(module.Mine)
     module.sample()
-    print(json.dumps(before, sort_keys=True) if own_code(module.Mine) == before else "opened more")
-except Unknowable as error:
-    print(error)
+    return json.dumps(before, sort_keys=True) if own_code(module.Mine) == before else "opened more"
+
+for line in sys.stdin:
+    file, environment = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(Path(file).parents[1])
+        os.environ.update(environment)
+        try:
+            print(answer(Path(file)), flush=True)
+        except Unknowable as error:
+            print(error, flush=True)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
 """
 
 
-def own(file, **environment):
-    """What tells a file of a user's from what it was before, in a process of its own, without TensorFlow."""
-    run = [sys.executable, "-c", OWN_CODE, str(file)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(run, env=environment, check=True, capture_output=True, text=True, cwd=file.parent.parent).stdout
+@pytest.fixture(name="own", scope="module")
+def _own():
+    """own(file, **environment): what tells a file of a user's from what it was before, in a process of its own each time."""
+    run = [sys.executable, "-c", OWN_CODE]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # All are children of one process, so that TensorFlow is imported once.
+    with subprocess.Popen(run, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+
+        def own(file, **environment):
+            print(json.dumps([str(file), environment]), file=parent.stdin, flush=True)
+            return parent.stdout.readline()
+
+        yield own
+        parent.stdin.close()
 
 
 @pytest.fixture(name="mine")
@@ -180,7 +202,7 @@ CHANGES = {
 }
 
 
-def test_a_problem_of_ones_own_is_known_by_all_that_it_imports_and_opens(mine):
+def test_a_problem_of_ones_own_is_known_by_all_that_it_imports_and_opens(mine, own):
     known = [own(mine)]
     assert own(mine) == known[0] and json.loads(known[0])
     for change in CHANGES.values():
@@ -190,7 +212,7 @@ def test_a_problem_of_ones_own_is_known_by_all_that_it_imports_and_opens(mine):
     assert len(set(known)) == len(CHANGES) + 2, list(CHANGES)
 
 
-def test_a_data_base_elsewhere_is_one_of_its_files(mine):
+def test_a_data_base_elsewhere_is_one_of_its_files(mine, own):
     base = mine.parents[1] / "points.db"
     base.write_bytes(b"")
     with mine.open("a") as file:
@@ -198,7 +220,7 @@ def test_a_data_base_elsewhere_is_one_of_its_files(mine):
     assert str(base) in json.loads(own(mine))["files"]
 
 
-def test_what_is_no_input_of_it_changes_nothing(mine):
+def test_what_is_no_input_of_it_changes_nothing(mine, own):
     before = own(mine)
     for results, record in (("evaluate-1", "evaluation.yaml"), ("compare-1", "spec.yaml")):  # one has just begun
         (mine.parent / "runs" / results).mkdir(parents=True)
@@ -222,13 +244,13 @@ def test_what_is_no_input_of_it_changes_nothing(mine):
         ("def sample():\n    return (HERE.parent / 'later.txt').read_text()\n", "opened more"),
     ],
 )
-def test_what_cannot_be_known_is_not_kept(code, why, mine):
+def test_what_cannot_be_known_is_not_kept(code, why, mine, own):
     with mine.open("a") as file:
         file.write(code)
     assert why in own(mine)
 
 
-def test_a_folder_of_many_files_is_not_looked_through(mine):
+def test_a_folder_of_many_files_is_not_looked_through(mine, own):
     (mine.parent / "many").mkdir()
     for index in range(MOST_FILES):
         (mine.parent / "many" / f"{index}.dat").touch()
