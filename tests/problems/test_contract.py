@@ -75,6 +75,7 @@ CASES = {
     "rescaled": RESCALE(PROBLEMS["random_mlp"](samples=50, batch_size=10), per="tensor"),
     "noisy": NOISE(RESCALE(RESCALE(PROBLEMS["quadratic"](dimension=4)), per="parameter"), deviation=0.5),
     "subspace": TRANSFORMS["random_subspace"](PROBLEMS["random_mlp"](hidden=(4,), samples=50, batch_size=10), dimension=3),
+    "sum_in_subspace": TRANSFORMS["random_subspace"](PROBLEMS["sum"]((NOISE(PROBLEMS["quadratic"](dimension=3)), PROBLEMS["bowl"]()))),
     "displaced": TRANSFORMS["parameter_noise"](PROBLEMS["random_mlp"](hidden=(4,), samples=50, batch_size=10), scale=0.3),
     "rounded": TRANSFORMS["reduced_precision"](PROBLEMS["norm"](dimension=4)),
     "sparse": TRANSFORMS["sparse_gradients"](PROBLEMS["quadratic"](dimension=20), probability=0.5),
@@ -102,7 +103,7 @@ VARIANTS = {
 # Every step sees the same of them: there is nothing to draw.
 WITHOUT_MINIBATCHES = {function.name for function in FUNCTIONS} | {
     *("quadratic", "bowl", "norm", "norm_3", "dependency_chain", "min_max_well", "matrix_multiplication", "any_test_function"),
-    *("noisy", "rounded", "sparse", "normalized", "delayed"),
+    *("noisy", "rounded", "sparse", "normalized", "delayed", "sum_in_subspace"),
 }
 
 

@@ -312,6 +312,21 @@ def test_scaling_inputs_is_scaling_the_first_kernel():
             np.testing.assert_allclose(problem.loss(params, task, problem.batch(as_seed(3), task, split)), expected, rtol=1e-5)
 
 
+def test_the_problems_of_a_sum_in_a_subspace_disturb_all_of_it():
+    parts = ParameterNoise(GradientNoise(Quadratic(3))), DelayedGradients(GradientNoise(Quadratic(2)), delay=1)
+    problem = RandomSubspace(SumOfProblems(parts), dimension=4)
+    task = problem.sample(as_seed(1), 300)
+    memory = problem.initial_memory(task, problem.initial_params(as_seed(2), task))
+    gradients = {"z": tf.ones([300, 4])}
+    now, memory = problem.perturb(as_seed(3), task, gradients, memory)
+    later, _ = problem.perturb(as_seed(4), task, gradients, memory)
+    np.testing.assert_array_equal(later["z"], now["z"])  # a step late
+    np.testing.assert_allclose(np.mean(later["z"]), 1, atol=0.1)
+    np.testing.assert_allclose(np.std(later["z"]), np.sqrt(2) * GradientNoise(Quadratic(3)).deviation, rtol=0.1)
+    after = problem.displace(as_seed(5), task, {"z": tf.zeros([300, 4])}, gradients)
+    np.testing.assert_allclose(np.std(after["z"]), ParameterNoise(Quadratic(3)).scale, rtol=0.1)
+
+
 def test_a_random_subspace_goes_through_the_start_along_unit_directions():
     problem = RandomSubspace(MLP, dimension=3)
     task = problem.sample(as_seed(1), 2)

@@ -66,15 +66,30 @@ class SumOfProblems(Problem):
         return tf.add_n([problem.lower_bound(own) for _, problem, own in self._each(task)])
 
     def initial_memory(self, task, params):
-        return _joined(problem.initial_memory(*own) for _, problem, *own in self._each(task, params))
+        shared = self._shared(params)
+        each = self._each(task, params)
+        return _joined(problem.initial_memory(own, params if shared else part) for _, problem, own, part in each)
 
     def perturb(self, seed, task, gradients, memory):
-        each = self._each(task, gradients, memory)
-        perturbed, memories = zip(*(problem.perturb(fold(seed, index), *own) for index, problem, *own in each), strict=True)
-        return _joined(perturbed), _joined(memories)
+        memories, perturbed = [], []
+        shared = self._shared(gradients)
+        for index, problem, own, part, kept in self._each(task, gradients, memory):
+            part, kept = problem.perturb(fold(seed, index), own, gradients if shared else part, kept)
+            gradients = part if shared else gradients
+            memories.append(kept)
+            perturbed.append(part)
+        return gradients if shared else _joined(perturbed), _joined(memories)
 
     def displace(self, seed, task, before, after):
+        if self._shared(after):
+            for index, problem, own in self._each(task):
+                after = problem.displace(fold(seed, index), own, before, after)
+            return after
         return _joined(problem.displace(fold(seed, index), *own) for index, problem, *own in self._each(task, before, after))
+
+    def _shared(self, params: Mapping[str, Any]) -> bool:
+        """Whether params are those of a subspace: all problems move along them, and each one's noise is on all of them."""
+        return params.keys() != self.param_shapes.keys()
 
     @property
     def deterministic(self):
