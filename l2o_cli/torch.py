@@ -65,7 +65,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
     All params are one problem instance: the update sees them at once and computes in float32, whatever their type. Those that
     come later, by `add_param_group` or since they were frozen at the first step, are another one, whose first step it is then.
     A param without a gradient counts as one with the gradient zero and stays as it is. If gradients are not finite, the rule
-    says what happens, as inside `l2o`: most bound them; `torch.amp.GradScaler` skips such a step.
+    says what happens, as inside `l2o`: most bound them; with `skip_nonfinite`, and with `torch.amp.GradScaler`, nothing does.
 
     An optimizer that reads the loss is shown it by `show_loss(loss)` before each `step`, or by a closure.
 
@@ -79,6 +79,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         weight_decay: at each step, before the update, the params shrink by `weight_decay * lr` of themselves.
         steps: how many updates will be made, for optimizers that go by the length of the run; None: not known.
         seed: of the random part of the initial state.
+        skip_nonfinite: where a gradient (or a loss that is read) is not finite, leave params and state as they are; the step is
+            then no step of the run, and `skipped` counts it.
 
     Raises:
         BadInput: no optimizer of that name, or nothing at that path.
@@ -96,6 +98,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         *,
         steps: int | None = None,
         seed: int = 0,
+        skip_nonfinite: bool = False,
     ):
         for name, value in (("lr", lr), ("weight_decay", weight_decay)):
             if not value >= 0:
@@ -108,6 +111,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         self._runs: list[_Run] = []
         self._weights: dict[torch.device, dict[str, torch.Tensor]] = {}
         self._evaluating = False
+        self._skip_nonfinite, self.skipped = skip_nonfinite, 0
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     def show_loss(self, loss: torch.Tensor | float) -> None:
@@ -128,11 +132,14 @@ class LearnedOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"optimizer {names_of(self._rule)!r} reads the loss: call show_loss(loss) before step(), or give step a closure"
             )
-        with float32():
-            self._gather()
-            for run in self._runs:
-                with keras.device(_name(run.params[0].device)):
-                    self._update(run)
+        if self._skip_nonfinite and not self._finite():
+            self.skipped += 1
+        else:
+            with float32():
+                self._gather()
+                for run in self._runs:
+                    with keras.device(_name(run.params[0].device)):
+                        self._update(run)
         self._loss = None
         return loss
 
@@ -151,7 +158,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             {"params": [index[id(param)] for param in run.params], "step": run.step, "state": dict(run.state), "true": run.true}
             for run in self._runs
         ]
-        return {**super().state_dict(), LEARNED: {"runs": runs, "evaluating": self._evaluating}}
+        return {**super().state_dict(), LEARNED: {"runs": runs, "evaluating": self._evaluating, "skipped": self.skipped}}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -172,10 +179,18 @@ class LearnedOptimizer(torch.optim.Optimizer):
             runs.append(run)
         super().load_state_dict({name: value for name, value in state_dict.items() if name != LEARNED})
         self._runs, self._evaluating = runs, learned["evaluating"]  # only now: what is refused changes nothing
+        self.skipped = learned.get("skipped", 0)
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_loaded", "_rule", "_seed", "reads_loss", "_loss", "_runs", "_weights", "_evaluating")
+        own += ("_skip_nonfinite", "skipped")
         return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
+
+    def _finite(self) -> bool:
+        """Whether all gradients, and the loss if it is read, are finite."""
+        gradients = [_dense(param.grad) for param in self._params() if param.grad is not None]
+        read = [self._loss] if self.reads_loss and self._loss is not None else []
+        return all(bool(torch.isfinite(values).all()) for values in (*gradients, *read))
 
     def _params(self) -> list[torch.Tensor]:
         return [param for group in self.param_groups for param in group["params"]]

@@ -20,7 +20,7 @@ from l2o_cli.export.keras_base import PackedOptimizer, path_of
 from l2o_cli.export.keras_config import from_config, to_config
 from l2o_cli.export.packed_variables import PackedVariables, float32
 from l2o_cli.export.resolve import resolve
-from l2o_cli.export.rules import initial_state, rule_of, tensors, update_of
+from l2o_cli.export.rules import all_finite, initial_state, rule_of, tensors, update_of
 from l2o_cli.export.shown_loss import ShownLoss
 from l2o_cli.optimizers.transforms import names_of
 
@@ -55,6 +55,8 @@ class LearnedOptimizer(PackedOptimizer):
         steps: how many updates will be made, for optimizers that go by the length of the run; None: not known.
         seed: of the random part of the initial state.
         jit_compile: compile the update with XLA, whatever `model.compile` says of the model.
+        skip_nonfinite: where a gradient (or a loss that is read) is not finite, leave params and state as they are; the step is
+            then no step of the run, and `skipped` counts it. Else the rule says what happens, as inside `l2o`: most bound it.
         options: as of every Keras optimizer: weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name. With `weight_decay` the params shrink,
             at each step before the update, by `weight_decay * learning_rate` of themselves.
@@ -75,11 +77,12 @@ class LearnedOptimizer(PackedOptimizer):
         steps: int | None = None,
         seed: int = 0,
         jit_compile: bool = True,
+        skip_nonfinite: bool = False,
         **options: Any,
     ):
         super().__init__(learning_rate=learning_rate, **options)
         self._loaded = optimizer if isinstance(optimizer, LoadedOptimizer) else resolve(optimizer)
-        self._steps, self._seed, self._jit_compile = steps, seed, jit_compile
+        self._steps, self._seed, self._jit_compile, self._skip_nonfinite = steps, seed, jit_compile, skip_nonfinite
         self._rule = rule = rule_of(self._loaded, steps)
         if self.use_ema and rule.evaluates_elsewhere:
             raise ValueError(f"{names_of(rule)!r} with attention does not go with use_ema, which would average attended points")
@@ -102,6 +105,11 @@ class LearnedOptimizer(PackedOptimizer):
     def reads_loss(self) -> bool:
         """Whether `scale_loss` must be called before `apply`."""
         return self._loss.read
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were left out since something was not finite."""
+        return int(self._skipped.value) if self.built and self._skip_nonfinite else 0
 
     @float32()
     def build(self, variables: Sequence[Any]) -> None:
@@ -131,6 +139,8 @@ class LearnedOptimizer(PackedOptimizer):
         self._state = {name: self._state_variable(f"state_{name.replace('/', '.')}", leaf) for name, leaf in state.items()}
         if self.reads_loss and self.gradient_accumulation_steps:
             self._loss_sum = self._state_variable("loss_sum", 0.0)
+        if self._skip_nonfinite:
+            self._skipped = self._state_variable("skipped", 0.0)
         if rule.evaluates_elsewhere:
             start = self._held()
             self._params = self._state_variable("params", start)
@@ -171,6 +181,7 @@ class LearnedOptimizer(PackedOptimizer):
     def get_config(self) -> dict[str, Any]:
         """Everything but the state of a run; the weights are in it, so nothing else is needed to make it again."""
         own = {"optimizer": to_config(self._loaded), "steps": self._steps, "seed": self._seed, "jit_compile": self._jit_compile}
+        own["skip_nonfinite"] = self._skip_nonfinite
         return {**super().get_config(), **own}
 
     @classmethod
@@ -202,12 +213,18 @@ class LearnedOptimizer(PackedOptimizer):
         old = self._true_params()
         params = self._decayed(old, given.keys(), rate)
         step = ops.reshape(ops.cast(self.iterations, "int32"), (1,))
-        new, state = self._update(
-            dict(self._weights), self._values(), params, self._packing.pack(given), self._given_loss(), step
-        )
+        gradients, loss, before = self._packing.pack(given), self._given_loss(), self._values()
+        if self._skip_nonfinite:
+            step = step - ops.cast(self._skipped, "int32")
+        new, state = self._update(dict(self._weights), before, params, gradients, loss, step)
         # Exactly the optimizer's own params where the rate is 1, so that a run is the same inside Keras and outside.
         new = ops.where(ops.equal(rate, 1.0), new, params + rate * (new - params))
         new = self._packing.choose(given.keys(), new, old)
+        if self._skip_nonfinite:
+            finite = all_finite(gradients, loss)
+            new = ops.where(finite, new, old)
+            state = {name: ops.where(finite, leaf, before[name]) for name, leaf in state.items()}
+            self._skipped.assign_add(1.0 - ops.cast(finite, "float32"))
         for name, variable in self._state.items():
             variable.assign(state[name])
         if self._attends:

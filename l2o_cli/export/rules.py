@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,6 +60,12 @@ def _tensor(leaf: Any) -> Any:
 def loss_of(rule: Optimizer, loss: Any) -> Any:
     """What the rule is given as the loss, [1] or [2, 1], of a training loss []."""
     return ops.broadcast_to(ops.convert_to_tensor(loss, "float32"), (2, 1) if rule.reads_validation_loss else (1,))
+
+
+def all_finite(*arrays: Any) -> Any:
+    """Whether all entries of all arrays are finite, []."""
+    finite = [ops.all(ops.isfinite(array)) for array in arrays]
+    return functools.reduce(ops.logical_and, finite)
 
 
 def update_of(rule: Optimizer, layout: Layout) -> Update:

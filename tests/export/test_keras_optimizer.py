@@ -277,6 +277,28 @@ def test_a_variable_without_gradient_stays(attention, load):
     assert (np.asarray(used) < 0.9).all()
 
 
+@pytest.mark.parametrize("attention", [False, True])
+def test_steps_that_are_not_finite_are_left_out(attention, load, same):
+    """Whatever comes between, a run is that without such steps, the first one and weight decay included."""
+
+    def run(values, **options):
+        variables = [keras.Variable(np.linspace(-1, 1, 6, dtype="float32").reshape(3, 2)), keras.Variable([0.5, -0.5])]
+        optimizer = LearnedOptimizer(load(attention=attention), weight_decay=0.01, **options)
+        optimizer.build(variables)
+        optimizer.attend()
+        for value in values:
+            optimizer.apply([value * keras.ops.sin(3 * variables[0]), keras.ops.cos(variables[1])], variables)
+        optimizer.finalize_variable_values(variables)
+        state = [own for own in optimizer.variables if "state" in own.path]
+        return [own.numpy() for own in (*variables, *state)], optimizer
+
+    expected, _ = run([1.0, 2.0, 0.5])
+    found, optimizer = run([np.nan, 1.0, np.inf, 2.0, np.nan, 0.5], skip_nonfinite=True)
+    same(found, expected)
+    assert optimizer.skipped == 3
+    assert LearnedOptimizer.from_config(optimizer.get_config()).get_config() == optimizer.get_config()
+
+
 def test_mixed_precision(load, train, data):
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:

@@ -35,7 +35,8 @@ def test_the_same_rules_make_the_same_steps(on_each):
     assert on_jax.keys() == on_torch.keys() and len(on_jax) > 20
     for name, path in on_jax.items():
         assert np.isfinite(path).all(), name
-        np.testing.assert_allclose(on_torch[name], path, rtol=1e-5, atol=1e-5, err_msg=name)
+        near = {"rtol": 5e-5} if name.startswith("fitted") else {"rtol": 1e-5, "atol": 1e-5}
+        np.testing.assert_allclose(on_torch[name], path, **near, err_msg=name)
 
 
 @pytest.mark.parametrize(("module", "other", "backend"), [("optax", "torch", "jax"), ("torch", "jax", "torch")])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from l2o_cli.optimizers import OPTIMIZERS
-from tests.optimizers.trajectories import trajectory
+from tests.optimizers.trajectories import FITTED, fitted, trajectory
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,3 +33,10 @@ def test_jax_and_tensorflow_agree(name, on_jax):
     ours = trajectory(name)
     assert np.isfinite(ours).all() and np.abs(np.diff(ours, axis=0)).max() > 1e-6
     np.testing.assert_allclose(on_jax[name], ours, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_network_in_keras_has_the_same_losses(name, on_jax):
+    losses = fitted(name)
+    assert losses[-10:].mean() < 0.5 * losses[0]
+    np.testing.assert_allclose(on_jax[f"fitted {name}"], losses, rtol=5e-5)

@@ -1,4 +1,7 @@
-"""Some steps of every update rule: `KERAS_BACKEND=jax python -m tests.optimizers.trajectories FILE.npz`, or with torch."""
+"""Some steps of every update rule, and the losses of a network in Keras.
+
+KERAS_BACKEND=jax python -m tests.optimizers.trajectories FILE.npz
+"""
 
 import sys
 
@@ -6,10 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from l2o_cli import LearnedOptimizer
 from l2o_cli.export.rules import tensors
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.packing import Layout
 
+FITTED = ("tensor_rnn", "hrnn", "adam(learning_rate=0.01)")
 LAYOUT = Layout.of({"kernel": (4, 3), "bias": (3,), "scale": ()})
 INSTANCES, STEPS = 2, 5
 
@@ -46,6 +51,21 @@ def trajectory(name, compiled=lambda update: update):
     return np.stack(path)
 
 
+def fitted(name, steps=100):
+    """The losses [steps] of a small network that the optimizer trains by `train_on_batch`, the same minibatches each time."""
+    rng = np.random.default_rng(3)
+    model = keras.Sequential(
+        [keras.layers.Input((6,)), keras.layers.Dense(12, "tanh"), keras.layers.LayerNormalization(), keras.layers.Dense(3)]
+    )
+    model.set_weights([0.4 * rng.standard_normal(value.shape) if value.ndim == 2 else value for value in model.get_weights()])
+    model.compile(LearnedOptimizer(name, steps=steps), "mse")
+    losses = []
+    for _ in range(steps):
+        x = rng.standard_normal((16, 6)).astype(np.float32)
+        losses.append(float(model.train_on_batch(x, np.sin(x[:, :3] + x[:, 3:]))))
+    return np.array(losses)
+
+
 if __name__ == "__main__":
     if keras.backend.backend() == "jax":
         import jax
@@ -54,4 +74,4 @@ if __name__ == "__main__":
         paths = {name: trajectory(name, jax.jit) for name in OPTIMIZERS}
     else:
         paths = {name: trajectory(name) for name in OPTIMIZERS}
-    np.savez(sys.argv[1], **paths)
+    np.savez(sys.argv[1], **paths, **{f"fitted {name}": fitted(name) for name in FITTED})

@@ -75,7 +75,9 @@ CASES = {
     "rescaled": RESCALE(PROBLEMS["random_mlp"](samples=50, batch_size=10), per="tensor"),
     "noisy": NOISE(RESCALE(RESCALE(PROBLEMS["quadratic"](dimension=4)), per="parameter"), deviation=0.5),
     "subspace": TRANSFORMS["random_subspace"](PROBLEMS["random_mlp"](hidden=(4,), samples=50, batch_size=10), dimension=3),
-    "sum_in_subspace": TRANSFORMS["random_subspace"](PROBLEMS["sum"]((NOISE(PROBLEMS["quadratic"](dimension=3)), PROBLEMS["bowl"]()))),
+    "sum_in_subspace": TRANSFORMS["random_subspace"](
+        PROBLEMS["sum"]((NOISE(PROBLEMS["quadratic"](dimension=3)), PROBLEMS["bowl"]()))
+    ),
     "displaced": TRANSFORMS["parameter_noise"](PROBLEMS["random_mlp"](hidden=(4,), samples=50, batch_size=10), scale=0.3),
     "rounded": TRANSFORMS["reduced_precision"](PROBLEMS["norm"](dimension=4)),
     "sparse": TRANSFORMS["sparse_gradients"](PROBLEMS["quadratic"](dimension=20), probability=0.5),

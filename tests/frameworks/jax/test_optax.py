@@ -143,6 +143,15 @@ def test_with_attention_the_params_are_to_be_had():
         learned_optimizer("hrnn(attention=true):untrained", 0.5)
 
 
+def test_steps_that_are_not_finite_are_left_out_by_apply_if_finite():
+    optimizer = optax.apply_if_finite(learned_optimizer("tensor_rnn"), max_consecutive_errors=5)
+    bad = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), tree())
+    state = before = optimizer.init(tree())
+    updates, state = optimizer.update(bad, state, tree(), value=jnp.nan)
+    assert_close(state.inner_state, before.inner_state)
+    assert not any(map(jnp.any, jax.tree.leaves(updates))) and state.total_notfinite == 1
+
+
 def test_bfloat16_params_have_a_float32_state():
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree())
     optimizer = learned_optimizer("hrnn")

@@ -43,6 +43,24 @@ def values(params):
     return np.concatenate([param.detach().float().numpy().ravel() for param in params.values()])
 
 
+def test_steps_that_are_not_finite_are_left_out():
+    first, second = parameters(), parameters()
+    expected = train(first, LearnedOptimizer(first.values(), "tensor_rnn", 0.5, 0.01), 3)
+    optimizer = LearnedOptimizer(second.values(), "tensor_rnn", 0.5, 0.01, skip_nonfinite=True)
+    found = []
+    for bad in (True, False, True, False, False):
+        if bad:
+            sum(param.sum() * torch.nan for param in second.values()).backward()
+            optimizer.show_loss(1.0)
+            optimizer.step()
+        else:
+            found += train(second, optimizer, 1)
+    assert found == expected and torch.equal(first["kernel"], second["kernel"]) and optimizer.skipped == 2
+    again = LearnedOptimizer(parameters().values(), "tensor_rnn", 0.5, 0.01, skip_nonfinite=True)
+    again.load_state_dict(optimizer.state_dict())
+    assert again.skipped == 2
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
