@@ -182,8 +182,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         self.skipped = learned.get("skipped", 0)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_loaded", "_rule", "_seed", "reads_loss", "_loss", "_runs", "_weights", "_evaluating")
-        own += ("_skip_nonfinite", "skipped")
+        own = ("_loaded", "_rule", "_seed", "reads_loss", "_loss", "_runs", "_weights", "_evaluating", "_skip_nonfinite", "skipped")
         return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
 
     def _finite(self) -> bool:
