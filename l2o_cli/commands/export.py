@@ -6,18 +6,19 @@ from pathlib import Path
 
 import click
 
-from l2o_cli.export.formats import FORMATS, check_place, listing
+from l2o_cli.export.formats import FORMATS, check_place, listing, options_of
 
 HELP = f"""Write an optimizer with its weights, to be used elsewhere.
 
 \b
 {listing()}
 
-`l2o evaluate` and LearnedOptimizer take either.
+`l2o evaluate` and LearnedOptimizer take the first two.
 
 \b
-Example:
+Examples:
   l2o export --optimizer tensor_rnn --format keras --out tensor_rnn.json
+  l2o export --optimizer tensor_rnn --format saved_model --shapes "kernel=784x10,bias=10" --steps 1000 --out served
 """
 
 
@@ -31,14 +32,17 @@ Example:
 )
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), required=True, help="What to write; see above.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where: a file or a directory, as the format says.")
+@click.option("--shapes", metavar="S", help="saved_model: of the params, as kernel=784x10,bias=10, or a model.keras that has them.")
+@click.option("--steps", type=click.IntRange(min=1), help="saved_model: how many updates will be made, if you know it.")
 @click.option("--overwrite", is_flag=True, help="Replace what is at PATH.")
-def export(optimizer: str, format_: str, out: Path, overwrite: bool) -> None:
+def export(optimizer: str, format_: str, out: Path, shapes: str | None, steps: int | None, overwrite: bool) -> None:
     from l2o_cli.export.resolve import resolve
     from l2o_cli.optimizers.transforms import names_of
 
     check_place(out, format_, overwrite)
+    options = options_of(format_, {"shapes": shapes, "steps": steps})
     loaded = resolve(optimizer)
-    FORMATS[format_].write(loaded, out)
+    FORMATS[format_].write(loaded, out, **options)
     count = sum(value.size for value in loaded.weights.values())
     click.echo(f"wrote {out}: {loaded.label} ({loaded.source}), optimizer {names_of(loaded.optimizer)}, {count:,} weights")
     click.echo("use it:")

@@ -1,0 +1,114 @@
+"""The SavedModel of an optimizer: TensorFlow loads it alone, and its steps are those of the rule."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from l2o_cli.errors import BadInput
+from l2o_cli.export.resolve import resolve
+from l2o_cli.export.rules import initial_state, rule_of
+from l2o_cli.export.saved_model import save, shapes_of
+from l2o_cli.optimizers.packing import Layout, pack, unpack
+
+SHAPES = {"dense/kernel": (4, 3), "bias": (3,), "scale": ()}
+STEPS = 6
+
+ALONE = """
+import sys
+sys.modules.update(dict.fromkeys(["l2o_cli", "l2o_problems", "keras"]))  # an import of them fails
+import numpy as np
+import tensorflow as tf
+given = np.load(sys.argv[2])
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+names = [name for name in given if name.startswith("params_")]
+params, state = {name: tf.constant(given[name]) for name in names}, signatures["init"]()
+shown = {"loss": None} if "loss" in signatures["update"].structured_input_signature[1] else {}
+for step, loss in enumerate(given["losses"]):
+    gradients = {name.replace("params", "gradients"): tf.sin((step + 1) * params[name]) for name in names}
+    shown = {"loss": tf.constant(loss) for _ in shown}
+    new = signatures["update"](**params, **gradients, **state, **shown, step=tf.constant(step))
+    params, state = {name: new[name] for name in names}, {name: new[name] for name in state}
+np.savez(sys.argv[3], **params)
+"""
+
+
+@pytest.fixture
+def start():
+    rng = np.random.default_rng(0)
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+
+
+LOSSES = np.linspace(2, 1, STEPS, dtype=np.float32)
+
+
+def path(loaded, start):
+    """The params after STEPS updates by the rule itself."""
+    layout, rule = Layout.of(SHAPES), rule_of(loaded, STEPS)
+    state = initial_state(rule, loaded.weights, layout, 0)
+    params = pack({name: value[None] for name, value in start.items()}, layout)
+    for step in range(STEPS):
+        gradients = ops.sin((step + 1) * params)
+        params, state = rule.update(loaded.weights, state, params, gradients, LOSSES[step : step + 1], np.array([step]), layout)
+    return {name: np.array(value[0]) for name, value in unpack(params, layout).items()}
+
+
+@pytest.mark.parametrize("options", [{}, {"loss_power": 0.5}], ids=["", "reads the loss"])
+def test_tensorflow_alone_makes_the_same_steps(options, load, start, tmp_path):
+    loaded = load(**options)
+    save(loaded, tmp_path / "made", SHAPES, STEPS)
+    given = {f"params_{name.replace('/', '_')}": value for name, value in start.items()}
+    np.savez(tmp_path / "given.npz", losses=LOSSES, **given)
+    command = [sys.executable, "-c", ALONE, *(tmp_path / name for name in ("made", "given.npz", "found.npz"))]
+    subprocess.run(command, check=True, capture_output=True)
+    with np.load(tmp_path / "found.npz") as found:
+        for name, value in path(loaded, start).items():
+            np.testing.assert_allclose(found[f"params_{name.replace('/', '_')}"], value, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("which", ["tensor_rnn:untrained", "hrnn:untrained"])
+def test_rules_with_networks_are_written_too(which, start, tmp_path):
+    loaded = resolve(which)
+    save(loaded, tmp_path / "made", SHAPES, STEPS)
+    update = tf.saved_model.load(tmp_path / "made").signatures["update"]
+    state = tf.saved_model.load(tmp_path / "made").signatures["init"]()
+    assert ("loss" in update.structured_input_signature[1]) == which.startswith("tensor_rnn")
+    params = {f"params_{name.replace('/', '_')}": value for name, value in start.items()}
+    for step in range(STEPS):
+        gradients = {name.replace("params", "gradients"): ops.sin((step + 1) * value) for name, value in params.items()}
+        shown = {"loss": LOSSES[step]} if which.startswith("tensor_rnn") else {}
+        new = update(**params, **gradients, **state, **shown, step=tf.constant(step))
+        params, state = ({name: new[name] for name in part} for part in (params, state))
+    for name, value in path(loaded, start).items():
+        np.testing.assert_allclose(params[f"params_{name.replace('/', '_')}"], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_shapes_are_read_and_faults_are_said(load, network, tmp_path):
+    assert shapes_of("kernel=4x3, bias=3,scale=") == {"kernel": (4, 3), "bias": (3,), "scale": ()}
+    network().save(tmp_path / "model.keras")
+    assert sorted(shapes_of(f"{tmp_path}/model.keras").values()) == [(1,), (3, 4), (4,), (4, 1)]
+    for text in ("kernel", "kernel=4x0", "=3", "a=1,a=2", f"{tmp_path}/none.keras"):
+        with pytest.raises(BadInput, match="--shapes"):
+            shapes_of(text)
+    for optimizer, shapes, why in (
+        (load(attention=True), {"a": (2,)}, "with attention"),
+        (load(), {"a": (0,)}, "no params"),
+        (load(), {"a/b": (2,), "a_b": (2,)}, "'params_a_b'"),
+    ):
+        with pytest.raises(BadInput, match=why):
+            save(optimizer, tmp_path / "made", shapes)
+    assert not list(tmp_path.glob("*made*"))
+
+
+def test_the_command(l2o, tmp_path):
+    arguments = ("export", "--optimizer", "adam", "--format", "saved_model", "--out", "made")
+    assert "--format saved_model: give --shapes, too" in l2o(*arguments).stderr
+    assert l2o(*arguments, "--shapes", "kernel=4x3").returncode == 0
+    assert "exists already" in l2o(*arguments, "--shapes", "kernel=4x3").stderr
+    assert l2o(*arguments, "--shapes", "kernel=4x3", "--overwrite").returncode == 0
+    assert list((tmp_path / "made").glob("saved_model.pb"))
+    keras = l2o("export", "--optimizer", "adam", "--format", "keras", "--out", "made.json", "--steps", 3)
+    assert "--steps: --format keras has no use for it" in keras.stderr
