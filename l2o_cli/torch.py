@@ -29,6 +29,7 @@ require_backend("torch", "l2o_cli.torch")
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from torch import distributed  # noqa: E402
 
 from l2o_cli.export.artifact import LoadedOptimizer  # noqa: E402
 from l2o_cli.export.packed_variables import PackedVariables, float32  # noqa: E402
@@ -115,8 +116,15 @@ class LearnedOptimizer(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     def show_loss(self, loss: torch.Tensor | float) -> None:
-        """The training loss of the minibatch of the gradients, unscaled; the next step takes it."""
-        self._loss = torch.as_tensor(loss).detach().float().mean()
+        """The training loss of the minibatch of the gradients, unscaled; the next step takes it.
+
+        Where `torch.distributed` trains in several processes, it is the mean of theirs, as their gradients are with DDP.
+        """
+        shown = torch.as_tensor(loss).detach().float().mean()
+        if self.reads_loss and distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(shown)
+            shown = shown / distributed.get_world_size()
+        self._loss = shown
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -32,7 +32,7 @@ Examples:
 )
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), required=True, help="What to write; see above.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where: a file or a directory, as the format says.")
-@click.option("--shapes", metavar="S", help="saved_model: of the params, as kernel=784x10,bias=10, or a model.keras that has them.")
+@click.option("--shapes", metavar="S", help="saved_model: of the params, as kernel=784x10,bias=10, or a model.keras.")
 @click.option("--steps", type=click.IntRange(min=1), help="saved_model: how many updates will be made, if you know it.")
 @click.option("--overwrite", is_flag=True, help="Replace what is at PATH.")
 def export(optimizer: str, format_: str, out: Path, shapes: str | None, steps: int | None, overwrite: bool) -> None:

@@ -63,17 +63,35 @@ def dense(gradient: Any, variable: Any) -> Any:
     return gradient.to_dense() if getattr(gradient, "is_sparse", False) else gradient
 
 
-def check_one_replica(strategy: Any = None) -> None:
-    """NotImplementedError in a TensorFlow strategy of several replicas, the current one or the one given."""
+def replicas(strategy: Any = None) -> int:
+    """How many replicas train at once in a strategy of TensorFlow's, the current one or the one given; 1 elsewhere."""
     if BACKEND != "tensorflow":
-        return
+        return 1
     import tensorflow as tf
 
-    replicas = (strategy or tf.distribute.get_strategy()).num_replicas_in_sync
-    if replicas > 1:
-        raise NotImplementedError(
-            f"LearnedOptimizer does not sum gradients over replicas yet, and the strategy has {replicas}; train on one device"
-        )
+    return int((strategy or tf.distribute.get_strategy()).num_replicas_in_sync)
+
+
+def summed(values: list[Any], strategy: Any) -> list[Any]:
+    """The sums over the replicas of each value, which every replica gets alike."""
+    if replicas(strategy) == 1:
+        return values
+    import tensorflow as tf
+
+    return list(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values))
+
+
+def assign_on_replicas(pairs: list[tuple[Any, Any]], strategy: Any) -> None:
+    """Give each variable its value, on each replica that which is computed there."""
+    import tensorflow as tf
+
+    def write(distribution: Any, values: list[Any]) -> None:
+        for (variable, _), value in zip(pairs, values, strict=True):
+            own = getattr(variable, "value", variable)
+            distribution.extended.update(own, lambda copy, new: copy.assign(new), args=(value,), group=False)
+
+    values = [tf.cast(value, variable.dtype) for variable, value in pairs]
+    tf.__internal__.distribute.interim.maybe_merge_call(write, strategy, values)
 
 
 def is_of_this_graph(value: Any) -> bool:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from l2o_cli.export.backends import assign_on_replicas, replicas
 from l2o_cli.export.packed_variables import PackedVariables
 from l2o_cli.export.rules import tensors
 
@@ -70,13 +71,22 @@ class PackedOptimizer(keras.optimizers.Optimizer):
         """What the model holds, [1, P]."""
         return self._packing.pack({index: ops.convert_to_tensor(own) for index, own in enumerate(self._trainable_variables)})
 
-    def _write(self, packed: Any, variables: Sequence[Any]) -> None:
-        """Put params, [1, P], into these variables."""
-        tensors = self._packing.unpack(packed)
-        for variable in variables:
-            index = self._get_variable_index(variable)
-            if index in tensors:
-                self.assign(variable, tensors[index])
+    def _write(self, packed: Any, variables: Sequence[Any], besides: Sequence[tuple[Any, Any]] = ()) -> None:
+        """Put params, [1, P], into these variables; `besides` are further variables with their values."""
+        values = self._packing.unpack(packed)
+        indices = [self._get_variable_index(variable) for variable in variables]
+        pairs = [(variable, values[index]) for index, variable in zip(indices, variables, strict=True) if index in values]
+        pairs += besides
+        if replicas(self._strategy) > 1:
+            assign_on_replicas(pairs, self._strategy)
+            return
+        for variable, value in pairs:
+            self.assign(variable, value)
+
+    @property
+    def _strategy(self) -> Any:
+        """The strategy of TensorFlow's in which it was made; None on other backends."""
+        return getattr(self, "_distribution_strategy", None)
 
     def _state_variable(self, name: str, value: Any) -> keras.Variable:
         value = tensors({name: value})[name]

@@ -15,7 +15,7 @@ from keras import ops
 
 from l2o_cli.errors import BadInput
 from l2o_cli.export.artifact import LoadedOptimizer
-from l2o_cli.export.backends import check_one_replica, compiled_update_of, dense, eagerly, tensor_of
+from l2o_cli.export.backends import compiled_update_of, dense, eagerly, replicas, summed, tensor_of
 from l2o_cli.export.keras_base import PackedOptimizer, path_of
 from l2o_cli.export.keras_config import from_config, to_config
 from l2o_cli.export.packed_variables import PackedVariables, float32
@@ -27,7 +27,7 @@ from l2o_cli.optimizers.transforms import names_of
 
 @keras.saving.register_keras_serializable(package="l2o")
 class LearnedOptimizer(PackedOptimizer):
-    """A learned (or hand-designed) optimizer for `model.compile`, on any of Keras's backends, on one device.
+    """A learned (or hand-designed) optimizer for `model.compile`, on any of Keras's backends.
 
         from l2o_cli import LearnedOptimizer
         model.compile(optimizer=LearnedOptimizer("hrnn"), loss="mse")
@@ -66,7 +66,8 @@ class LearnedOptimizer(PackedOptimizer):
         Failure: what was found there is damaged.
         ValueError: the optimizer goes by the length of the run (a schedule), and `steps` is not given; or it has attention, and
             `use_ema` or a need of the loss; or (from `apply`) it reads the loss and has not been shown it.
-        NotImplementedError: (when built) several replicas of TensorFlow's.
+        NotImplementedError: (when built) in a TensorFlow strategy of several replicas, attention, or gradient accumulation with a
+            rule that reads the loss.
     """
 
     def __init__(
@@ -109,15 +110,19 @@ class LearnedOptimizer(PackedOptimizer):
     @property
     def skipped(self) -> int:
         """How many steps were left out since something was not finite."""
-        return int(self._skipped.value) if self.built and self._skip_nonfinite else 0
+        return int(self._skipped.numpy()) if self.built and self._skip_nonfinite else 0
 
     @float32()
     def build(self, variables: Sequence[Any]) -> None:
         """Create the state of a run on `variables`."""
         if self.built:
             return
-        check_one_replica(getattr(self, "_distribution_strategy", None))
         rule = self._rule
+        accumulates = self.reads_loss and self.gradient_accumulation_steps
+        if replicas(self._strategy) > 1 and (rule.evaluates_elsewhere or accumulates):
+            raise NotImplementedError(
+                f"{names_of(rule)!r} on several replicas: attention, and accumulated gradients with a loss, need one device"
+            )
         constrained = [variable.path for variable in variables if getattr(variable, "constraint", None) is not None]
         if rule.evaluates_elsewhere and constrained:
             raise ValueError(
@@ -153,7 +158,6 @@ class LearnedOptimizer(PackedOptimizer):
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Update the variables, as in every Keras optimizer; sparse gradients (embeddings) are made dense first."""
         self._loss.require()
-        check_one_replica()
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
         given = [dense(gradient, variable) for gradient, variable in zip(grads, variables, strict=True)]
         super().apply(given, trainable_variables)
@@ -208,12 +212,13 @@ class LearnedOptimizer(PackedOptimizer):
         if self._packing.empty:
             return
         indices = [self._get_variable_index(variable) for variable in trainable_variables]
+        *grads, loss = summed([*grads, self._given_loss()], self._strategy)
         given = dict(zip(indices, grads, strict=True))
         rate = ops.cast(learning_rate, "float32")
         old = self._true_params()
         params = self._decayed(old, given.keys(), rate)
         step = ops.reshape(ops.cast(self.iterations, "int32"), (1,))
-        gradients, loss, before = self._packing.pack(given), self._given_loss(), self._values()
+        gradients, before = self._packing.pack(given), self._values()
         if self._skip_nonfinite:
             step = step - ops.cast(self._skipped, "int32")
         new, state = self._update(dict(self._weights), before, params, gradients, loss, step)
@@ -224,15 +229,14 @@ class LearnedOptimizer(PackedOptimizer):
             finite = all_finite(gradients, loss)
             new = ops.where(finite, new, old)
             state = {name: ops.where(finite, leaf, before[name]) for name, leaf in state.items()}
-            self._skipped.assign_add(1.0 - ops.cast(finite, "float32"))
-        for name, variable in self._state.items():
-            variable.assign(state[name])
+        kept = [(variable, state[name]) for name, variable in self._state.items()]
+        if self._skip_nonfinite:
+            kept.append((self._skipped, self._skipped + 1.0 - ops.cast(finite, "float32")))
         if self._attends:
-            self._params.assign(new)
             point = self._rule.evaluation_point(self._weights, state, new, self._packing.layout)
-            self._write_point(point, trainable_variables)
+            self._write_point(point, trainable_variables, [*kept, (self._params, new)])
         else:
-            self._write(new, trainable_variables)
+            self._write(new, trainable_variables, kept)
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Nothing: the model may hold the attended point; `_backend_update_step` decays the params."""
@@ -256,8 +260,8 @@ class LearnedOptimizer(PackedOptimizer):
         held = self._held()
         return ops.where(ops.equal(held, self._point.value), self._params.value, held) if self._attends else held
 
-    def _write_point(self, point: Any, variables: Sequence[Any]) -> None:
-        self._write(point, variables)
+    def _write_point(self, point: Any, variables: Sequence[Any], besides: Sequence[tuple[Any, Any]] = ()) -> None:
+        self._write(point, variables, besides)
         self._point.assign(self._held())  # read back: as rounded to the variables' types
 
     def _values(self) -> dict[str, Any]:

@@ -355,4 +355,4 @@ def test_what_cannot_be_right_is_refused(load, train, monkeypatch):
     strategy = tf.distribute.get_strategy()
     monkeypatch.setattr(type(strategy), "num_replicas_in_sync", 2, raising=False)
     with pytest.raises(NotImplementedError, match="replicas"):
-        train(LearnedOptimizer(load()), 1)
+        LearnedOptimizer(load(attention=True)).build([keras.Variable(np.ones(2, np.float32))])

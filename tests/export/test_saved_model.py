@@ -1,7 +1,9 @@
 """The SavedModel of an optimizer: TensorFlow loads it alone, and its steps are those of the rule."""
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from l2o_cli.export.rules import initial_state, rule_of
 from l2o_cli.export.saved_model import save, shapes_of
 from l2o_cli.optimizers.packing import Layout, pack, unpack
 
+ROOT = Path(__file__).parents[2]
 SHAPES = {"dense/kernel": (4, 3), "bias": (3,), "scale": ()}
 STEPS = 6
 
@@ -112,3 +115,11 @@ def test_the_command(l2o, tmp_path):
     assert list((tmp_path / "made").glob("saved_model.pb"))
     keras = l2o("export", "--optimizer", "adam", "--format", "keras", "--out", "made.json", "--steps", 3)
     assert "--steps: --format keras has no use for it" in keras.stderr
+
+
+def test_the_example_trains_in_tflite(l2o_in, tmp_path):
+    example = ROOT / "docs" / "examples" / "with_tflite.py"
+    export = next(line for line in example.read_text().splitlines() if line.startswith("l2o export"))
+    assert l2o_in(tmp_path, *shlex.split(export)[1:]).returncode == 0
+    result = subprocess.run([sys.executable, example, "served"], cwd=tmp_path, capture_output=True, text=True)
+    assert float(result.stdout.split()[-1]) < 0.1, result.stderr
