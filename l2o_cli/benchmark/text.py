@@ -33,6 +33,15 @@ def of_optimizers(figures: Sequence[Figures]) -> Iterator[str]:
             yield f"{row['optimizer']:<20}{bytes_each:>8.4g}{size:>14,}{milliseconds:>15.3g}{adams:>9.3g}"
 
 
+def of_nets(figures: Sequence[Figures]) -> Iterator[str]:
+    first = figures[0]
+    yield f"{first['net']}, {first['parameters']:,} parameters, minibatches of {first['batch']}, Keras on {first['backend']}"
+    yield f"{'optimizer':<28}{'step, ms':>10}{'Adams':>8}{'first call, s':>15}{'peak, GB':>10}"
+    for row in figures:
+        times = f"{row['milliseconds']:>10,.1f}{row['adams']:>8.2f}{row['first_call_seconds']:>15.1f}"
+        yield f"{row['optimizer']:<28}{times}{row['peak_gigabytes']:>10.2f}"
+
+
 def of_sweeps(figures: Sequence[Figures]) -> Iterator[str]:
     for row in figures:
         runs = row["rates"] * row["seeds"]

@@ -6,7 +6,11 @@ import sys
 import click
 
 from l2o_cli import runtime
+from l2o_cli.benchmark import text
+from l2o_cli.benchmark.nets import NETS, measure_net
 from l2o_cli.errors import BadInput
+
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 @click.command(
@@ -17,13 +21,18 @@ Examples:
   l2o bench --estimators
   l2o bench --optimizers
   l2o bench --sweep
+  l2o bench --net resnet50v2 --batch 32 --optimizer tensor_rnn
 """
 )
 @click.option("--estimators", is_flag=True, help="Measure instead every estimator of the meta-gradient on three problems.")
 @click.option("--optimizers", is_flag=True, help="Measure instead an update of every optimizer, beside Adam's.")
 @click.option("--sweep", is_flag=True, help="Measure instead a tuning sweep beside the same runs with Keras (half an hour).")
+@click.option("--net", type=click.Choice(list(NETS)), help="Measure instead whole training steps of a large network in Keras.")
+@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="--net: examples in a minibatch.")
+@click.option("--optimizer", "-o", "which", multiple=True, metavar="O", help="--net: beside Adam; several times for several.")
+@click.option("--backend", type=click.Choice(BACKENDS), default=BACKENDS[0], show_default=True, help="--net: of Keras.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def bench(estimators, optimizers, sweep, as_json):
+def bench(estimators, optimizers, sweep, net, batch, which, backend, as_json):
     """Measure the inner loop on this machine.
 
     Prints inner steps (updates of one problem instance) per second of meta-training and of evaluation, for 16 instances
@@ -40,9 +49,12 @@ def bench(estimators, optimizers, sweep, as_json):
     compiled anew, and those of the same 75 runs one after the other with the `model.fit` of Keras, called in the fastest of
     several ways, and with its default of one step per execution where that is much slower; half of them before and half after,
     and the final losses of both. This takes half an hour.
+
+    With --net: the median milliseconds of a step of ResNet50V2, InceptionV3 or a transformer, with Adam and with each optimizer,
+    and as a multiple of Adam's; and the peak of memory, the accelerator's where there is one. Each has a process of its own.
     """
-    if estimators + optimizers + sweep > 1:
-        raise BadInput("--estimators, --optimizers and --sweep exclude each other")
+    if estimators + optimizers + sweep + bool(net) > 1:
+        raise BadInput("--estimators, --optimizers, --sweep and --net exclude each other")
     if sweep:
         runtime.compile_anew()  # before TensorFlow is imported
 
@@ -50,8 +62,11 @@ def bench(estimators, optimizers, sweep, as_json):
         if sys.stderr.isatty():
             click.echo(line, err=True)
 
-    measure, lines_of = _measurement(estimators, optimizers, sweep)
-    figures = measure(tell)
+    if net:
+        figures, lines_of = measure_net(net, batch, which or ["tensor_rnn"], backend, tell), text.of_nets
+    else:
+        measure, lines_of = _measurement(estimators, optimizers, sweep)
+        figures = measure(tell)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
     else:
@@ -60,8 +75,6 @@ def bench(estimators, optimizers, sweep, as_json):
 
 def _measurement(estimators, optimizers, sweep):
     """The function that measures, and the one that makes its figures lines of text."""
-    from l2o_cli.benchmark import text
-
     if sweep:
         from l2o_cli.benchmark.sweep import measure_sweeps
 
