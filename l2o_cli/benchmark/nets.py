@@ -108,6 +108,8 @@ def train(net: str, batch: int, optimizer: str) -> dict[str, Any]:
     from l2o_cli import LearnedOptimizer
 
     kind, rng = NETS[net], np.random.default_rng(0)
+    x: Any
+    y: Any
     keras.utils.set_random_seed(0)
     model = kind.make()
     if kind.side is None:
