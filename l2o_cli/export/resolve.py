@@ -28,7 +28,8 @@ def resolve(name_or_path: str | os.PathLike) -> LoadedOptimizer:
     the checkpoint of that name or path if there is one; a hand-designed optimizer with its default hyperparameters; a published
     checkpoint; an artifact directory, a run directory (which contains artifact/), or a file that `l2o export --format keras`
     wrote. `NAME(option=value, ...)` replaces options of a hand-designed optimizer, and of a trained one those that have no part
-    in its weights; `NAME(option=value, ...):untrained` those of a learned one before meta-training.
+    in its weights, `TRANSFORMATION/option=value` those of a transformation in it; `NAME(option=value, ...):untrained` those of a
+    learned one before meta-training.
 
     A path that is also a name is meant as ./NAME. Brackets and plus signs belong to a path where one exists as it stands.
 
@@ -81,9 +82,19 @@ def _resolved(which: str) -> LoadedOptimizer:
 
 
 def _with_options(loaded: LoadedOptimizer, options: Mapping[str, Any], which: str) -> LoadedOptimizer:
-    """The trained optimizer with other options, as long as these have no part in the weights."""
-    spec = OptimizerSpec.of(loaded.optimizer)
-    optimizer = spec.model_copy(update={"options": {**spec.options, **options}}).make()
+    """The trained optimizer with other options, as long as these have no part in the weights.
+
+    An option `TRANSFORMATION/NAME` is that of a transformation in it.
+    """
+    spec = OptimizerSpec.of(loaded.optimizer).plain
+    for path, value in options.items():
+        layer, _, name = path.rpartition("/")
+        parts = [part for part in spec.get("transforms", ()) if part["name"] == layer] if layer else [spec]
+        if len(parts) != 1:
+            has = [part["name"] for part in spec.get("transforms", ())]
+            raise BadInput(f"optimizer {which!r}: no one transformation {layer!r} in it; it has {', '.join(has) or 'none'}")
+        parts[0]["options"][name] = value
+    optimizer = OptimizerSpec.model_validate(spec).make()
     before, after = loaded.optimizer.init_weights(0), optimizer.init_weights(0)
     if before.keys() != after.keys() or not all(np.array_equal(before[name], after[name]) for name in before):
         raise BadInput(

@@ -155,3 +155,16 @@ def test_a_trained_optimizer_may_have_other_options_that_its_weights_do_not_depe
     for options in ("hidden=[8,8]", "unevenness=true"):
         with pytest.raises(BadInput, match="keeps the options that its weights depend on"):
             resolve(f"{published}({options})")
+
+
+def test_a_transformation_in_a_trained_optimizer_may_have_other_options():
+    published = Path(__file__).parents[2] / "checkpoints" / "tensor_rnn"
+    changed = resolve(f"{published}(schedule/warmup=0.1,initial_rate=0.001)")
+    spec, before = OptimizerSpec.of(changed.optimizer), OptimizerSpec.of(resolve(published).optimizer)
+    assert spec.options == before.options | {"initial_rate": 0.001}
+    for one, other in zip(spec.transforms, before.transforms, strict=True):
+        assert one.options == other.options | ({"warmup": 0.1} if one.name == "schedule" else {})
+    with pytest.raises(BadInput, match=r"no one transformation 'decay' in it; it has orthogonalized, fan_in, schedule"):
+        resolve(f"{published}(decay/linear=1)")
+    with pytest.raises(BadInput, match="warm"):
+        resolve(f"{published}(schedule/warm=1)")
