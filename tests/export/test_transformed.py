@@ -152,7 +152,7 @@ def test_a_trained_optimizer_may_have_other_options_that_its_weights_do_not_depe
     for name, value in trained.weights.items():
         np.testing.assert_array_equal(changed.weights[name], value)
     assert "scores" in trained.card and "scores" not in changed.card
-    for options in ("hidden=[8,8]", "unevenness=true"):
+    for options in ("hidden=[8,8]", "unevenness=false"):
         with pytest.raises(BadInput, match="keeps the options that its weights depend on"):
             resolve(f"{published}({options})")
 
