@@ -190,9 +190,19 @@ class LearnedOptimizer(torch.optim.Optimizer):
         self.skipped = learned.get("skipped", 0)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_loaded", "_rule", "_seed", "reads_loss", "_loss", "_runs", "_weights", "_evaluating")
-        skipping = ("_skip_nonfinite", "skipped")
-        return {**super().__getstate__(), **{name: self.__dict__[name] for name in (*own, *skipping)}}
+        own = [
+            "_loaded",
+            "_rule",
+            "_seed",
+            "reads_loss",
+            "_loss",
+            "_runs",
+            "_weights",
+            "_evaluating",
+            "_skip_nonfinite",
+            "skipped",
+        ]
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
 
     def _finite(self) -> bool:
         """Whether all gradients, and the loss if it is read, are finite."""

@@ -34,3 +34,5 @@ def test_a_process_that_fails_is_said(monkeypatch, l2o):
     failed = nets.subprocess.CompletedProcess([], 1, "", "Traceback\nValueError: no\n")
     monkeypatch.setattr(nets.subprocess, "run", lambda *arguments, **options: failed)
     assert "error: gpt with adam: ValueError: no" in l2o("bench", "--net", "gpt").stderr
+    assert "'nosuch'" in l2o("bench", "--net", "gpt", "-o", "nosuch").stderr
+    assert "--optimizer goes with --net" in l2o("bench", "-o", "hrnn").stderr

@@ -1,8 +1,6 @@
 """Whole training steps of large networks in Keras, with learned optimizers beside Adam, and the memory that they take.
 
 Each optimizer trains in a process of its own, `python -m l2o_cli.benchmark.nets ...`, so that its peak of memory is its own.
-
-Shape letters: B minibatch, L tokens of a sequence.
 """
 
 from __future__ import annotations
@@ -79,13 +77,18 @@ def measure_net(
     """A row for Adam and for each optimizer: milliseconds of a step, as a multiple of Adam's too, and the peak of memory.
 
     Args:
-        batch: B, the examples in a minibatch.
+        batch: the examples in a minibatch.
         optimizers: as `LearnedOptimizer` takes them.
         backend: Keras's, "tensorflow", "jax" or "torch".
 
     Raises:
+        BadInput: there is no optimizer of that name.
         Failure: a process ended with an error; the message has its last line.
     """
+    from l2o_cli.export.resolve import resolve
+
+    for name in optimizers:
+        resolve(name)  # before the minutes that the others take
     rows: list[dict] = []
     for optimizer in (ADAM, *(name for name in optimizers if name != ADAM)):
         tell(f"{net} with {optimizer}")

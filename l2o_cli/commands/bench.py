@@ -27,7 +27,11 @@ Examples:
 @click.option("--estimators", is_flag=True, help="Measure instead every estimator of the meta-gradient on three problems.")
 @click.option("--optimizers", is_flag=True, help="Measure instead an update of every optimizer, beside Adam's.")
 @click.option("--sweep", is_flag=True, help="Measure instead a tuning sweep beside the same runs with Keras (half an hour).")
-@click.option("--net", type=click.Choice(list(NETS)), help="Measure instead whole training steps of a large network in Keras.")
+@click.option(
+    "--net",
+    type=click.Choice(list(NETS)),
+    help=f"Measure instead training steps in Keras: {'; '.join(f'{name}, {net.summary}' for name, net in NETS.items())}.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="--net: examples in a minibatch.")
 @click.option("--optimizer", "-o", "which", multiple=True, metavar="O", help="--net: beside Adam; several times for several.")
 @click.option("--backend", type=click.Choice(BACKENDS), default=BACKENDS[0], show_default=True, help="--net: of Keras.")
@@ -55,6 +59,8 @@ def bench(estimators, optimizers, sweep, net, batch, which, backend, as_json):
     """
     if estimators + optimizers + sweep + bool(net) > 1:
         raise BadInput("--estimators, --optimizers, --sweep and --net exclude each other")
+    if which and not net:
+        raise BadInput("--optimizer goes with --net")
     if sweep:
         runtime.compile_anew()  # before TensorFlow is imported
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -87,7 +86,7 @@ def save(loaded: LoadedOptimizer, out: Path, shapes: Shapes, steps: int | None =
             tf.saved_model.save(module, str(made), signatures=signatures)
             if out.exists():
                 out.replace(Path(folder, "old"))
-            shutil.move(made, out)
+            made.replace(out)
     except OSError as error:
         raise Failure(f"{out}: cannot be written: {error.strerror or error}") from None
 
