@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers.packing import Array, Layout, constant, spread, sums_by_group, tensor_mean
+from l2o_cli.optimizers.packing import Array, Layout, constant, spread, tensor_mean
 
 SQUARE_EPSILON = 1e-12  # added to every square that is averaged
 ROOT_EPSILON = 1e-16  # added under every root
@@ -18,7 +18,6 @@ GRADIENT_LIMIT = 1e18  # larger gradients would have no finite square in float32
 NORMALIZING_EPSILON = 1e-5  # added to the mean square by which a feature is divided (Metz et al. 2019)
 MOMENT_EPSILON = 1e-6  # added to second moments under a root (Metz et al. 2019)
 FEATURE_LIMIT = 1e15  # larger features would have no finite mean square in float32
-FEW_PARAMETERS = 50_000  # up to so many, what is computed of them stays in the cache
 ASINH_SERIES = (1.0, -1 / 6, 3 / 40, -5 / 112, 35 / 1152, -63 / 2816)  # of asinh(x) / x, in powers of x^2
 
 
@@ -73,16 +72,7 @@ def normalized(values: Array, layout: Layout) -> Array:
 
 def mean_square(values: Array, layout: Layout) -> Array:
     """The mean over each tensor of the squares: [..., P] -> [..., T]."""
-    return fused_mean(ops.square(values), layout)
-
-
-def fused_mean(values: Array, layout: Layout) -> Array:
-    """`tensor_mean` of what is computed for that alone: [..., P] -> [..., T]."""
-    if layout.parameters <= FEW_PARAMETERS:
-        return tensor_mean(values, layout)
-    # Sums of slices, which XLA makes one loop with what the values are computed from; `tensor_mean` would have them stored.
-    # Where that is not much, it is up to twice as fast, above all its derivative.
-    return sums_by_group(values, layout) / constant(layout.sizes)
+    return tensor_mean(ops.square(values), layout)
 
 
 def time_features(step: Array, time_scales: Sequence[float]) -> Array:

@@ -15,7 +15,7 @@ from keras import ops
 from l2o_cli.optimizers import dense, features, losses
 from l2o_cli.optimizers.base import State, Weights, per_instance
 from l2o_cli.optimizers.options import Between, Number, Positive, Range, Units, require_entries
-from l2o_cli.optimizers.packing import Array, Layout, constant, spread
+from l2o_cli.optimizers.packing import Array, Layout, constant, spread, tensor_mean
 from l2o_cli.optimizers.recurrent import init_lstm, lstm, matmul, normal_matrix
 
 SIZE_DECAY = 0.99  # of the running mean square of a tensor's gradient
@@ -130,7 +130,7 @@ class LstmMlp(dense.DenseOptimizer):
         new["mean_momenta"] = features.mean_square(new["momenta"], layout)
         new["mean_squares"] = mean_gradient + keep * (state["mean_squares"] - mean_gradient)  # the means of `squares`
 
-        products = features.fused_mean(gradient * state["momenta"], layout)
+        products = tensor_mean(gradient * state["momenta"], layout)
         cosines = products * _inverse_root(mean_gradient) * _inverse_root(state["mean_momenta"])
         logs = [new["mean_momenta"], mean_gradient, mean_value, state["mean_step"]]
         momenta, latest, size, last = (LOG_SCALE * ops.log(part + features.ROOT_EPSILON) for part in logs)

@@ -15,7 +15,7 @@ from l2o_cli.optimizers import features, horizon, surroundings
 from l2o_cli.optimizers.base import Optimizer, Weights, per_instance
 from l2o_cli.optimizers.horizon import HORIZON
 from l2o_cli.optimizers.options import Between, Count, Positive, Units, require_entries
-from l2o_cli.optimizers.packing import Array, Layout, constant, spread
+from l2o_cli.optimizers.packing import Array, Layout, constant, spread, tensor_mean
 from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
 
 SQUARE_FLOOR = 1e-6  # of the mean over a tensor, which second moments count as at least
@@ -113,7 +113,7 @@ class TensorRnn(Optimizer):
         momenta = gradient + decays * (state["momenta"] - gradient)
         squares = ops.square(gradient) + square_decay * (state["squares"] - ops.square(gradient))
         momentum_sizes = features.mean_square(momenta, layout)  # [S, I, T]
-        size = features.fused_mean(squares, layout)
+        size = tensor_mean(squares, layout)
 
         seen, kept = surroundings.of_tensors(state, params, gradient[0], first, layout)
         run, kept_of_run = surroundings.of_run(state, loss, step, layout)
@@ -128,7 +128,7 @@ class TensorRnn(Optimizer):
             _for_tensors(state["global"], layout),
         ]
         if self.unevenness:
-            roots = features.fused_mean(ops.sqrt(squares + TINY), layout)
+            roots = tensor_mean(ops.sqrt(squares + TINY), layout)
             parts.append(surroundings.small(ops.log((ops.square(roots) + TINY) / (size + TINY))))
         tensor = gru(weights, "tensor", ops.concatenate(parts, axis=0), state["tensor"])
         above = ops.concatenate([ops.mean(tensor, axis=-1, keepdims=True), run], axis=0)
@@ -153,9 +153,9 @@ class TensorRnn(Optimizer):
     def _agreement(self, gradient: Array, old: Array, momenta: Array, sizes: Array, first: Array, layout: Layout) -> list[Array]:
         """Cosines, over each tensor, of the gradient with the S old momenta, and of neighbouring new ones; [.., I, T]."""
         roots = ops.rsqrt(features.mean_square(gradient, layout) + TINY) * ops.rsqrt(features.mean_square(old, layout) + TINY)
-        with_gradient = ops.where(first, 0.0, features.fused_mean(gradient * old, layout) * roots)
+        with_gradient = ops.where(first, 0.0, tensor_mean(gradient * old, layout) * roots)
         roots = ops.rsqrt(sizes + TINY)
-        neighbours = features.fused_mean(momenta[:-1] * momenta[1:], layout) * roots[:-1] * roots[1:]
+        neighbours = tensor_mean(momenta[:-1] * momenta[1:], layout) * roots[:-1] * roots[1:]
         return [with_gradient, neighbours]
 
     def _direction(
