@@ -85,6 +85,9 @@ def measure_net(
         BadInput: there is no optimizer of that name.
         Failure: a process ended with an error; the message has its last line.
     """
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    if "keras" not in sys.modules:
+        os.environ.update(environment)  # here too: who uses another framework may not have TensorFlow
     from l2o_cli.export.resolve import resolve
 
     for name in optimizers:
@@ -93,7 +96,6 @@ def measure_net(
     for optimizer in (ADAM, *(name for name in optimizers if name != ADAM)):
         tell(f"{net} with {optimizer}")
         command = [sys.executable, "-m", __name__, net, str(batch), optimizer]
-        environment = os.environ | {"KERAS_BACKEND": backend}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise Failure(f"{net} with {optimizer}: {([*done.stderr.strip().splitlines()] or ['killed'])[-1]}")
