@@ -11,8 +11,10 @@ section `large_networks` into the card of a published optimizer, which `l2o opti
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +26,13 @@ import numpy as np
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import write_atomically
 
+say = functools.partial(print, flush=True)
+
 NETWORKS = ("gpt", "resnet")
 ADAM_RATES = (3e-4, 1e-4, 1e-3, 3e-5, 3e-3)  # the likeliest first, should the time run out
 MARKS, SPAN = (20, 100, 300, 600, 1000, 1500), 20  # the loss of a run is said at these steps, the mean of so many
 FINAL = 100  # steps that the final training loss is the mean of
+SECTION, LOSSES = "large_networks", ("final_train_loss", "held_out_loss")  # on a card; of which a card has Adam's least
 CHUNK = {False: 50, True: 10}  # steps of one compiled call; with --small
 
 
@@ -137,7 +142,11 @@ class Results:
     def __init__(self, path: Path, settings: Mapping[str, Any]):
         self._path, self.content = path, {"settings": dict(settings), "data": {}, "runs": [], "failed": [], "left_out": []}
         if path.exists():
-            self.content |= {"runs": read_results(path, settings)["runs"]}
+            self.content |= {name: read_results(path, settings)[name] for name in ("runs", "data")}
+
+    def on(self, network: str, source: Mapping[str, Any]) -> None:
+        if self.content["data"].setdefault(network, dict(source)) != source:
+            raise BadInput(f"{self._path}: {network} has other data there, {self.content['data'][network]}; give another --out")
 
     def has(self, run: Mapping[str, Any]) -> bool:
         """Whether there is a run of which all this is said."""
@@ -145,9 +154,6 @@ class Results:
 
     def add(self, section: str, entry: Any) -> None:
         self.content[section].append(entry)
-        self.save()
-
-    def save(self) -> None:
         write_atomically(self._path, json.dumps(self.content, indent=1, allow_nan=False) + "\n")
 
 
@@ -155,7 +161,7 @@ def read_results(path: Path, settings: Mapping[str, Any] | None = None) -> dict[
     """The content of a file of results; BadInput if it is none, or has other settings than these."""
     try:
         content = json.loads(path.read_text())
-        found, _ = content["settings"], content["runs"]
+        found, _, _ = content["settings"], content["runs"], content["data"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: no results of large networks ({type(error).__name__}: {error})") from None
     for name, value in (settings or {}).items():
@@ -172,15 +178,16 @@ def measure(asked: argparse.Namespace) -> None:
 
     from docs.tools import large_networks
 
+    if jax.default_backend() == "cpu" and not asked.small:
+        raise BadInput("JAX sees no accelerator, and a CPU would take hours; --small is for a CPU")
     settings = {"steps": asked.steps, "seed": asked.seed, "small": asked.small, "device": jax.devices()[0].device_kind}
     results = Results(asked.out, settings)
     say(f"{settings['device']}, JAX {jax.__version__}, {asked.steps} steps, seed {asked.seed}")
     networks = {}
     for name in asked.only or NETWORKS:
         networks[name] = large_networks.NETWORKS[name][asked.small]()
-        results.content["data"][name] = networks[name].source
+        results.on(name, networks[name].source)
         say(f"{name}: {networks[name].source['title']}, {networks[name].source['bytes']:,} bytes")
-    results.save()
     trainings: dict[tuple[str, str], Training] = {}
     spent: dict[tuple[str, str], float] = {}  # seconds of the last run, without compiling
     for contender, rate, name in [(one, rate, name) for one in chosen for rate in one.rates for name in networks]:
@@ -206,8 +213,8 @@ def measure(asked: argparse.Namespace) -> None:
             continue
         costs = {"seconds": spent[pair], "compile_seconds": trainings[pair].compile_seconds}
         results.add("runs", known | {"parameters": trainings[pair].parameters} | run | costs | settings)
-        loss, held_out, cost = run["final_train_loss"], run["held_out_loss"], run["step_milliseconds"]
-        say(f"{title}: training loss {loss}, held-out loss {held_out}, {cost:.3g} ms a step, {spent[pair]:.1f} s")
+        losses = f"training loss {run['final_train_loss']}, held-out loss {run['held_out_loss']}"
+        say(f"{title}: {losses}, {run['step_milliseconds']:.3g} ms a step, {spent[pair]:.1f} s")
     say(f"{time.perf_counter() - began:.0f} s in all")
 
 
@@ -222,8 +229,46 @@ def expected(
     return max(alike or whole.values(), default=0.0)
 
 
-def say(line: str) -> None:
-    print(line, flush=True)
+def section_of(results: Mapping[str, Any], label: str, weights: str) -> dict[str, Any]:
+    """What a card says of the runs with these weights: their losses, and beside each the least of Adam's at all its rates.
+
+    Raises:
+        BadInput: there are no such runs, or Adam lacks some beside them, or the networks are small ones.
+    """
+    if results["settings"]["small"]:
+        raise BadInput("--small made these results; a card is for those of the large networks")
+    rows = []
+    for own in results["runs"]:
+        if (own["optimizer"], own["weights_sha256"]) != (label, weights):
+            continue
+        adam = [run for run in results["runs"] if (run["network"], run["optimizer"]) == (own["network"], "adam")]
+        if missing := set(ADAM_RATES) - {run["learning_rate"] for run in adam}:
+            raise BadInput(f"{own['network']}: no run of adam at {', '.join(f'{rate:g}' for rate in sorted(missing))}")
+        best = {loss: min(adam, key=lambda run: math.inf if run[loss] is None else run[loss]) for loss in LOSSES}
+        trained, held_out = (best[loss] for loss in LOSSES)
+        kept = (*LOSSES, "loss_at_step", "step_milliseconds", "non_finite_losses")
+        beside = {name: trained[name] for name in ("learning_rate", *kept)}
+        beside |= {"held_out_loss": held_out["held_out_loss"], "held_out_learning_rate": held_out["learning_rate"]}
+        known = {name: own[name] for name in ("network", "parameters", *kept)}
+        rows.append(known | {"adam": beside, "data": results["data"][own["network"]]})
+    if not rows:
+        raise BadInput(f"no run of {label} with the weights of this checkpoint")
+    settings = {name: results["settings"][name] for name in ("device", "steps", "seed")}
+    return settings | {"adam_learning_rates": sorted(ADAM_RATES), "rows": rows}
+
+
+def into_card(folder: Path, path: Path) -> None:
+    """Put the results in a file into the card of the optimizer that they are of."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # the card needs none, what reads it imports Keras
+    from l2o_cli.export.artifact import add_to_card, load_artifact
+
+    loaded, results = load_artifact(folder), read_results(path)
+    try:
+        section = section_of(results, loaded.label, loaded.card["weights"]["sha256"])
+    except (BadInput, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: {error if isinstance(error, BadInput) else f'lacks {error}'}") from None
+    add_to_card(folder, SECTION, section)
+    say(f"{folder}: {SECTION} of {', '.join(row['network'] for row in section['rows'])}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -235,13 +280,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", choices=NETWORKS, help="this network alone")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no run that would probably end later")
     parser.add_argument("--small", action="store_true", help="small networks, for a CPU")
+    help_of_card = "put the results in FILE into the card of the published optimizer in DIR; with no other option"
+    parser.add_argument("--into-card", nargs=2, type=Path, metavar=("DIR", "FILE"), help=help_of_card)
     asked = parser.parse_args(arguments)
-    if asked.out is None:
-        parser.error("--out is missing")
+    if (asked.out is None) == (asked.into_card is None):
+        parser.error("give --out or --into-card, one of the two")
     if asked.steps < 1 or asked.steps % CHUNK[asked.small]:
         parser.error(f"--steps {asked.steps}: must be a multiple of {CHUNK[asked.small]}")
     try:
-        measure(asked)
+        into_card(*asked.into_card) if asked.into_card else measure(asked)
     except (BadInput, Failure) as error:
         sys.exit(f"large_nets: {error}")
 

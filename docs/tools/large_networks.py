@@ -207,7 +207,7 @@ def resnet(widths: tuple[int, ...] = (64, 128, 256), blocks: int = 2, batch_size
 # {name: (as it is published, small enough for a CPU)}
 NETWORKS: dict[str, tuple[Callable[[], Network], Callable[[], Network]]] = {
     "gpt": (gpt, lambda: gpt(width=32, layers=1, heads=2, context=32, batch_size=8, eval_batches=2)),
-    "resnet": (resnet, lambda: resnet(widths=(8, 16), blocks=1, batch_size=16)),
+    "resnet": (resnet, lambda: resnet(widths=(4, 8), blocks=1, batch_size=8)),
 }
 
 
