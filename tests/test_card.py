@@ -112,7 +112,7 @@ def test_a_card_that_says_nothing(content):
 
 def test_sections_of_other_kinds_are_not_known(capsys):
     told = described({"meta_training": {"seconds": "long", "spec": {"problems": "all"}, "record": []}, "weaknesses": ["slow"]})
-    assert told["seen"] is told["scores"] is told["meta_training"]["hours"] is None
+    assert told["seen"] is told["scores"] is told["large_networks"] is told["meta_training"]["hours"] is None
     print_card(told)
     assert "hours             not known" in capsys.readouterr().out
 
@@ -129,6 +129,41 @@ def test_weaknesses_are_kept_by_what_writes_scores(tmp_path):
             load_artifact(tmp_path)
         (tmp_path / "card.yaml").unlink()
         save_artifact(tmp_path, optimizer, optimizer.init_weights(0), {})
+
+
+LARGE = {
+    "device": "A GPU",
+    "steps": 1500,
+    "adam_learning_rates": [1e-4, 1e-3, 1e-2],
+    "rows": [
+        {
+            **{"network": "gpt", "parameters": 10942464, "final_train_loss": 1.5, "held_out_loss": 2.0},
+            "adam": {"final_train_loss": 3.0, "held_out_loss": 1.0, "learning_rate": 1e-3},
+        },
+        {"network": "resnet", "parameters": "many", "final_train_loss": None, "adam": {"final_train_loss": 0.0123}},
+    ],
+}
+
+
+def test_large_networks_are_printed_beside_adam(capsys):
+    print_card(described({"large_networks": LARGE}))
+    assert capsys.readouterr().out.splitlines() == [
+        "losses on large networks on A GPU, after 1,500 steps, and Adam's at the best of 3 learning rates",
+        "network  parameters  training loss  training Adam's  training ratio  held-out loss  held-out Adam's  held-out ratio",
+        "gpt      10,942,464            1.5                3             0.5              2                1               2",
+        "resnet            -              -           0.0123               -              -                -               -",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("section", [3, {}, {"rows": 3}, {"rows": [3, {"parameters": 5}]}])
+def test_large_networks_of_other_kinds_are_not_known(section):
+    assert described({"large_networks": section}) is None
+    told = described({"large_networks": {"device": 3, "rows": [{"network": "gpt", "adam": [1], "held_out_loss": "low"}]}})
+    nothing = {"loss": None, "adam": None, "ratio": None}
+    rows = [{"network": "gpt", "parameters": None, "training": nothing, "held_out": nothing}]
+    assert told["large_networks"] == {"device": None, "steps": None, "adam_rates": None, "rows": rows}
+    print_card(told)
 
 
 def test_the_command_says_it_and_in_json_too():

@@ -1,4 +1,4 @@
-"""What the card of a learned optimizer says: how it was meta-trained, what that has seen, how it scores, what it is bad at.
+"""What the card of a learned optimizer says: how it was meta-trained, what that has seen, how it does, what it is bad at.
 
 The sections of a card that this is made of are free: what is missing or of another kind is not known, and None.
 """
@@ -24,6 +24,8 @@ from l2o_cli.terminal import print_facts, print_list, print_table, print_text
 
 # {split: the column of a score that is compared with Adam's}
 _LOSSES = {"training": "final_train_loss", "test": "final_test_loss"}
+# {split: the loss on a large network that is compared with Adam's}
+_LARGE_LOSSES = {"training": "final_train_loss", "held_out": "held_out_loss"}
 
 
 def describe_card(loaded: LoadedOptimizer) -> Row | None:
@@ -32,14 +34,16 @@ def describe_card(loaded: LoadedOptimizer) -> Row | None:
         return None
     trained, scores = part(loaded.card, "meta_training"), part(loaded.card, "scores")
     rows = _against_adam(scores, (loaded.label, part(loaded.card, "optimizer").get("name")))
+    large = _large_networks(part(loaded.card, "large_networks"))
     description: Row = {
         "meta_training": _meta_training(trained) if trained else None,
         "seen": _seen(part(trained, "spec")),
         "scores": {"steps": _number(scores.get("steps")), "rows": rows} if rows else None,
+        "large_networks": large,
         "worse_than_adam": {split: [row["problem"] for row in rows if (row[split] or 0) > 1] for split in _LOSSES},
         "weaknesses": list(loaded.card.get("weaknesses") or []),
     }
-    return description if trained or rows or description["weaknesses"] else None
+    return description if trained or rows or large or description["weaknesses"] else None
 
 
 def _list(content: Mapping[str, Any], key: str) -> list[Any]:
@@ -145,6 +149,21 @@ def _ratio(own: Any, other: Any) -> float | None:
     return above / below if above is not None and below is not None and above > 0 and below > 0 else None
 
 
+def _large_networks(section: Mapping[str, Any]) -> Row | None:
+    """The losses on each large network beside Adam's least of all its rates (`docs/tools/large_nets.py` measures them)."""
+    rows = []
+    for row in _list(section, "rows"):
+        if isinstance(row, Mapping) and row.get("network"):
+            found: Row = {"network": str(row["network"]), "parameters": _number(row.get("parameters"))}
+            for split, key in _LARGE_LOSSES.items():
+                own, adam = row.get(key), part(row, "adam").get(key)
+                found[split] = {"loss": _number(own), "adam": _number(adam), "ratio": _ratio(own, adam)}
+            rows.append(found)
+    device, rates = section.get("device"), len(_list(section, "adam_learning_rates"))
+    known = {"device": device if isinstance(device, str) else None, "steps": _number(section.get("steps"))}
+    return known | {"adam_rates": rates or None, "rows": rows} if rows else None
+
+
 def print_card(description: Row) -> None:
     """On stdout, readable on narrow terminals."""
     if description["meta_training"]:
@@ -155,11 +174,11 @@ def print_card(description: Row) -> None:
     if scores:
         steps = "" if scores["steps"] is None else f", after {scores['steps']:,} steps"
         print_text(f"final loss as a multiple of tuned Adam's{steps}")
-        cells = [
-            [row["problem"], *("-" if row[split] is None else f"{row[split]:.3g}" for split in _LOSSES)] for row in scores["rows"]
-        ]
+        cells = [[row["problem"], *(_cell(row[split]) for split in _LOSSES)] for row in scores["rows"]]
         print_table(["problem", *_LOSSES], cells)
         print_text("")
+    if description["large_networks"]:
+        _print_large(description["large_networks"])
     worse = [
         f"worse than tuned Adam in {split} loss: {', '.join(names)}"
         for split, names in description["worse_than_adam"].items()
@@ -167,6 +186,29 @@ def print_card(description: Row) -> None:
     ]
     if worse or description["weaknesses"]:
         print_list("what it is bad at", [*worse, *description["weaknesses"]])
+
+
+def _print_large(large: Row) -> None:
+    device = f" on {large['device']}" if large["device"] else ""
+    steps = f", after {large['steps']:,} steps" if large["steps"] else ""
+    print_text(
+        f"losses on large networks{device}{steps}, and Adam's at the best of {large['adam_rates'] or 'its'} learning rates"
+    )
+    headings = [f"{split}\n{what}" for split in ("training", "held-out") for what in ("loss", "Adam's", "ratio")]
+    rows = [
+        [
+            row["network"],
+            _count(row["parameters"]) or "-",
+            *(_cell(value) for split in _LARGE_LOSSES for value in row[split].values()),
+        ]
+        for row in large["rows"]
+    ]
+    print_table(["network", "parameters", *headings], rows)
+    print_text("")
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _trained_facts(trained: Mapping[str, Any]) -> dict[str, str]:

@@ -38,7 +38,7 @@ def optimizers(name: str | None, transforms: bool, cost: bool, as_json: bool, qu
     of state for each parameter (of a two-layer network of a million), and what an update costs as a multiple of Adam's.
 
     Of one that was meta-trained its card says how, what it has seen of networks, batches and lengths, its final losses as
-    multiples of tuned Adam's, and what it is bad at.
+    multiples of tuned Adam's, those on large networks where they were measured, and what it is bad at.
     """
     from l2o_cli.catalog import optimizers as catalog
     from l2o_cli.catalog.card import print_card

@@ -105,8 +105,8 @@ def _with_options(loaded: LoadedOptimizer, options: Mapping[str, Any], which: st
 
 
 def _unscored(card: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The card of an optimizer that is changed: the scores are those of another."""
-    return {name: section for name, section in card.items() if name != "scores"} if card else None
+    """The card of an optimizer that is changed: what was measured is of another."""
+    return {name: section for name, section in card.items() if name not in ("scores", "large_networks")} if card else None
 
 
 def _named(name: str) -> LoadedOptimizer:
