@@ -11,12 +11,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers import features, horizon, levels, log_rates, surroundings
+from l2o_cli.optimizers import features, fused, horizon, levels, log_rates, surroundings
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
 from l2o_cli.optimizers.horizon import HORIZON
 from l2o_cli.optimizers.options import Count, Few, Positive, Units
-from l2o_cli.optimizers.packing import Array, Layout, spread
-from l2o_cli.optimizers.recurrent import init_gru, matmul, normal_matrix, refreshed
+from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
+from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix, refreshed
 
 MOMENTUM_DECAY_BIAS = 2.2  # sigmoid: 0.9
 SQUARE_DECAY_BIAS = 3.2  # sigmoid: 0.96
@@ -188,25 +188,21 @@ class HierarchicalRNN(Optimizer):
 
     def update(self, weights, state, params, gradients, loss, step, layout):
         first = ops.reshape(ops.equal(step, 0), (1, -1, 1))
-        averages = self._averages(weights, state, gradients, first)
-        scaled, parts = self._inputs(averages, state["log_rate"], layout)
-        seen: list[list[Array]] = [[], []]
+        level = fused.parameter_level(self, self._parameter_level, weights, state, gradients, first, layout)
+        seen: list[list[Array]] = [level.means, []]
         kept: State = {}
         if self.rate_level == "tensor":
-            seen[0] += self._rate_inputs(state["log_rate"], layout)
+            seen[0] = seen[0] + self._rate_inputs(state["log_rate"], layout)
         if self.tensor_features:
             shown, kept = surroundings.of_tensors(state, params, gradients, first, layout)
-            seen[0].append(shown)
+            seen[0] = [*seen[0], shown]
         if self.run_features:
             shown, kept_of_run = surroundings.of_run(state, loss, step, layout)
             seen[1].append(shown)
             kept |= {**kept_of_run, HORIZON: state[HORIZON]}
-        hidden = levels.step(weights, state, len(self.hidden), parts, seen, layout)
-        readout = weights["readout"]
-        rows = [readout[..., :2, :], readout[..., 4:, :]] if self.attention else [readout[..., :2, :]]
-        outputs = matmul(ops.concatenate(rows, axis=-2), hidden["parameter"])
+        hidden = levels.upper(weights, state, len(self.hidden), seen)
 
-        log_rate = log_rates.clipped(state["log_rate"] + self._rate_change(weights, outputs[1:2], hidden, layout))
+        log_rate = log_rates.clipped(state["log_rate"] + self._rate_change(weights, level.rate, hidden, layout))
         carried_rate = log_rate
         if self.rate_momentum:
             momentum = ops.sigmoid(per_instance(weights["rate_momentum"]))
@@ -215,11 +211,10 @@ class HierarchicalRNN(Optimizer):
         rate, offset = ops.exp(log_rate), ops.exp(per_instance(weights["step_offset"]))
         if self.rate_level == "tensor":
             rate = spread(rate, layout)
-        averaged = [scaled, averages["momenta"]]
-        move = rate * offset * self._direction(weights, outputs[:1], averaged, 0, layout)
-        new_state = {**averages, **hidden, **kept, "log_rate": carried_rate}
+        move = rate * offset * self._direction(weights, level, 0, layout)
+        new_state = {**level.state, **hidden, **kept, "log_rate": carried_rate}
         if self.attention:
-            attended = rate * self._direction(weights, outputs[2:3], averaged, 1, layout)
+            attended = rate * self._direction(weights, level, 1, layout)
             new_state["offset"] = move - attended
         if self.tensor_features:
             new_state |= surroundings.last_move(move[0], layout)
@@ -236,6 +231,28 @@ class HierarchicalRNN(Optimizer):
         if self.rate_change_limit is not None:
             change = self.rate_change_limit * ops.tanh(change / self.rate_change_limit)
         return change
+
+    def _parameter_level(
+        self, weights: Weights, state: State, gradients: Array, first: Array, layout: Layout
+    ) -> fused.ParameterLevel:
+        """The plain way of what `fused.rows` does in one loop over the parameters."""
+        averages = self._averages(weights, state, gradients, first)
+        scaled, parts = self._inputs(averages, state["log_rate"], layout)
+        above = levels.from_above(weights, state, len(self.hidden), layout)
+        bias = 0.0 if above is None else spread(above, layout)
+        hidden = gru(weights, "parameter", ops.concatenate(parts, axis=0), state["parameter"], bias)
+        # Part by part: of the concatenated features XLA would make a second copy to take their means.
+        means = [] if above is None else [tensor_mean(part, layout) for part in (hidden, *parts)]
+        readout = weights["readout"]
+        rows = [readout[..., :2, :], readout[..., 4:, :]] if self.attention else [readout[..., :2, :]]
+        outputs = matmul(ops.concatenate(rows, axis=-2), hidden)
+        directions = [outputs[:1], outputs[2:]] if self.attention else [outputs[:1]]
+        if self.gradient_shortcut:
+            shortcut = weights["shortcut"]
+            directions = [
+                direction + matmul(shortcut[..., row : row + 1, :], scaled) for row, direction in enumerate(directions)
+            ]
+        return fused.ParameterLevel({**averages, "parameter": hidden}, directions, outputs[1:2], means)
 
     def _averages(self, weights: Weights, state: State, gradients: Array, first: Array) -> State:
         """The gradient averages and second moments after this gradient, with decays read out of the parameter's state."""
@@ -266,20 +283,15 @@ class HierarchicalRNN(Optimizer):
 
     def _rate_inputs(self, log_rate: Array, layout: Layout) -> list[Array]:
         """What is shown of the log learning rates, each shaped as they are."""
-        return log_rates.features(log_rate, self.relative_rate, self.extreme_rate, self.absolute_rate, layout)
+        mean = log_rates.means(log_rate, self.relative_rate, layout)
+        if self.relative_rate == "tensor":
+            mean = spread(mean, layout)
+        return log_rates.features(log_rate, mean, self.extreme_rate, self.absolute_rate)
 
-    def _direction(self, weights: Weights, readout: Array, averaged: list[Array], row: int, layout: Layout) -> Array:
-        """A direction [1, I, P]: the readout, plus the shortcuts from the gradients, divided by its RMS over each tensor.
-
-        Args:
-            averaged: the averaged gradients, scaled and as they are, [S, I, P].
-        """
-        direction = readout
-        if self.gradient_shortcut:
-            direction = direction + matmul(weights["shortcut"][..., row : row + 1, :], averaged[0])
+    def _direction(self, weights: Weights, level: fused.ParameterLevel, row: int, layout: Layout) -> Array:
+        """A direction [1, I, P]: that of the parameter level, plus the momentum shortcut, divided by its RMS over each tensor."""
+        direction = level.directions[row]
         if self.momentum_shortcut:
-            mixed = matmul(
-                weights["momentum_shortcut"][..., row : row + 1, :], features.divided_by_tensor_rms(averaged[1], layout)
-            )
-            direction = direction + mixed
+            momenta = features.divided_by_tensor_rms(level.state["momenta"], layout)
+            direction = direction + matmul(weights["momentum_shortcut"][..., row : row + 1, :], momenta)
         return features.divided_by_tensor_rms(direction, layout) if self.normalize_direction else direction

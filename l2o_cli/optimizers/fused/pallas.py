@@ -1,0 +1,130 @@
+"""`rows` as a Pallas kernel for NVIDIA's GPUs, through Triton.
+
+Each program of the kernel takes a block of parameters of one tensor. It also sums up what the upper levels are shown means of; the sums of
+the blocks are then added tensor by tensor, so that results are the same bits each time.
+
+Shape letters: P parameters, T tensors, B blocks, F features, K hidden units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.experimental import pallas
+from jax.experimental.pallas import triton
+
+from l2o_cli.optimizers import levels, log_rates
+from l2o_cli.optimizers.base import State, Weights
+from l2o_cli.optimizers.fused import ParameterLevel, rows
+from l2o_cli.optimizers.packing import Array, Layout, spread_values, sums_by_group
+
+if TYPE_CHECKING:
+    from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
+
+BLOCK, WARPS = 128, 2  # parameters of a program, a power of two; its warps
+INTERPRET = False  # for tests: run the kernel on any device, by JAX's interpreter
+
+
+def parameter_level(
+    rule: HierarchicalRNN,
+    plain: Callable[..., ParameterLevel],
+    weights: Weights,
+    state: State,
+    gradients: Array,
+    first: Array,
+    layout: Layout,
+) -> ParameterLevel:
+    """The parameter level of one instance: on CUDA the kernel, elsewhere `plain`."""
+
+    def in_plain(weights: Weights, state: State, gradients: Array, first: Array) -> ParameterLevel:
+        level = plain(weights, state, gradients, first, layout)
+        return level._replace(means=[jnp.concatenate(level.means)] if level.means else [])
+
+    @jax.custom_jvp
+    def in_kernel(weights: Weights, state: State, gradients: Array, first: Array) -> ParameterLevel:
+        return _launched(rule, weights, state, gradients, first, layout)
+
+    @in_kernel.defjvp
+    def _(primals: Any, tangents: Any) -> Any:  # a kernel has no derivative
+        return jax.jvp(in_plain, primals, tangents)
+
+    arguments = (weights, state, gradients, first)
+    return in_kernel(*arguments) if INTERPRET else jax.lax.platform_dependent(*arguments, cuda=in_kernel, default=in_plain)
+
+
+def _launched(
+    rule: HierarchicalRNN, weights: Weights, state: State, gradients: Array, first: Array, layout: Layout
+) -> ParameterLevel:
+    read, written = rows.read_leaves(rule), rows.written_leaves(rule)
+    blocks = Layout(layout.names, tuple((-(-size // BLOCK),) for size in layout.sizes))
+    numbers = jnp.arange(layout.tensors, dtype=jnp.int32)
+    ends = jnp.array([[*ends] for ends in zip(layout.offsets, layout.sizes, blocks.offsets, strict=True)], jnp.int32)
+    given = {
+        "first": first.reshape(1, 1).astype(jnp.int32),
+        "ends": ends,
+        "tensor": spread_values(numbers, blocks)[:, None],
+        "of_tensor": _of_tensors(rule, weights, state, layout),
+        **{name: jnp.reshape(weights[name], (weights[name].shape[0], -1)) for name in rows.WEIGHTS if name in weights},
+    }
+    arrays = {leaf: state[leaf][:, 0] if leaf in state else gradients for leaf in read}
+    inputs = given | arrays
+    shapes = {leaf: (count, layout.parameters) for leaf, count in written.items()}
+    shapes["seen"] = (blocks.parameters, rule.hidden[0] + rule.features)
+    places = {leaf: index for index, leaf in enumerate(inputs)}
+
+    def kernel(*references: Any) -> None:
+        ins = dict(zip(inputs, references, strict=False))
+        outs = dict(zip(shapes, references[len(inputs) :], strict=True))
+        block = pallas.program_id(0)
+        tensor = ins["tensor"][block, 0]
+        begin = (block - ins["ends"][tensor, 2]) * BLOCK
+        inside = begin + jnp.arange(BLOCK, dtype=jnp.int32) < ins["ends"][tensor, 1]
+        here = pallas.ds(ins["ends"][tensor, 0] + begin, BLOCK)
+
+        def write(leaf: str, row: int, values: Array) -> None:
+            if leaf == "seen":
+                outs[leaf][block, row] = jnp.sum(jnp.where(inside, values, 0.0))
+            else:
+                triton.store(outs[leaf].at[np.int32(row), here], values, mask=inside)
+
+        rows.step(
+            rule,
+            lambda leaf, row: triton.load(ins[leaf].at[np.int32(row), here], mask=inside, other=0.0),
+            write,
+            lambda name, row, column: ins[name][row, column],
+            lambda index: ins["of_tensor"][tensor, index],
+            ins["first"][0, 0] != 0,
+        )
+
+    call = pallas.pallas_call(
+        kernel,
+        grid=(blocks.parameters,),
+        out_shape=[jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes.values()],
+        # Each program reads the rows of its block before it writes them.
+        input_output_aliases={places[leaf]: index for index, leaf in enumerate(shapes) if leaf in state},
+        interpret=INTERPRET,
+        compiler_params=None if INTERPRET else triton.CompilerParams(num_warps=WARPS, num_stages=1),
+        name="parameter_level",
+    )
+    out = {leaf: array[:, None] for leaf, array in zip(shapes, call(*inputs.values()), strict=True)}
+    means = sums_by_group(out.pop("seen")[:, 0].T[:, None], blocks) / jnp.array(layout.sizes, jnp.float32)
+    directions = out.pop("directions")
+    return ParameterLevel(
+        state={leaf: out[leaf] for leaf in ("momenta", "squares", "parameter")},
+        directions=[directions[row : row + 1] for row in range(len(directions))],
+        rate=out["rate"],
+        means=[means] if len(rule.hidden) > 1 else [],
+    )
+
+
+def _of_tensors(rule: HierarchicalRNN, weights: Weights, state: State, layout: Layout) -> Array:
+    """What `rows.step` reads of each tensor, [T, 3 K + 1]."""
+    above = levels.from_above(weights, state, len(rule.hidden), layout)
+    bias = weights["parameter/bias"] + (0.0 if above is None else above)
+    mean = None if rule.rate_level == "tensor" else log_rates.means(state["log_rate"], rule.relative_rate, layout)
+    columns = [bias, jnp.zeros((1, 1, 1)) if mean is None else mean]
+    return jnp.concatenate([jnp.broadcast_to(values[:, 0], (len(values), layout.tensors)) for values in columns]).T
