@@ -2,7 +2,7 @@
 
 The plain way computes with one array after another, each with some rows for every parameter. On an accelerator the memory traffic of
 those between its operations costs many times what the arithmetic does. `rows` holds the same formulas for single rows;
-`pallas` makes them a kernel in JAX. All options of the rule are in `rows`, but for its `momentum_shortcut`, which needs the RMS of
+`pallas` makes them a kernel in JAX, `compiled` has PyTorch's compiler make one. All options of the rule are in `rows`, but for its `momentum_shortcut`, which needs the RMS of
 whole tensors first: the rule adds it afterwards.
 
 Shape letters: I instances, P parameters of one instance, T tensors, S time scales, F features, K hidden units.
@@ -11,8 +11,11 @@ Shape letters: I instances, P parameters of one instance, T tensors, S time scal
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras import backend
 
@@ -23,7 +26,13 @@ if TYPE_CHECKING:
     from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 
 LEAST_PARAMETERS = 100_000  # with fewer, there is nothing to win
-SWITCH = "L2O_PLAIN_UPDATES"  # set to anything, every update is computed the plain way
+SWITCH = "L2O_PLAIN_UPDATES"  # set to anything, updates are computed the plain way
+_COMPILED = ContextVar("compiled", default=False)  # whether PyTorch is to compile it
+
+
+# Of the weights that all instances share.
+RANKS = {"parameter/input": 2, "parameter/recurrent_gates": 2, "parameter/recurrent_candidate": 2, "parameter/bias": 3}
+RANKS |= {"parameter/from_above": 2, "readout": 2, "decay_bias": 3, "shortcut": 2}
 
 
 class ParameterLevel(NamedTuple):
@@ -59,16 +68,33 @@ def parameter_level(
         first: whether it is the first step, [1, I, 1].
     """
     arguments = (weights, state, gradients, first, layout)
-    if backend.backend() == "jax" and _fits(weights, gradients, layout) and not os.environ.get(SWITCH):
+    if gradients.shape[0] > 1 or any(len(weights[name].shape) != rank for name, rank in RANKS.items() if name in weights):
+        return plain(*arguments)  # several instances, or weights of each instance's own
+    if backend.backend() == "jax" and _worthwhile(layout):
         try:
             from l2o_cli.optimizers.fused import pallas
         except ImportError:  # a JAX without Pallas for GPUs
             return plain(*arguments)
         return pallas.parameter_level(rule, plain, *arguments)
+    if backend.backend() == "torch" and _COMPILED.get():
+        from l2o_cli.optimizers.fused import compiled
+
+        return compiled.parameter_level(rule, *arguments)
     return plain(*arguments)
 
 
-def _fits(weights: Weights, gradients: Array, layout: Layout) -> bool:
-    """Whether it is one instance, with weights that have no instance axis, and large."""
-    shared = len(weights["readout"].shape) == 2
-    return gradients.shape[0] == 1 and shared and layout.parameters >= LEAST_PARAMETERS
+@contextmanager
+def compiling(wanted: bool | None, device: Any, layout: Layout) -> Iterator[None]:
+    """Have PyTorch compile the updates inside, or not; None: on a CUDA device where that pays."""
+    if wanted is None:
+        wanted = device.type == "cuda" and find_spec("triton") is not None and _worthwhile(layout)
+    token = _COMPILED.set(wanted)
+    try:
+        yield
+    finally:
+        _COMPILED.reset(token)
+
+
+def _worthwhile(layout: Layout) -> bool:
+    """Whether there are many parameters, and nobody wants the plain way."""
+    return layout.parameters >= LEAST_PARAMETERS and not os.environ.get(SWITCH)

@@ -17,7 +17,6 @@ from jax import numpy as jnp
 from jax.experimental import pallas
 from jax.experimental.pallas import triton
 
-from l2o_cli.optimizers import levels, log_rates
 from l2o_cli.optimizers.base import State, Weights
 from l2o_cli.optimizers.fused import ParameterLevel, rows
 from l2o_cli.optimizers.packing import Array, Layout, spread_values, sums_by_group
@@ -59,20 +58,18 @@ def parameter_level(
 def _launched(
     rule: HierarchicalRNN, weights: Weights, state: State, gradients: Array, first: Array, layout: Layout
 ) -> ParameterLevel:
-    read, written = rows.read_leaves(rule), rows.written_leaves(rule)
     blocks = Layout(layout.names, tuple((-(-size // BLOCK),) for size in layout.sizes))
     numbers = jnp.arange(layout.tensors, dtype=jnp.int32)
-    ends = jnp.array([[*ends] for ends in zip(layout.offsets, layout.sizes, blocks.offsets, strict=True)], jnp.int32)
-    given = {
+    ends = jnp.array(list(zip(layout.offsets, layout.sizes, blocks.offsets, strict=True)), jnp.int32)
+    inputs = {
         "first": first.reshape(1, 1).astype(jnp.int32),
         "ends": ends,
         "tensor": spread_values(numbers, blocks)[:, None],
-        "of_tensor": _of_tensors(rule, weights, state, layout),
-        **{name: jnp.reshape(weights[name], (weights[name].shape[0], -1)) for name in rows.WEIGHTS if name in weights},
+        "of_tensor": rows.of_tensors(rule, weights, state, layout),
+        **rows.weights_of(weights),
+        **rows.leaves_of(rule, state, gradients),
     }
-    arrays = {leaf: state[leaf][:, 0] if leaf in state else gradients for leaf in read}
-    inputs = given | arrays
-    shapes = {leaf: (count, layout.parameters) for leaf, count in written.items()}
+    shapes = {leaf: (count, layout.parameters) for leaf, count in rows.written_leaves(rule).items()}
     shapes["seen"] = (blocks.parameters, rule.hidden[0] + rule.features)
     places = {leaf: index for index, leaf in enumerate(inputs)}
 
@@ -110,21 +107,6 @@ def _launched(
         compiler_params=None if INTERPRET else triton.CompilerParams(num_warps=WARPS, num_stages=1),
         name="parameter_level",
     )
-    out = {leaf: array[:, None] for leaf, array in zip(shapes, call(*inputs.values()), strict=True)}
-    means = sums_by_group(out.pop("seen")[:, 0].T[:, None], blocks) / jnp.array(layout.sizes, jnp.float32)
-    directions = out.pop("directions")
-    return ParameterLevel(
-        state={leaf: out[leaf] for leaf in ("momenta", "squares", "parameter")},
-        directions=[directions[row : row + 1] for row in range(len(directions))],
-        rate=out["rate"],
-        means=[means] if len(rule.hidden) > 1 else [],
-    )
-
-
-def _of_tensors(rule: HierarchicalRNN, weights: Weights, state: State, layout: Layout) -> Array:
-    """What `rows.step` reads of each tensor, [T, 3 K + 1]."""
-    above = levels.from_above(weights, state, len(rule.hidden), layout)
-    bias = weights["parameter/bias"] + (0.0 if above is None else above)
-    mean = None if rule.rate_level == "tensor" else log_rates.means(state["log_rate"], rule.relative_rate, layout)
-    columns = [bias, jnp.zeros((1, 1, 1)) if mean is None else mean]
-    return jnp.concatenate([jnp.broadcast_to(values[:, 0], (len(values), layout.tensors)) for values in columns]).T
+    out = dict(zip(shapes, call(*inputs.values()), strict=True))
+    means = sums_by_group(out.pop("seen").T[:, None], blocks) / jnp.array(layout.sizes, jnp.float32)
+    return rows.level_of(out, [means] if len(rule.hidden) > 1 else [])

@@ -7,13 +7,15 @@ it is there, and few rows are needed for long.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from keras import ops
 
-from l2o_cli.optimizers import features, log_rates
-from l2o_cli.optimizers.packing import Array
+from l2o_cli.optimizers import features, levels, log_rates
+from l2o_cli.optimizers.base import State, Weights
+from l2o_cli.optimizers.fused import ParameterLevel
+from l2o_cli.optimizers.packing import Array, Layout
 
 if TYPE_CHECKING:
     from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
@@ -40,6 +42,32 @@ def written_leaves(rule: HierarchicalRNN) -> dict[str, int]:
     """How many rows are written of what, besides those of "seen"."""
     kept = {leaf: read_leaves(rule)[leaf] for leaf in ("momenta", "squares", "parameter")}
     return kept | {"directions": 1 + rule.attention, "rate": 1}
+
+
+def weights_of(weights: Weights) -> dict[str, Array]:
+    """The `WEIGHTS` that there are, each with two axes."""
+    return {name: ops.reshape(weights[name], (weights[name].shape[0], -1)) for name in WEIGHTS if name in weights}
+
+
+def leaves_of(rule: HierarchicalRNN, state: State, gradients: Array) -> dict[str, Array]:
+    """What is read, [rows, P]."""
+    return {leaf: gradients if leaf == "gradients" else state[leaf][:, 0] for leaf in read_leaves(rule)}
+
+
+def of_tensors(rule: HierarchicalRNN, weights: Weights, state: State, layout: Layout) -> Array:
+    """What `step` reads of each tensor, [T, 3 K + 1]."""
+    above = levels.from_above(weights, state, len(rule.hidden), layout)
+    bias = weights["parameter/bias"] + (0.0 if above is None else above)
+    mean = None if rule.rate_level == "tensor" else log_rates.means(state["log_rate"], rule.relative_rate, layout)
+    columns = [bias[:, 0], ops.zeros((1, 1)) if mean is None else mean[:, 0]]
+    return ops.transpose(ops.concatenate([ops.broadcast_to(rows, (rows.shape[0], layout.tensors)) for rows in columns]))
+
+
+def level_of(written: Mapping[str, Array], means: list[Array]) -> ParameterLevel:
+    """What comes of the leaves that were written, [rows, P], and of the means of what was seen."""
+    out = {leaf: rows[:, None] for leaf, rows in written.items()}
+    directions = [out["directions"][row : row + 1] for row in range(out["directions"].shape[0])]
+    return ParameterLevel({leaf: out[leaf] for leaf in ("momenta", "squares", "parameter")}, directions, out["rate"], means)
 
 
 def step(

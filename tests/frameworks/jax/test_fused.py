@@ -15,6 +15,7 @@ from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 from l2o_cli.optimizers.packing import Layout
 
 FEW = Layout.of({"kernel": (23, 13), "scalar": (), "bias": (13,), "exact": (2, 64)})
+WIDE = Layout.of({"kernel": (400, 300), "bias": (300,)})
 MANY = Layout.of({f"tensor_{index}": shape for index, shape in enumerate([(13, 11), (7,), (), (128,)] * 3)})
 VARIANTS = {
     "default": ({}, FEW),
@@ -52,8 +53,9 @@ def interpreted(monkeypatch):
     monkeypatch.setattr(pallas, "INTERPRET", True)
 
 
-@pytest.mark.parametrize(("options", "layout"), VARIANTS.values(), ids=VARIANTS)
-def test_the_kernel_computes_what_the_rule_says(options, layout, interpreted, monkeypatch):
+@pytest.mark.parametrize("variant", ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in list(VARIANTS)[1:])])
+def test_the_kernel_computes_what_the_rule_says(variant, interpreted, monkeypatch):
+    options, layout = VARIANTS[variant]
     run = begun(options, layout)
     launches = []
     launched = pallas._launched
@@ -65,3 +67,30 @@ def test_the_kernel_computes_what_the_rule_says(options, layout, interpreted, mo
     assert len(launches) == 1
     for name, leaf in expected.items():
         np.testing.assert_allclose(found[name], leaf, rtol=1e-5, atol=1e-5 * float(jnp.abs(leaf).max()), err_msg=name)
+
+
+def test_the_kernel_is_used_on_cuda_alone(monkeypatch):
+    rule, *run = begun({}, WIDE)
+
+    def lowered(platform):
+        traced = jax.jit(lambda *arguments: rule.update(*arguments, params, jnp.ones(1), jnp.ones(1, jnp.int32), WIDE)).trace(*run)
+        return "triton" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+    params = run[-1]
+    assert lowered("cuda") and not lowered("cpu")
+    monkeypatch.setenv(fused.SWITCH, "1")
+    assert not lowered("cuda")
+
+
+def test_the_kernel_has_the_derivative_of_the_rule(interpreted, monkeypatch):
+    rule, weights, *run = begun({"hidden": (1, 1), "time_scales": 1, "grad_products": False}, FEW)
+
+    def loss(weights):
+        params, state = rule.update(weights, *run, run[-1], jnp.ones(1), jnp.ones(1, jnp.int32), FEW)
+        return jnp.sum(params**2) + jnp.sum(state["parameter"] ** 2)
+
+    found = jax.jit(jax.grad(loss))(weights)
+    monkeypatch.setenv(fused.SWITCH, "1")
+    expected = jax.jit(jax.grad(lambda weights: loss(weights)))(weights)
+    for name, leaf in expected.items():
+        np.testing.assert_allclose(found[name], leaf, rtol=1e-5, atol=1e-6, err_msg=name)
