@@ -83,7 +83,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         seed: of the random part of the initial state.
         skip_nonfinite: where a gradient (or a loss that is read) is not finite, leave params and state as they are; the step is
             then no step of the run, and `skipped` counts it.
-        compile: whether `torch.compile` makes one kernel of the parameter level of `hrnn`, which takes a minute at the first step;
+        compile: whether `torch.compile` makes kernels of the update of `hrnn`, which takes up to a minute at the first step;
             None: of many params on a CUDA device, if Triton is there and the environment has no `L2O_PLAIN_UPDATES`.
 
     Raises:

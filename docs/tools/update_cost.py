@@ -2,11 +2,12 @@
 
     python -m docs.tools.update_cost --backend jax --parameters 100000000 --optimizers adam,hrnn,adafactor_mlp,tensor_rnn
 
-prints a line of JSON for each optimizer. With `--launches 128/2,256/8` the fused kernel of `hrnn` in JAX is measured once for each of
-those numbers of parameters and warps of a program; with `--plain` the update without it.
+prints a line of JSON for each optimizer. With `--launches 128/2,256/8` the fused kernel of `hrnn` in JAX is measured once for
+each of those numbers of parameters and warps of a program; with `--plain` the update without it.
 
-The parameters are six square matrices and two vectors. `temporaries_gib` is what an update needs beside params, gradients and state: in
-JAX by the compiler's account, in PyTorch what the allocator's peak was above what is held, and that has the new params and state in it.
+The parameters are six square matrices and two vectors. `temporaries_gib` is what an update needs beside params, gradients and
+state: in JAX by the compiler's account, in PyTorch what the allocator's peak was above what is held, with the new params and
+state in it.
 """
 
 from __future__ import annotations
@@ -161,7 +162,9 @@ def measured(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     record |= in_jax(rule, weights, width, arguments.repeats)
                 else:
                     record |= in_torch(rule, weights, width, arguments.repeats, False if arguments.plain else arguments.compile)
-            except Exception as error:  # out of memory, or a kernel that this device cannot run: the others are measured all the same
+            except (
+                Exception
+            ) as error:  # out of memory, or a kernel that this device cannot run: the others are measured all the same
                 record["error"] = repr(error)[:500]
             yield record
 

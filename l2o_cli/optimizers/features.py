@@ -98,4 +98,9 @@ def time_features(step: Array, time_scales: Sequence[float]) -> Array:
 
 def divided_by_tensor_rms(values: Array, layout: Layout) -> Array:
     """Every tensor of `values` [..., P] divided by its root mean square."""
-    return values * spread(ops.rsqrt(tensor_mean(ops.square(values), layout) + ROOT_EPSILON), layout)
+    return values * spread(inverse_rms(values, layout), layout)
+
+
+def inverse_rms(values: Array, layout: Layout) -> Array:
+    """1 / root mean square of each tensor: [..., P] -> [..., T]."""
+    return ops.rsqrt(tensor_mean(ops.square(values), layout) + ROOT_EPSILON)

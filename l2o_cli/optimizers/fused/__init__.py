@@ -1,9 +1,9 @@
 """The parameter level of the hierarchical RNN in one loop over the parameters, where it is much faster: on accelerators.
 
-The plain way computes with one array after another, each with some rows for every parameter. On an accelerator the memory traffic of
-those between its operations costs many times what the arithmetic does. `rows` holds the same formulas for single rows;
-`pallas` makes them a kernel in JAX, `compiled` has PyTorch's compiler make one. All options of the rule are in `rows`, but for its `momentum_shortcut`, which needs the RMS of
-whole tensors first: the rule adds it afterwards.
+The plain way computes with one array after another, each with some rows for every parameter. On an accelerator the memory
+traffic of those between its operations costs many times what the arithmetic does. `plain` holds that way, `rows` the same
+formulas for single rows; `pallas` makes a kernel of these in JAX, `compiled` has PyTorch's compiler make one. All options of
+the rule are in `rows`. Its `momentum_shortcut` alone, which needs the RMS of whole tensors first, is added afterwards.
 
 Shape letters: I instances, P parameters of one instance, T tensors, S time scales, F features, K hidden units.
 """
@@ -11,7 +11,7 @@ Shape letters: I instances, P parameters of one instance, T tensors, S time scal
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from keras import backend
 
 from l2o_cli.optimizers.base import State, Weights
-from l2o_cli.optimizers.packing import Array, Layout
+from l2o_cli.optimizers.packing import Array, Layout, spread
 
 if TYPE_CHECKING:
     from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
@@ -53,34 +53,39 @@ class ParameterLevel(NamedTuple):
 
 
 def parameter_level(
-    rule: HierarchicalRNN,
-    plain: Callable[..., ParameterLevel],
-    weights: Weights,
-    state: State,
-    gradients: Array,
-    first: Array,
-    layout: Layout,
+    rule: HierarchicalRNN, weights: Weights, state: State, gradients: Array, first: Array, layout: Layout
 ) -> ParameterLevel:
-    """The parameter level, fused where that can be, else the `plain` way of the same arguments.
+    """The parameter level, fused where that can be, else the plain way.
 
     Args:
         gradients: [I, P].
         first: whether it is the first step, [1, I, 1].
     """
-    arguments = (weights, state, gradients, first, layout)
+    from l2o_cli.optimizers.fused import plain  # it needs what is above
+
+    arguments = (rule, weights, state, gradients, first, layout)
     if gradients.shape[0] > 1 or any(len(weights[name].shape) != rank for name, rank in RANKS.items() if name in weights):
-        return plain(*arguments)  # several instances, or weights of each instance's own
+        return plain.parameter_level(*arguments)  # several instances, or weights of each instance's own
     if backend.backend() == "jax" and _worthwhile(layout):
         try:
             from l2o_cli.optimizers.fused import pallas
         except ImportError:  # a JAX without Pallas for GPUs
-            return plain(*arguments)
-        return pallas.parameter_level(rule, plain, *arguments)
+            return plain.parameter_level(*arguments)
+        return pallas.parameter_level(*arguments)
     if backend.backend() == "torch" and _COMPILED.get():
         from l2o_cli.optimizers.fused import compiled
 
-        return compiled.parameter_level(rule, *arguments)
-    return plain(*arguments)
+        return compiled.parameter_level(*arguments)
+    return plain.parameter_level(*arguments)
+
+
+def moves(rule: HierarchicalRNN, arguments: tuple[Any, ...], layout: Layout) -> dict[str, Array]:
+    """`HierarchicalRNN.moves` of these arguments, compiled where PyTorch is to do that; XLA makes one loop of it by itself."""
+    if backend.backend() == "torch" and _COMPILED.get():
+        from l2o_cli.optimizers.fused import compiled
+
+        return compiled.moves(rule, arguments, layout)
+    return rule.moves(*arguments, lambda values: spread(values, layout))
 
 
 @contextmanager

@@ -34,6 +34,11 @@ def parameter_level(
     return rows.level_of(written, [sums_by_group(part[:, None], layout) / sizes for part in parts])
 
 
+def moves(rule: HierarchicalRNN, arguments: tuple[Any, ...], layout: Layout) -> dict[str, torch.Tensor]:
+    """`HierarchicalRNN.moves` of these arguments."""
+    return _compiled_moves(rule)(_tensor_numbers(layout, arguments[1].device), *arguments)
+
+
 @functools.lru_cache(maxsize=4)
 def _tensor_numbers(layout: Layout, device: torch.device) -> torch.Tensor:
     """The tensor of each parameter, [P]."""
@@ -70,3 +75,11 @@ def _compiled(rule: HierarchicalRNN) -> Callable[..., dict[str, torch.Tensor]]:
         return {leaf: torch.stack(values) for leaf, values in written.items()}
 
     return torch.compile(step, fullgraph=True, options=OPTIONS)
+
+
+@functools.cache
+def _compiled_moves(rule: HierarchicalRNN) -> Callable[..., dict[str, torch.Tensor]]:
+    def moves(tensor: Any, *arguments: Any) -> dict[str, torch.Tensor]:
+        return rule.moves(*arguments, lambda values: values[..., tensor])
+
+    return torch.compile(moves, fullgraph=True, options=OPTIONS)

@@ -1,13 +1,14 @@
 """`rows` as a Pallas kernel for NVIDIA's GPUs, through Triton.
 
-Each program of the kernel takes a block of parameters of one tensor. It also sums up what the upper levels are shown means of; the sums of
-the blocks are then added tensor by tensor, so that results are the same bits each time.
+Each program of the kernel takes a block of parameters of one tensor. It also sums up what the upper levels are shown means of;
+the sums of the blocks are then added tensor by tensor, so that results are the same bits each time.
 
 Shape letters: P parameters, T tensors, B blocks, F features, K hidden units.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,29 +19,32 @@ from jax.experimental import pallas
 from jax.experimental.pallas import triton
 
 from l2o_cli.optimizers.base import State, Weights
-from l2o_cli.optimizers.fused import ParameterLevel, rows
+from l2o_cli.optimizers.fused import ParameterLevel, plain, rows
 from l2o_cli.optimizers.packing import Array, Layout, spread_values, sums_by_group
 
 if TYPE_CHECKING:
     from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
 
-BLOCK, WARPS = 128, 2  # parameters of a program, a power of two; its warps
+# Parameters of a program, a power of two, and its warps. With more than two parameters for each of the 32 threads of a warp, an
+# H100 has too few registers: an earlier kernel took 18 ms for 100M parameters with 256/4, and 33 ms with 512/4, 256/2 and 1024/8.
+BLOCK, WARPS = 128, 2
 INTERPRET = False  # for tests: run the kernel on any device, by JAX's interpreter
 
 
 def parameter_level(
-    rule: HierarchicalRNN,
-    plain: Callable[..., ParameterLevel],
-    weights: Weights,
-    state: State,
-    gradients: Array,
-    first: Array,
-    layout: Layout,
+    rule: HierarchicalRNN, weights: Weights, state: State, gradients: Array, first: Array, layout: Layout
 ) -> ParameterLevel:
-    """The parameter level of one instance: on CUDA the kernel, elsewhere `plain`."""
+    """The parameter level of one instance: on CUDA the kernel, elsewhere the plain way."""
+
+    return _level(rule, layout, BLOCK, WARPS, INTERPRET)(weights, state, gradients, first)
+
+
+@functools.lru_cache(maxsize=32)
+def _level(rule: HierarchicalRNN, layout: Layout, block: int, warps: int, interpret: bool) -> Callable[..., ParameterLevel]:
+    """The function of the rest, kept and compiled for those who call it outside of anything compiled."""
 
     def in_plain(weights: Weights, state: State, gradients: Array, first: Array) -> ParameterLevel:
-        level = plain(weights, state, gradients, first, layout)
+        level = plain.parameter_level(rule, weights, state, gradients, first, layout)
         return level._replace(means=[jnp.concatenate(level.means)] if level.means else [])
 
     @jax.custom_jvp
@@ -51,8 +55,10 @@ def parameter_level(
     def _(primals: Any, tangents: Any) -> Any:  # a kernel has no derivative
         return jax.jvp(in_plain, primals, tangents)
 
-    arguments = (weights, state, gradients, first)
-    return in_kernel(*arguments) if INTERPRET else jax.lax.platform_dependent(*arguments, cuda=in_kernel, default=in_plain)
+    def level(*arguments: Any) -> ParameterLevel:
+        return in_kernel(*arguments) if interpret else jax.lax.platform_dependent(*arguments, cuda=in_kernel, default=in_plain)
+
+    return jax.jit(level)
 
 
 def _launched(

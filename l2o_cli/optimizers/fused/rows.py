@@ -1,13 +1,16 @@
 """The formulas of the parameter level of the hierarchical RNN for rows: arrays of one shape, with an entry for each parameter.
 
-Every feature, hidden unit and gate is a row of its own, and every matrix product is a sum of rows times numbers, so that whoever makes
-a loop of it keeps all rows but those that are read and written in registers. So the order matters: what is written is written as soon as
-it is there, and few rows are needed for long.
+Every feature, hidden unit and gate is a row of its own, and every matrix product is a sum of rows times numbers. Whoever makes a
+loop of it keeps all rows but those that are read and written in registers. So the order matters: what is written is written as
+soon as it is there, and few rows are needed for long.
+
+Shape letters: P parameters, T tensors, F features, K hidden units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from keras import ops
@@ -82,11 +85,11 @@ def step(
 
     Args:
         read: a row of the leaves of `read_leaves`, once.
-        write: a row of those of `written_leaves`, after it was read, and of "seen", the K + F rows of which the upper levels are shown
-            means.
+        write: a row of those of `written_leaves`, after it was read, and of "seen", the K + F rows of which the upper levels are
+            shown means.
         weight: a number of the `WEIGHTS`, by its row and column.
-        of_tensor: what belongs to the tensor of a parameter: the bias of each of the 3 K gates, with what comes from above, and then the
-            mean of log learning rates from which theirs are counted.
+        of_tensor: what belongs to the tensor of a parameter: the bias of each of the 3 K gates, with what comes from above, and
+            then the mean of log learning rates from which theirs are counted.
         first: whether it is the first step.
     """
     units = rule.hidden[0]
@@ -167,7 +170,7 @@ def _inputs(rule: HierarchicalRNN, scaled: list[Array], momenta: list[Array], sq
     """The features but for those of the learning rates."""
     inputs = list(scaled)
     if rule.grad_products:
-        inputs += [faster * slower for faster, slower in zip(scaled[:-1], scaled[1:], strict=True)]
+        inputs += [faster * slower for faster, slower in pairwise(scaled)]
     if rule.relative_log_moments:
         moments = [ops.square(row) for row in momenta] if rule.scale_by_raw_moment else squares
         logs = [ops.log(row + features.ROOT_EPSILON) for row in moments]

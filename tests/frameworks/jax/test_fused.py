@@ -18,6 +18,7 @@ FEW = Layout.of({"kernel": (23, 13), "scalar": (), "bias": (13,), "exact": (2, 6
 WIDE = Layout.of({"kernel": (400, 300), "bias": (300,)})
 MANY = Layout.of({f"tensor_{index}": shape for index, shape in enumerate([(13, 11), (7,), (), (128,)] * 3)})
 VARIANTS = {
+    "small": ({"hidden": (1, 1, 1), "time_scales": 2}, FEW),
     "default": ({}, FEW),
     "many tensors": ({"momentum_shortcut": True, "attention": True}, MANY),
     "one level": ({"hidden": (3,), "extreme_rate": True, "absolute_rate": True, "relative_rate": "off"}, FEW),
@@ -53,7 +54,7 @@ def interpreted(monkeypatch):
     monkeypatch.setattr(pallas, "INTERPRET", True)
 
 
-@pytest.mark.parametrize("variant", ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in list(VARIANTS)[1:])])
+@pytest.mark.parametrize("variant", ["small", *(pytest.param(name, marks=pytest.mark.slow) for name in list(VARIANTS)[1:])])
 def test_the_kernel_computes_what_the_rule_says(variant, interpreted, monkeypatch):
     options, layout = VARIANTS[variant]
     run = begun(options, layout)
@@ -73,7 +74,9 @@ def test_the_kernel_is_used_on_cuda_alone(monkeypatch):
     rule, *run = begun({}, WIDE)
 
     def lowered(platform):
-        traced = jax.jit(lambda *arguments: rule.update(*arguments, params, jnp.ones(1), jnp.ones(1, jnp.int32), WIDE)).trace(*run)
+        traced = jax.jit(lambda *arguments: rule.update(*arguments, params, jnp.ones(1), jnp.ones(1, jnp.int32), WIDE)).trace(
+            *run
+        )
         return "triton" in traced.lower(lowering_platforms=(platform,)).as_text()
 
     params = run[-1]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from l2o_cli.torch import LearnedOptimizer  # before Keras, which it puts on PyTorch
+
 from l2o_cli.optimizers.fused import compiled  # isort: skip
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles for a CPU with g++")
