@@ -218,6 +218,7 @@ class HierarchicalRNN(Optimizer):
 
     def moves(
         self,
+        spread: Callable[[Array], Array],
         weights: Weights,
         params: Array,
         log_rate: Array,
@@ -225,15 +226,14 @@ class HierarchicalRNN(Optimizer):
         of_tensors: Array | None,
         directions: list[Array],
         scales: list[Array],
-        spread: Callable[[Array], Array],
     ) -> dict[str, Array]:
         """The end of an update, which is elementwise: the new "params", "log_rate", and what else is asked for.
 
         Args:
+            spread: from [.., T] to [.., P].
             log_rate: the old one.
             rate, of_tensors: what is read out for the learning rates, of parameters and of tensors.
             directions: [1, I, P]; they are multiplied with the scales, [1, I, T], if there are some.
-            spread: from [.., T] to [.., P].
         """
         change = per_instance(weights["rate_bias"])
         if of_tensors is not None:

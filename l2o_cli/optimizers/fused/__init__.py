@@ -85,7 +85,7 @@ def moves(rule: HierarchicalRNN, arguments: tuple[Any, ...], layout: Layout) -> 
         from l2o_cli.optimizers.fused import compiled
 
         return compiled.moves(rule, arguments, layout)
-    return rule.moves(*arguments, lambda values: spread(values, layout))
+    return rule.moves(lambda values: spread(values, layout), *arguments)
 
 
 @contextmanager

@@ -80,6 +80,6 @@ def _compiled(rule: HierarchicalRNN) -> Callable[..., dict[str, torch.Tensor]]:
 @functools.cache
 def _compiled_moves(rule: HierarchicalRNN) -> Callable[..., dict[str, torch.Tensor]]:
     def moves(tensor: Any, *arguments: Any) -> dict[str, torch.Tensor]:
-        return rule.moves(*arguments, lambda values: values[..., tensor])
+        return rule.moves(lambda values: values[..., tensor], *arguments)
 
     return torch.compile(moves, fullgraph=True, options=OPTIONS)
