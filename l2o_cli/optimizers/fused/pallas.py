@@ -3,6 +3,8 @@
 Each program of the kernel takes a block of parameters of one tensor. It also sums up what the upper levels are shown means of;
 the sums of the blocks are then added tensor by tensor, so that results are the same bits each time.
 
+JAX 0.11 has this way to write kernels but calls it deprecated; a JAX without it computes the plain way.
+
 Shape letters: P parameters, T tensors, B blocks, F features, K hidden units.
 """
 
@@ -16,7 +18,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 from jax.experimental import pallas
-from jax.experimental.pallas import triton
+from jax.experimental.pallas.triton import CompilerParams, load, store  # by name: a JAX without one of them has no kernel
 
 from l2o_cli.optimizers.base import State, Weights
 from l2o_cli.optimizers.fused import ParameterLevel, plain, rows
@@ -92,11 +94,11 @@ def _launched(
             if leaf == "seen":
                 outs[leaf][block, row] = jnp.sum(jnp.where(inside, values, 0.0))
             else:
-                triton.store(outs[leaf].at[np.int32(row), here], values, mask=inside)
+                store(outs[leaf].at[np.int32(row), here], values, mask=inside)
 
         rows.step(
             rule,
-            lambda leaf, row: triton.load(ins[leaf].at[np.int32(row), here], mask=inside, other=0.0),
+            lambda leaf, row: load(ins[leaf].at[np.int32(row), here], mask=inside, other=0.0),
             write,
             lambda name, row, column: ins[name][row, column],
             lambda index: ins["of_tensor"][tensor, index],
@@ -110,7 +112,7 @@ def _launched(
         # Each program reads the rows of its block before it writes them.
         input_output_aliases={places[leaf]: index for index, leaf in enumerate(shapes) if leaf in state},
         interpret=INTERPRET,
-        compiler_params=None if INTERPRET else triton.CompilerParams(num_warps=WARPS, num_stages=1),
+        compiler_params=None if INTERPRET else CompilerParams(num_warps=WARPS, num_stages=1),
         name="parameter_level",
     )
     out = dict(zip(shapes, call(*inputs.values()), strict=True))

@@ -1,6 +1,7 @@
 """`l2o_cli.optimizers.fused` in JAX: the kernel computes what the plain way of the rule computes, for all options."""
 
 import os
+import sys
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -83,6 +84,15 @@ def test_the_kernel_is_used_on_cuda_alone(monkeypatch):
     assert lowered("cuda") and not lowered("cpu")
     monkeypatch.setenv(fused.SWITCH, "1")
     assert not lowered("cuda")
+
+
+def test_a_jax_without_triton_computes_the_plain_way(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
+    monkeypatch.delitem(sys.modules, "l2o_cli.optimizers.fused.pallas")
+    monkeypatch.delattr(fused, "pallas")
+    rule, *run = begun({}, WIDE)
+    params, _ = rule.update(*run, run[-1], jnp.ones(1), jnp.ones(1, jnp.int32), WIDE)
+    assert jnp.isfinite(params).all() and "l2o_cli.optimizers.fused.pallas" not in sys.modules
 
 
 def test_the_kernel_has_the_derivative_of_the_rule(interpreted, monkeypatch):
