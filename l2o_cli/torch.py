@@ -35,6 +35,7 @@ from l2o_cli.export.artifact import LoadedOptimizer  # noqa: E402
 from l2o_cli.export.packed_variables import PackedVariables, float32  # noqa: E402
 from l2o_cli.export.resolve import resolve  # noqa: E402
 from l2o_cli.export.rules import initial_state, loss_of, reads_loss, rule_of, tensors  # noqa: E402
+from l2o_cli.optimizers import fused  # noqa: E402
 from l2o_cli.optimizers.packing import spread  # noqa: E402
 from l2o_cli.optimizers.transforms import names_of  # noqa: E402
 
@@ -82,6 +83,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         seed: of the random part of the initial state.
         skip_nonfinite: where a gradient (or a loss that is read) is not finite, leave params and state as they are; the step is
             then no step of the run, and `skipped` counts it.
+        compile: whether `torch.compile` makes kernels of the update of `hrnn`, which takes up to a minute at the first step;
+            None: of many params on a CUDA device, if Triton is there and the environment has no `L2O_PLAIN_UPDATES`.
 
     Raises:
         BadInput: no optimizer of that name, or nothing at that path.
@@ -100,6 +103,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         steps: int | None = None,
         seed: int = 0,
         skip_nonfinite: bool = False,
+        compile: bool | None = None,
     ):
         for name, value in (("lr", lr), ("weight_decay", weight_decay)):
             if not value >= 0:
@@ -112,7 +116,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         self._runs: list[_Run] = []
         self._weights: dict[torch.device, dict[str, torch.Tensor]] = {}
         self._evaluating = False
-        self._skip_nonfinite, self.skipped = skip_nonfinite, 0
+        self._skip_nonfinite, self.skipped, self._compile = skip_nonfinite, 0, compile
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     def show_loss(self, loss: torch.Tensor | float) -> None:
@@ -190,18 +194,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         self.skipped = learned.get("skipped", 0)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = [
-            "_loaded",
-            "_rule",
-            "_seed",
-            "reads_loss",
-            "_loss",
-            "_runs",
-            "_weights",
-            "_evaluating",
-            "_skip_nonfinite",
-            "skipped",
-        ]
+        own = ["_loaded", "_rule", "_seed", "reads_loss", "_loss", "_runs", "_weights", "_evaluating"]
+        own += ["_skip_nonfinite", "skipped", "_compile"]
         return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
 
     def _finite(self) -> bool:
@@ -252,7 +246,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         params = old * (1 - rates * decays) if torch.any(decays) else old
         loss = loss_of(self._rule, self._loss.to(device) if self.reads_loss and self._loss is not None else 1.0)
         step = torch.full((1,), run.step, dtype=torch.int32, device=device)
-        new, state = self._rule.update(weights, run.state, params, packing.pack(given), loss, step, packing.layout)
+        with fused.compiling(self._compile, device, packing.layout):
+            new, state = self._rule.update(weights, run.state, params, packing.pack(given), loss, step, packing.layout)
         new = packing.choose(given.keys(), torch.where(rates == 1, new, params + rates * (new - params)), old)
         run.state, run.step = dict(state), run.step + 1
         if run.true is not None:

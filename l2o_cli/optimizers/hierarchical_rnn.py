@@ -5,13 +5,14 @@ Shape letters: I instances, P parameters of one instance, T tensors, S time scal
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers import features, horizon, levels, log_rates, surroundings
+from l2o_cli.optimizers import features, fused, horizon, levels, log_rates, surroundings
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
 from l2o_cli.optimizers.horizon import HORIZON
 from l2o_cli.optimizers.options import Count, Few, Positive, Units
@@ -188,98 +189,87 @@ class HierarchicalRNN(Optimizer):
 
     def update(self, weights, state, params, gradients, loss, step, layout):
         first = ops.reshape(ops.equal(step, 0), (1, -1, 1))
-        averages = self._averages(weights, state, gradients, first)
-        scaled, parts = self._inputs(averages, state["log_rate"], layout)
-        seen: list[list[Array]] = [[], []]
+        level = fused.parameter_level(self, weights, state, gradients, first, layout)
+        seen: list[list[Array]] = [level.means, []]
         kept: State = {}
         if self.rate_level == "tensor":
-            seen[0] += self._rate_inputs(state["log_rate"], layout)
+            seen[0] = seen[0] + self.rate_inputs(state["log_rate"], layout)
         if self.tensor_features:
             shown, kept = surroundings.of_tensors(state, params, gradients, first, layout)
-            seen[0].append(shown)
+            seen[0] = [*seen[0], shown]
         if self.run_features:
             shown, kept_of_run = surroundings.of_run(state, loss, step, layout)
             seen[1].append(shown)
             kept |= {**kept_of_run, HORIZON: state[HORIZON]}
-        hidden = levels.step(weights, state, len(self.hidden), parts, seen, layout)
-        readout = weights["readout"]
-        rows = [readout[..., :2, :], readout[..., 4:, :]] if self.attention else [readout[..., :2, :]]
-        outputs = matmul(ops.concatenate(rows, axis=-2), hidden["parameter"])
+        hidden = levels.upper(weights, state, len(self.hidden), seen)
 
-        log_rate = log_rates.clipped(state["log_rate"] + self._rate_change(weights, outputs[1:2], hidden, layout))
-        carried_rate = log_rate
-        if self.rate_momentum:
-            momentum = ops.sigmoid(per_instance(weights["rate_momentum"]))
-            carried_rate = log_rate + momentum * (state["log_rate"] - log_rate)
-
-        rate, offset = ops.exp(log_rate), ops.exp(per_instance(weights["step_offset"]))
-        if self.rate_level == "tensor":
-            rate = spread(rate, layout)
-        averaged = [scaled, averages["momenta"]]
-        move = rate * offset * self._direction(weights, outputs[:1], averaged, 0, layout)
-        new_state = {**averages, **hidden, **kept, "log_rate": carried_rate}
+        of_tensors = None if self.rate_level == "parameter" else matmul(weights["tensor/rate"], hidden["tensor"])
+        directions = [self._direction(weights, level, row, layout) for row in range(1 + self.attention)]
+        scales = [features.inverse_rms(direction, layout) for direction in directions] if self.normalize_direction else []
+        own = {name: weights[name] for name in ("rate_bias", "step_offset", "rate_momentum") if name in weights}
+        arguments = (own, params, state["log_rate"], level.rate, of_tensors, directions, scales)
+        moved = fused.moves(self, arguments, layout)
+        new_state = {**level.state, **hidden, **kept, "log_rate": moved["log_rate"]}
         if self.attention:
-            attended = rate * self._direction(weights, outputs[2:3], averaged, 1, layout)
-            new_state["offset"] = move - attended
+            new_state["offset"] = moved["offset"]
         if self.tensor_features:
-            new_state |= surroundings.last_move(move[0], layout)
-        return params - move[0], new_state
+            new_state |= surroundings.last_move(moved["move"], layout)
+        return moved["params"], new_state
 
-    def _rate_change(self, weights: Weights, of_parameters: Array, hidden: State, layout: Layout) -> Array:
-        """By how much the log learning rates change, [1, I, P], or [1, I, T] where the tensors have them."""
-        change = per_instance(weights["rate_bias"])
-        if self.rate_level != "parameter":
-            of_tensors = matmul(weights["tensor/rate"], hidden["tensor"])
-            change = change + (of_tensors if self.rate_level == "tensor" else spread(of_tensors, layout))
-        if self.rate_level != "tensor":
-            change = of_parameters + change
-        if self.rate_change_limit is not None:
-            change = self.rate_change_limit * ops.tanh(change / self.rate_change_limit)
-        return change
-
-    def _averages(self, weights: Weights, state: State, gradients: Array, first: Array) -> State:
-        """The gradient averages and second moments after this gradient, with decays read out of the parameter's state."""
-        gradient = ops.clip(gradients, -features.GRADIENT_LIMIT, features.GRADIENT_LIMIT)[None]
-        logits = matmul(weights["readout"][..., 2:4, :], state["parameter"]) + per_instance(weights["decay_bias"])
-        log_decays = ops.log_sigmoid(logits)
-        exponents = features.time_scale_exponents(self.time_scales)
-        momenta = features.average(state["momenta"], gradient, exponents * log_decays[:1], first)
-
-        squared = ops.square(gradient if self.scale_by_raw_moment else momenta) + features.SQUARE_EPSILON
-        square_exponents = exponents if self.multiple_scale_decays and not self.scale_by_raw_moment else 1.0
-        untouched = state["squares"] < 2 * features.SQUARE_EPSILON  # only zero gradients so far
-        squares = features.average(state["squares"], squared, square_exponents * log_decays[1:], untouched)
-        return {"momenta": momenta, "squares": squares}
-
-    def _inputs(self, averages: State, log_rate: Array, layout: Layout) -> tuple[Array, list[Array]]:
-        """The scaled gradient averages [S, I, P] and the feature vector, in parts of together F rows, [.., I, P]."""
-        momenta, squares = averages["momenta"], averages["squares"]
-        scaled = features.scaled(momenta, squares) if self.dynamic_scaling else features.asinh(momenta)
-        parts = [scaled]
-        if self.grad_products:
-            parts.append(scaled[:-1] * scaled[1:])  # positive while the gradient keeps its sign over the time scales
-        if self.relative_log_moments:
-            parts.append(features.relative_log(ops.square(momenta) if self.scale_by_raw_moment else squares))
-        if self.rate_level != "tensor":
-            parts += self._rate_inputs(log_rate, layout)
-        return scaled, parts
-
-    def _rate_inputs(self, log_rate: Array, layout: Layout) -> list[Array]:
-        """What is shown of the log learning rates, each shaped as they are."""
-        return log_rates.features(log_rate, self.relative_rate, self.extreme_rate, self.absolute_rate, layout)
-
-    def _direction(self, weights: Weights, readout: Array, averaged: list[Array], row: int, layout: Layout) -> Array:
-        """A direction [1, I, P]: the readout, plus the shortcuts from the gradients, divided by its RMS over each tensor.
+    def moves(
+        self,
+        spread: Callable[[Array], Array],
+        weights: Weights,
+        params: Array,
+        log_rate: Array,
+        rate: Array,
+        of_tensors: Array | None,
+        directions: list[Array],
+        scales: list[Array],
+    ) -> dict[str, Array]:
+        """The end of an update, which is elementwise: the new "params", "log_rate", and what else is asked for.
 
         Args:
-            averaged: the averaged gradients, scaled and as they are, [S, I, P].
+            spread: from [.., T] to [.., P].
+            log_rate: the old one.
+            rate, of_tensors: what is read out for the learning rates, of parameters and of tensors.
+            directions: [1, I, P]; they are multiplied with the scales, [1, I, T], if there are some.
         """
-        direction = readout
-        if self.gradient_shortcut:
-            direction = direction + matmul(weights["shortcut"][..., row : row + 1, :], averaged[0])
+        change = per_instance(weights["rate_bias"])
+        if of_tensors is not None:
+            change = change + (of_tensors if self.rate_level == "tensor" else spread(of_tensors))
+        if self.rate_level != "tensor":
+            change = rate + change
+        if self.rate_change_limit is not None:
+            change = self.rate_change_limit * ops.tanh(change / self.rate_change_limit)
+        new_rate = log_rates.clipped(log_rate + change)
+        carried_rate = new_rate
+        if self.rate_momentum:
+            carried_rate = new_rate + ops.sigmoid(per_instance(weights["rate_momentum"])) * (log_rate - new_rate)
+        rate, offset = ops.exp(new_rate), ops.exp(per_instance(weights["step_offset"]))
+        if self.rate_level == "tensor":
+            rate = spread(rate)
+        if scales:
+            directions = [direction * spread(scale) for direction, scale in zip(directions, scales, strict=True)]
+        move = rate * offset * directions[0]
+        moved = {"params": params - move[0], "log_rate": carried_rate}
+        if self.attention:
+            moved["offset"] = move - rate * directions[1]
+        if self.tensor_features:
+            moved["move"] = move[0]
+        return moved
+
+    def rate_inputs(self, log_rate: Array, layout: Layout) -> list[Array]:
+        """What is shown of the log learning rates, each shaped as they are."""
+        mean = log_rates.means(log_rate, self.relative_rate, layout)
+        if self.relative_rate == "tensor":
+            mean = spread(mean, layout)
+        return log_rates.features(log_rate, mean, self.extreme_rate, self.absolute_rate)
+
+    def _direction(self, weights: Weights, level: fused.ParameterLevel, row: int, layout: Layout) -> Array:
+        """A direction [1, I, P]: that of the parameter level, plus the momentum shortcut."""
+        direction = level.directions[row]
         if self.momentum_shortcut:
-            mixed = matmul(
-                weights["momentum_shortcut"][..., row : row + 1, :], features.divided_by_tensor_rms(averaged[1], layout)
-            )
-            direction = direction + mixed
-        return features.divided_by_tensor_rms(direction, layout) if self.normalize_direction else direction
+            momenta = features.divided_by_tensor_rms(level.state["momenta"], layout)
+            direction = direction + matmul(weights["momentum_shortcut"][..., row : row + 1, :], momenta)
+        return direction

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers.base import State, Weights
-from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
+from l2o_cli.optimizers.packing import Array, Layout
 from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
 
 LEVELS = ("parameter", "tensor", "global")
@@ -48,29 +48,30 @@ def init_state(hidden: Sequence[int], instances: int, layout: Layout) -> State:
     }
 
 
-def step(weights: Weights, state: State, depth: int, parts: list[Array], more: Sequence[list[Array]], layout: Layout) -> State:
-    """The new hidden states: parameters first, with the old states above them, then tensors, then the problem.
+def from_above(weights: Weights, state: State, depth: int, layout: Layout) -> Array | None:
+    """What the upper levels add to the drive of the parameter level, [3 K, I, T]; None where it is the only one.
 
     Args:
         depth: how many levels there are.
-        parts: the features of each parameter, [.., I, P].
-        more: what the tensor and the global level are shown besides, [.., I, T] and [.., I, 1].
     """
-    instances = state["parameter"].shape[1]
     above = [state[level] for level in LEVELS[1:depth]]
-    tall = [ops.broadcast_to(upper, (upper.shape[0], instances, layout.tensors)) for upper in above]
+    if not above:
+        return None
+    tall = [ops.broadcast_to(upper, (*upper.shape[:2], layout.tensors)) for upper in above]
+    return matmul(weights["parameter/from_above"], ops.concatenate(tall, axis=0))
 
-    bias = 0.0
-    if above:
-        from_above = matmul(weights["parameter/from_above"], ops.concatenate(tall, axis=0))
-        bias = spread(from_above, layout)
-    new = {"parameter": gru(weights, "parameter", ops.concatenate(parts, axis=0), state["parameter"], bias)}
+
+def upper(weights: Weights, state: State, depth: int, seen: Sequence[list[Array]]) -> State:
+    """The new hidden states of the tensors, then of the problem, with the old states above them.
+
+    Args:
+        seen: what the tensor level is shown, [.., I, T], and the global level besides, [.., I, 1].
+    """
+    new: State = {}
     if depth > 1:
-        # Part by part: of the concatenated features XLA would make a second copy to take their means.
-        seen = ops.concatenate([tensor_mean(part, layout) for part in (new["parameter"], *parts)] + more[0], axis=0)
-        bias = matmul(weights["tensor/from_above"], above[1]) if depth > 2 else 0.0
-        new["tensor"] = gru(weights, "tensor", seen, state["tensor"], bias)
+        bias = matmul(weights["tensor/from_above"], state["global"]) if depth > 2 else 0.0
+        new["tensor"] = gru(weights, "tensor", ops.concatenate(seen[0], axis=0), state["tensor"], bias)
     if depth > 2:
-        seen = ops.concatenate([ops.mean(new["tensor"], axis=-1, keepdims=True), *more[1]], axis=0)
-        new["global"] = gru(weights, "global", seen, state["global"])
+        shown = ops.concatenate([ops.mean(new["tensor"], axis=-1, keepdims=True), *seen[1]], axis=0)
+        new["global"] = gru(weights, "global", shown, state["global"])
     return new

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers.packing import Array, Layout, spread, tensor_mean
+from l2o_cli.optimizers.packing import Array, Layout, tensor_mean
 
 LIMIT = 33.0
 EXTREMES = (float(np.log(1e-6)), 0.0)
@@ -27,19 +27,22 @@ def initial(rng: np.random.Generator, ends: tuple[float, float], of_tensors: boo
     return log_rate.astype(np.float32)
 
 
-def features(log_rate: Array, relative_to: str, extreme: bool, absolute: bool, layout: Layout) -> list[Array]:
+def means(log_rate: Array, over: str, layout: Layout) -> Array | None:
+    """The means over the "problem", [1, I, 1], or over each "tensor", [1, I, T]; None for "off"."""
+    if over == "problem":
+        return ops.mean(log_rate, axis=-1, keepdims=True)
+    return tensor_mean(log_rate, layout) if over == "tensor" else None
+
+
+def features(log_rate: Array, mean: Array | None, extreme: bool, absolute: bool) -> list[Array]:
     """What a network may be shown of log learning rates, each shaped as they are.
 
     Args:
-        relative_to: show them relative to their mean over the "problem", over the "tensor", or not ("off").
+        mean: show them relative to this; None: do not.
         extreme: show how far they lie outside [1e-6, 1].
         absolute: show log(learning rate / 1e-3).
     """
-    parts = []
-    if relative_to == "problem":
-        parts.append(log_rate - ops.mean(log_rate, axis=-1, keepdims=True))
-    elif relative_to == "tensor":
-        parts.append(log_rate - spread(tensor_mean(log_rate, layout), layout))
+    parts = [] if mean is None else [log_rate - mean]
     if extreme:
         low, high = EXTREMES
         parts.append(ops.relu(log_rate - high) - ops.relu(low - log_rate))

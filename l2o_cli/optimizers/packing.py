@@ -109,7 +109,7 @@ def spread(values: Array, layout: Layout) -> Array:
     @ops.custom_gradient
     def apply(values):
         # What would be derived from the selections is a reduction for each of them.
-        return _spread(values, layout), lambda upstream: _tensor_sum(upstream, layout)
+        return spread_values(values, layout), lambda upstream: _tensor_sum(upstream, layout)
 
     return apply(ops.convert_to_tensor(values))
 
@@ -151,7 +151,8 @@ def _membership(layout: Layout) -> Array:
     return ops.logical_and(position >= begin, position < begin + size)
 
 
-def _spread(values: Array, layout: Layout) -> Array:
+def spread_values(values: Array, layout: Layout) -> Array:
+    """`spread`, also of whole numbers, without its derivative."""
     lead = tuple(values.shape[:-1])
     if layout.tensors > FEW_TENSORS:
         parts = []
