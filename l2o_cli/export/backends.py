@@ -12,6 +12,7 @@ from keras import ops
 
 from l2o_cli.export.rules import Update, update_of
 from l2o_cli.optimizers.base import Optimizer
+from l2o_cli.optimizers.fused import compiled_loops
 from l2o_cli.optimizers.packing import Layout
 
 KEPT = 64  # compiled updates that are kept for the models to come
@@ -28,7 +29,7 @@ def compiled_update_of(rule: Optimizer, layout: Layout) -> Update:
     if BACKEND == "tensorflow":
         from l2o_cli.graph import Graph
 
-        return Graph(update, f"update {rule} {layout}", xla=True)
+        return Graph(compiled_loops()(update), f"update {rule} {layout}", xla=True)
     if BACKEND == "jax":
         import jax
 

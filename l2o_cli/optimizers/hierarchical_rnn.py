@@ -259,9 +259,10 @@ class HierarchicalRNN(Optimizer):
             moved["move"] = move[0]
         return moved
 
-    def rate_inputs(self, log_rate: Array, layout: Layout) -> list[Array]:
-        """What is shown of the log learning rates, each shaped as they are."""
-        mean = log_rates.means(log_rate, self.relative_rate, layout)
+    def rate_inputs(self, log_rate: Array, layout: Layout, mean: Array | None = None) -> list[Array]:
+        """What is shown of the log learning rates, each shaped as they are, counted from their `mean` if it is known."""
+        if mean is None:
+            mean = log_rates.means(log_rate, self.relative_rate, layout)
         if self.relative_rate == "tensor":
             mean = spread(mean, layout)
         return log_rates.features(log_rate, mean, self.extreme_rate, self.absolute_rate)

@@ -1,9 +1,10 @@
 """The parameter level of the hierarchical RNN in one loop over the parameters, where it is much faster: on accelerators.
 
 The plain way computes with one array after another, each with some rows for every parameter. On an accelerator the memory
-traffic of those between its operations costs many times what the arithmetic does. `plain` holds that way, `rows` the same
-formulas for single rows; `pallas` makes a kernel of these in JAX, `compiled` has PyTorch's compiler make one. All options of
-the rule are in `rows`. Its `momentum_shortcut` alone, which needs the RMS of whole tensors first, is added afterwards.
+traffic of those between its operations costs many times what the arithmetic does. `plain` holds that way, and `blocks` goes it
+block by block, which takes little memory. `rows` has the same formulas for single rows; `pallas` makes a kernel of these in
+JAX, `compiled` has PyTorch's compiler make one. All options of the rule are in `rows`. Its `momentum_shortcut` alone, which
+needs the RMS of whole tensors first, is added afterwards.
 
 Shape letters: I instances, P parameters of one instance, T tensors, S time scales, F features, K hidden units.
 """
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 LEAST_PARAMETERS = 100_000  # with fewer, there is nothing to win
 SWITCH = "L2O_PLAIN_UPDATES"  # set to anything, updates are computed the plain way
 _COMPILED = ContextVar("compiled", default=False)  # whether PyTorch is to compile it
+_LOOPS = ContextVar("loops", default=False)  # whether TensorFlow's loops are XLA's
 
 
 # Of the weights that all instances share.
@@ -61,22 +63,31 @@ def parameter_level(
         gradients: [I, P].
         first: whether it is the first step, [1, I, 1].
     """
-    from l2o_cli.optimizers.fused import plain  # it needs what is above
-
     arguments = (rule, weights, state, gradients, first, layout)
     if gradients.shape[0] > 1 or any(len(weights[name].shape) != rank for name, rank in RANKS.items() if name in weights):
-        return plain.parameter_level(*arguments)  # several instances, or weights of each instance's own
+        return unfused(*arguments)  # several instances, or weights of each instance's own
     if backend.backend() == "jax" and _worthwhile(layout):
         try:
             from l2o_cli.optimizers.fused import pallas
         except ImportError:  # a JAX without Pallas for GPUs
-            return plain.parameter_level(*arguments)
+            return unfused(*arguments)
         return pallas.parameter_level(*arguments)
     if backend.backend() == "torch" and _COMPILED.get():
         from l2o_cli.optimizers.fused import compiled
 
         return compiled.parameter_level(*arguments)
-    return plain.parameter_level(*arguments)
+    return unfused(*arguments)
+
+
+def unfused(
+    rule: HierarchicalRNN, weights: Weights, state: State, gradients: Array, first: Array, layout: Layout
+) -> ParameterLevel:
+    """The plain way, block by block where parameters are very many."""
+    from l2o_cli.optimizers.fused import blocks, plain  # they need what is above
+
+    loops = backend.backend() != "tensorflow" or _LOOPS.get()
+    way = blocks if loops and layout.parameters >= blocks.LEAST_PARAMETERS else plain
+    return way.parameter_level(rule, weights, state, gradients, first, layout)
 
 
 def moves(rule: HierarchicalRNN, arguments: tuple[Any, ...], layout: Layout) -> dict[str, Array]:
@@ -86,6 +97,16 @@ def moves(rule: HierarchicalRNN, arguments: tuple[Any, ...], layout: Layout) -> 
 
         return compiled.moves(rule, arguments, layout)
     return rule.moves(lambda values: spread(values, layout), *arguments)
+
+
+@contextmanager
+def compiled_loops() -> Iterator[None]:
+    """Within it TensorFlow makes a graph for XLA, whose loops change arrays in place; its own copy them each time."""
+    token = _LOOPS.set(True)
+    try:
+        yield
+    finally:
+        _LOOPS.reset(token)
 
 
 @contextmanager

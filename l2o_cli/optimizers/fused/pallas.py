@@ -21,7 +21,7 @@ from jax.experimental import pallas
 from jax.experimental.pallas.triton import CompilerParams, load, store  # by name: a JAX without one of them has no kernel
 
 from l2o_cli.optimizers.base import State, Weights
-from l2o_cli.optimizers.fused import ParameterLevel, plain, rows
+from l2o_cli.optimizers.fused import ParameterLevel, rows, unfused
 from l2o_cli.optimizers.packing import Array, Layout, spread_values, sums_by_group
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _level(rule: HierarchicalRNN, layout: Layout, block: int, warps: int, interp
     """The function of the rest, kept and compiled for those who call it outside of anything compiled."""
 
     def in_plain(weights: Weights, state: State, gradients: Array, first: Array) -> ParameterLevel:
-        level = plain.parameter_level(rule, weights, state, gradients, first, layout)
+        level = unfused(rule, weights, state, gradients, first, layout)
         return level._replace(means=[jnp.concatenate(level.means)] if level.means else [])
 
     @jax.custom_jvp

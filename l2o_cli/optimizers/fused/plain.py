@@ -5,6 +5,7 @@ Shape letters: I instances, P parameters of one instance, T tensors, S time scal
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from keras import ops
@@ -20,16 +21,28 @@ if TYPE_CHECKING:
 
 
 def parameter_level(
-    rule: HierarchicalRNN, weights: Weights, state: State, gradients: Array, first: Array, layout: Layout
+    rule: HierarchicalRNN,
+    weights: Weights,
+    state: State,
+    gradients: Array,
+    first: Array,
+    layout: Layout,
+    rate_mean: Array | None = None,
+    mean: Callable[[Array, Layout], Array] = tensor_mean,
 ) -> ParameterLevel:
-    """The parameter level of any number of instances."""
+    """The parameter level of any number of instances.
+
+    Args:
+        rate_mean: from which the log learning rates of parameters are counted; None: as `log_rates.means` has it.
+        mean: over each tensor, [.., I, P] -> [.., I, T].
+    """
     averages = _averages(rule, weights, state, gradients, first)
-    scaled, parts = _inputs(rule, averages, state["log_rate"], layout)
+    scaled, parts = _inputs(rule, averages, state["log_rate"], rate_mean, layout)
     above = levels.from_above(weights, state, len(rule.hidden), layout)
     bias = 0.0 if above is None else spread(above, layout)
     hidden = gru(weights, "parameter", ops.concatenate(parts, axis=0), state["parameter"], bias)
     # Part by part: of the concatenated features XLA would make a second copy to take their means.
-    means = [] if above is None else [tensor_mean(part, layout) for part in (hidden, *parts)]
+    means = [] if above is None else [mean(part, layout) for part in (hidden, *parts)]
     readout = weights["readout"]
     rows = [readout[..., :2, :], readout[..., 4:, :]] if rule.attention else [readout[..., :2, :]]
     outputs = matmul(ops.concatenate(rows, axis=-2), hidden)
@@ -55,7 +68,9 @@ def _averages(rule: HierarchicalRNN, weights: Weights, state: State, gradients: 
     return {"momenta": momenta, "squares": squares}
 
 
-def _inputs(rule: HierarchicalRNN, averages: State, log_rate: Array, layout: Layout) -> tuple[Array, list[Array]]:
+def _inputs(
+    rule: HierarchicalRNN, averages: State, log_rate: Array, rate_mean: Array | None, layout: Layout
+) -> tuple[Array, list[Array]]:
     """The scaled gradient averages [S, I, P] and the feature vector, in parts of together F rows, [.., I, P]."""
     momenta, squares = averages["momenta"], averages["squares"]
     scaled = features.scaled(momenta, squares) if rule.dynamic_scaling else features.asinh(momenta)
@@ -65,5 +80,5 @@ def _inputs(rule: HierarchicalRNN, averages: State, log_rate: Array, layout: Lay
     if rule.relative_log_moments:
         parts.append(features.relative_log(ops.square(momenta) if rule.scale_by_raw_moment else squares))
     if rule.rate_level != "tensor":
-        parts += rule.rate_inputs(log_rate, layout)
+        parts += rule.rate_inputs(log_rate, layout, rate_mean)
     return scaled, parts
