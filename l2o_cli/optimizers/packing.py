@@ -100,7 +100,7 @@ def unpack(packed: Array, layout: Layout) -> dict[str, Array]:
 def tensor_mean(values: Array, layout: Layout) -> Array:
     """The mean over each tensor's parameters: [..., P] -> [..., T]."""
     values = ops.convert_to_tensor(values)
-    return _tensor_sum(values, layout) / ops.cast(ops.convert_to_tensor(layout.sizes), values.dtype)
+    return tensor_sum(values, layout) / ops.cast(ops.convert_to_tensor(layout.sizes), values.dtype)
 
 
 def spread(values: Array, layout: Layout) -> Array:
@@ -109,12 +109,13 @@ def spread(values: Array, layout: Layout) -> Array:
     @ops.custom_gradient
     def apply(values):
         # What would be derived from the selections is a reduction for each of them.
-        return spread_values(values, layout), lambda upstream: _tensor_sum(upstream, layout)
+        return spread_values(values, layout), lambda upstream: tensor_sum(upstream, layout)
 
     return apply(ops.convert_to_tensor(values))
 
 
-def _tensor_sum(values: Array, layout: Layout) -> Array:
+def tensor_sum(values: Array, layout: Layout) -> Array:
+    """The sum over each tensor's parameters: [..., P] -> [..., T]."""
     if layout.tensors == 1:
         return ops.sum(values, axis=-1, keepdims=True)
     # Where parameters are many, sums of slices: XLA makes them one loop with what the values are computed from, and of values

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 from keras import backend, ops
 
@@ -107,18 +108,8 @@ def _part(leaf: Array, begin: Any, size: int) -> Array:
 
 
 def _block_size(array: Array) -> int:
-    match backend.backend():
-        case "jax":
-            import jax
-
-            on_cpu = jax.default_backend() == "cpu"
-        case "torch":
-            on_cpu = array.device.type == "cpu"
-        case _:
-            import tensorflow as tf
-
-            on_cpu = not tf.config.list_logical_devices("GPU")
-    return BLOCK if on_cpu else BLOCK_ON_ACCELERATORS
+    devices = [array.device.type] if backend.backend() == "torch" else keras.distribution.list_devices()
+    return BLOCK if all(device.startswith("cpu") for device in devices) else BLOCK_ON_ACCELERATORS
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ import torch
 
 from l2o_cli.optimizers.base import State, Weights
 from l2o_cli.optimizers.fused import ParameterLevel, rows
-from l2o_cli.optimizers.packing import Array, Layout, sums_by_group
+from l2o_cli.optimizers.packing import Array, Layout, tensor_sum
 
 if TYPE_CHECKING:
     from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
@@ -31,7 +31,7 @@ def parameter_level(
     seen = written.pop("seen", None)
     sizes = torch.tensor(layout.sizes, device=gradients.device)
     parts = [] if seen is None else [written["parameter"], seen]
-    return rows.level_of(written, [sums_by_group(part[:, None], layout) / sizes for part in parts])
+    return rows.level_of(written, [tensor_sum(part[:, None], layout) / sizes for part in parts])
 
 
 def moves(rule: HierarchicalRNN, arguments: tuple[Any, ...], layout: Layout) -> dict[str, torch.Tensor]:

@@ -22,7 +22,7 @@ from jax.experimental.pallas.triton import CompilerParams, load, store  # by nam
 
 from l2o_cli.optimizers.base import State, Weights
 from l2o_cli.optimizers.fused import ParameterLevel, rows, unfused
-from l2o_cli.optimizers.packing import Array, Layout, spread_values, sums_by_group
+from l2o_cli.optimizers.packing import Array, Layout, spread_values, tensor_sum
 
 if TYPE_CHECKING:
     from l2o_cli.optimizers.hierarchical_rnn import HierarchicalRNN
@@ -116,5 +116,5 @@ def _launched(
         name="parameter_level",
     )
     out = dict(zip(shapes, call(*inputs.values()), strict=True))
-    means = sums_by_group(out.pop("seen").T[:, None], blocks) / jnp.array(layout.sizes, jnp.float32)
+    means = tensor_sum(out.pop("seen").T[:, None], blocks) / jnp.array(layout.sizes, jnp.float32)
     return rows.level_of(out, [means] if len(rule.hidden) > 1 else [])
