@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, Failure
 from l2o_cli.export.resolve import resolve
 from l2o_cli.export.rules import initial_state, rule_of
 from l2o_cli.export.saved_model import save, shapes_of
@@ -115,6 +115,35 @@ def test_the_command(l2o, tmp_path):
     assert list((tmp_path / "made").glob("saved_model.pb"))
     keras = l2o("export", "--optimizer", "adam", "--format", "keras", "--out", "made.json", "--steps", 3)
     assert "--steps: --format keras has no use for it" in keras.stderr
+
+
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("when", ["written", "moved"])
+def test_what_was_there_outlives_a_failure(when, load, tmp_path, monkeypatch):
+    out = tmp_path / "made"
+    save(load(), out, SHAPES)
+    before, rename = content(out), Path.rename
+
+    def full(module, folder, **options):
+        Path(folder).mkdir()
+        Path(folder, "saved_model.pb").write_bytes(b"half")
+        raise tf.errors.ResourceExhaustedError(None, None, f"{folder}/saved_model.pb; No space left on device")
+
+    def move(path, target):
+        if path.name == "made" and path.parent != tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(*(tf.saved_model, "save", full) if when == "written" else (Path, "rename", move))
+    with pytest.raises(Failure, match=r"made: cannot be written: (No space left on device|Permission denied)"):
+        save(load(), out, {"other": (7,)})
+    assert content(out) == before and [path.name for path in tmp_path.iterdir() if "made" in path.name] == ["made"]
+    monkeypatch.undo()
+    save(load(), out, {"other": (7,)})
+    assert content(out) != before
 
 
 def test_the_example_trains_in_tflite(l2o_in, tmp_path):
