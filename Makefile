@@ -40,8 +40,10 @@ $(FRAMEWORKS)/.installed: requirements.txt pyproject.toml
 	cp $(FRAMEWORKS)/paths $$($(FRAMEWORKS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/l2o.pth
 	touch $@
 
-test-frameworks: $(FRAMEWORKS)/.installed  ## the tests of the optimizers in JAX and PyTorch, without TensorFlow, in .venv-frameworks
-	for backend in jax torch; do JAX_PLATFORMS=cpu KERAS_BACKEND=$$backend $(FRAMEWORKS)/bin/python -m pytest -q \
+MARKS ?= not slow
+
+test-frameworks: $(FRAMEWORKS)/.installed  ## tests without TensorFlow, on JAX and PyTorch, in .venv-frameworks; all: MARKS=
+	for backend in jax torch; do JAX_PLATFORMS=cpu KERAS_BACKEND=$$backend $(FRAMEWORKS)/bin/python -m pytest -q -m "$(MARKS)" \
 		--confcutdir=tests/frameworks tests/frameworks/$$backend tests/frameworks/keras || exit 1; done
 	$(FRAMEWORKS)/bin/python -m pytest -q --confcutdir=tests/frameworks tests/frameworks/test_backends.py
 

@@ -9,6 +9,7 @@ import io
 import itertools
 import os
 import re
+import shutil
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,8 @@ except ImportError:  # not on Windows
 
 LENGTH = 120  # bytes of the name of a file, without its suffix: some file systems allow 143
 _FORBIDDEN = r'[\x00-\x1f\x7f\ud800-\udfff/\\<>:"|?*]' if os.name == "nt" else r"[\x00-\x1f\x7f\ud800-\udfff/]"
+# TensorFlow's messages are "PATH; CAUSE [Op:NAME] name: ", perhaps with more lines.
+_CAUSE = re.compile(r"; ([^;\n]+?)(?: \[Op:|\n|$)")
 
 
 def file_name(title: str, taken: set[str]) -> str:
@@ -67,6 +70,29 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
             raise
     except OSError as error:
         raise Failure(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def cause(error: Exception, otherwise: str | None = None) -> str:
+    """Why a file operation of Python or TensorFlow failed: "No space left on device"; `otherwise` where it is not said."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    found = _CAUSE.search(str(error))
+    return found[1] if found else otherwise or str(error).split("\n", 1)[0]
+
+
+def replace_folder(made: Path, out: Path) -> None:
+    """Move the folder `made` to `out`, beside it on one file system. Where that fails, what was at `out` is there again."""
+    old = made.with_name(f"{made.stem}.old.tmp")
+    if out.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        out.rename(old)
+    try:
+        made.rename(out)
+    except BaseException:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

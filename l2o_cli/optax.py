@@ -26,8 +26,10 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
+from jax.sharding import Mesh  # noqa: E402
 
 from l2o_cli.export.artifact import LoadedOptimizer  # noqa: E402
+from l2o_cli.export.on_mesh import Division, step_on  # noqa: E402
 from l2o_cli.export.packed_variables import PackedVariables, float32  # noqa: E402
 from l2o_cli.export.resolve import resolve  # noqa: E402
 from l2o_cli.export.rules import initial_state, loss_of, reads_loss, rule_of  # noqa: E402
@@ -55,18 +57,19 @@ def learned_optimizer(
     weight_decay_mask: Any = None,
     steps: int | None = None,
     seed: int = 0,
+    mesh: Mesh | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer, its steps times a learning rate, with decoupled weight decay if you want it.
 
-    In `optax.inject_hyperparams(learned_optimizer, static_args=("steps", "seed"))` the learning rate and the weight decay are
-    hyperparameters.
+    In `optax.inject_hyperparams(learned_optimizer, static_args=("steps", "seed", "mesh"))` the learning rate and the weight
+    decay are hyperparameters.
 
     Args:
         optimizer: a name, a path (see `l2o_cli.export.resolve.resolve`) or a `LoadedOptimizer`.
         learning_rate: multiplies every update, a number or a schedule; the optimizer sets its own step lengths.
         weight_decay: at each step the params shrink by `weight_decay * learning_rate` of themselves.
         weight_decay_mask: a tree of booleans like the params, or a function that makes one of them: which decay.
-        steps, seed: see `scale_by_learned_optimizer`.
+        steps, seed, mesh: see `scale_by_learned_optimizer`.
 
     Raises:
         BadInput, Failure, ValueError: see `scale_by_learned_optimizer`; the last also if a rule with attention is to have another
@@ -76,7 +79,7 @@ def learned_optimizer(
     plain = isinstance(learning_rate, int | float) and learning_rate == 1.0
     if loaded.optimizer.evaluates_elsewhere and not (plain and weight_decay is None):
         raise ValueError(f"{names_of(loaded.optimizer)!r} with attention needs learning_rate=1.0 and no weight_decay")
-    parts = [scale_by_learned_optimizer(loaded, steps=steps, seed=seed)]
+    parts = [scale_by_learned_optimizer(loaded, steps=steps, seed=seed, mesh=mesh)]
     if weight_decay is not None:
         parts.append(optax.add_decayed_weights(-weight_decay, weight_decay_mask))
     if not plain:
@@ -85,7 +88,7 @@ def learned_optimizer(
 
 
 def scale_by_learned_optimizer(
-    optimizer: str | os.PathLike | LoadedOptimizer, steps: int | None = None, seed: int = 0
+    optimizer: str | os.PathLike | LoadedOptimizer, steps: int | None = None, seed: int = 0, mesh: Mesh | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """Gradients become the optimizer's steps, new params - params, ready for `optax.apply_updates`.
 
@@ -98,14 +101,18 @@ def scale_by_learned_optimizer(
         optimizer: a name, a path (see `l2o_cli.export.resolve.resolve`) or a `LoadedOptimizer`.
         steps: how many updates will be made, for optimizers that go by the length of the run; None: not known.
         seed: of the random part of the initial state.
+        mesh: of several devices, over which the params are sharded. What the state has for each parameter is then divided among
+            all of them, filled up with zeros to a multiple of their number; the updates lie as their params do.
 
     Raises:
         BadInput: no optimizer of that name, or nothing at that path.
         Failure: what was found there is damaged.
-        ValueError: the optimizer goes by the length of the run, and `steps` is not given.
+        ValueError: the optimizer goes by the length of the run, and `steps` is not given; or it has attention, and a `mesh`.
     """
     loaded = optimizer if isinstance(optimizer, LoadedOptimizer) else resolve(optimizer)
     rule, weights = rule_of(loaded, steps), loaded.weights
+    if rule.evaluates_elsewhere and mesh is not None:
+        raise ValueError(f"{names_of(rule)!r} with attention does not go with a mesh")
     with float32():
         needs_loss = reads_loss(rule, weights)
 
@@ -117,7 +124,20 @@ def scale_by_learned_optimizer(
             return LearnedState(step, {}, None)
         leaves = initial_state(rule, weights, packing.layout, seed)
         given = _packed(packing, params) if rule.evaluates_elsewhere else None
-        return LearnedState(step, leaves, given)
+        state = LearnedState(step, leaves, given)
+        return state if mesh is None else Division(mesh, packing.layout.parameters).placed(state)
+
+    def make_step(gradients: Any, state: LearnedState, params: Any, value: Any) -> tuple[Any, LearnedState]:
+        packing = _packing(params)
+        held, packed = _packed(packing, params), _packed(packing, gradients)
+        old = held if state.params is None else state.params
+        loss = loss_of(rule, jnp.mean(jnp.asarray(value, jnp.float32)) if needs_loss else 1.0)
+        new, leaves = rule.update(weights, state.rule, old, packed, loss, state.step[None], packing.layout)
+        point = new if state.params is None else rule.evaluation_point(weights, leaves, new, packing.layout)
+        moved = _unpacked(packing, point - held, params)
+        return moved, LearnedState(state.step + 1, dict(leaves), None if state.params is None else new)
+
+    run_step = make_step if mesh is None else step_on(mesh, lambda params: _packing(params).layout.parameters, make_step)
 
     @float32()
     def update(
@@ -127,16 +147,9 @@ def scale_by_learned_optimizer(
             raise ValueError("update needs the params: call update(gradients, state, params)")
         if needs_loss and value is None:
             raise ValueError(f"optimizer {names_of(rule)!r} reads the loss: call update(gradients, state, params, value=loss)")
-        packing = _packing(params)
-        if packing.empty:
+        if _packing(params).empty:
             return updates, state._replace(step=state.step + 1)
-        held, gradients = _packed(packing, params), _packed(packing, updates)
-        old = held if state.params is None else state.params
-        loss = loss_of(rule, jnp.mean(jnp.asarray(value, jnp.float32)) if needs_loss else 1.0)
-        new, leaves = rule.update(weights, state.rule, old, gradients, loss, state.step[None], packing.layout)
-        point = new if state.params is None else rule.evaluation_point(weights, leaves, new, packing.layout)
-        moved = _unpacked(packing, point - held, params)
-        return moved, LearnedState(state.step + 1, dict(leaves), None if state.params is None else new)
+        return run_step(updates, state, params, value if needs_loss else None)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

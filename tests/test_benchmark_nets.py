@@ -35,4 +35,5 @@ def test_a_process_that_fails_is_said(monkeypatch, l2o):
     monkeypatch.setattr(nets.subprocess, "run", lambda *arguments, **options: failed)
     assert "error: gpt with adam: ValueError: no" in l2o("bench", "--net", "gpt").stderr
     assert "'nosuch'" in l2o("bench", "--net", "gpt", "-o", "nosuch").stderr
-    assert "--optimizer goes with --net" in l2o("bench", "-o", "hrnn").stderr
+    for option, value in (("--optimizer", "hrnn"), ("--batch", 32), ("--backend", "jax")):
+        assert l2o("bench", option, value).stderr == f"l2o: error: {option} goes with --net\n"

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from l2o_cli.catalog import optimizers as catalog
 from l2o_cli.cli import cli
+from l2o_cli.errors import BadInput
 from l2o_cli.optimizers import OPTIMIZERS
 
 
@@ -40,6 +41,12 @@ def test_options_and_transformations_are_named():
     assert "weight_decay   0.1 (default 0.004)" in result.stdout
     assert "schedule: Each step" in result.stdout and "kind      linear" in result.stdout
     assert "schedule/warmup    scalar" in result.stdout
+
+
+def test_what_is_said_of_an_update_needs_an_optimizer():
+    for option in ("--no-cost", "--cost", "--quiet"):
+        with pytest.raises(BadInput, match=f"^{option} goes with NAME$"):
+            CliRunner().invoke(cli, ["optimizers", option], catch_exceptions=False, standalone_mode=False)
 
 
 def test_options_are_written_as_a_spec_and_a_command_line_take_them():

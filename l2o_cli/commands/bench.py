@@ -8,6 +8,7 @@ import click
 from l2o_cli import runtime
 from l2o_cli.benchmark import text
 from l2o_cli.benchmark.nets import NETS, measure_net
+from l2o_cli.commands.given import check_needed
 from l2o_cli.errors import BadInput
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -36,7 +37,8 @@ Examples:
 @click.option("--optimizer", "-o", "which", multiple=True, metavar="O", help="--net: beside Adam; several times for several.")
 @click.option("--backend", type=click.Choice(BACKENDS), default=BACKENDS[0], show_default=True, help="--net: of Keras.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def bench(estimators, optimizers, sweep, net, batch, which, backend, as_json):
+@click.pass_context
+def bench(ctx, estimators, optimizers, sweep, net, batch, which, backend, as_json):
     """Measure the inner loop on this machine.
 
     Prints inner steps (updates of one problem instance) per second of meta-training and of evaluation, for 16 instances
@@ -59,8 +61,8 @@ def bench(estimators, optimizers, sweep, net, batch, which, backend, as_json):
     """
     if estimators + optimizers + sweep + bool(net) > 1:
         raise BadInput("--estimators, --optimizers, --sweep and --net exclude each other")
-    if which and not net:
-        raise BadInput("--optimizer goes with --net")
+    if not net:
+        check_needed(ctx, ("which", "batch", "backend"), "--net")
     if sweep:
         runtime.compile_anew()  # before TensorFlow is imported
 

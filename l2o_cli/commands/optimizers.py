@@ -6,6 +6,7 @@ import json
 
 import click
 
+from l2o_cli.commands.given import check_needed
 from l2o_cli.commands.listing import print_listing
 from l2o_cli.errors import BadInput
 
@@ -26,7 +27,8 @@ Examples:
 @click.option("--cost/--no-cost", default=True, show_default=True, help="Time updates of NAME, half a minute in all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def optimizers(name: str | None, transforms: bool, cost: bool, as_json: bool, quiet: bool) -> None:
+@click.pass_context
+def optimizers(ctx: click.Context, name: str | None, transforms: bool, cost: bool, as_json: bool, quiet: bool) -> None:
     """List the update rules, whether they are learned, and the published checkpoints of each; or describe one.
 
     `--optimizer` of the other commands takes the name of a hand-designed rule or of a checkpoint, or the folder of a run, with
@@ -46,6 +48,7 @@ def optimizers(name: str | None, transforms: bool, cost: bool, as_json: bool, qu
     from l2o_cli.optimizers.transforms import TRANSFORMS
 
     if not name:
+        check_needed(ctx, ("cost", "quiet"), "NAME")
         print_listing(transform_rows(TRANSFORMS) if transforms else catalog.optimizer_rows(), as_json)
         return
     if transforms:

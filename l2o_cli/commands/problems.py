@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from l2o_cli.commands.given import given
 from l2o_cli.commands.listing import print_listing
 from l2o_cli.errors import BadInput
 
@@ -103,20 +104,16 @@ def problems(ctx, name, transforms, ensembles, plot, optimizers, steps, seed, st
 
 def _check_options(ctx: click.Context) -> None:
     """BadInput for options that say nothing together."""
-    given = {
-        option.name: option.opts[0]
-        for option in ctx.command.params
-        if option.name and ctx.get_parameter_source(option.name) is not click.core.ParameterSource.DEFAULT
-    }
-    kinds = [flag for name, flag in given.items() if name in ("name", "transforms", "ensembles")]
+    said = given(ctx)
+    kinds = [flag for name, flag in said.items() if name in ("name", "transforms", "ensembles")]
     if len(kinds) > 1:
         raise BadInput(f"{' and '.join(kinds).replace('name', 'NAME')} exclude each other")
-    if "plot" not in given:
-        for name in OF_PICTURES & given.keys():
-            raise BadInput(f"{given[name]} is for pictures and needs --plot")
-    elif "name" not in given:
+    if "plot" not in said:
+        for name in OF_PICTURES & said.keys():
+            raise BadInput(f"{said[name]} is for pictures and needs --plot")
+    elif "name" not in said:
         raise BadInput("--plot needs NAME, the problem to draw")
-    elif "as_json" in given:
+    elif "as_json" in said:
         raise BadInput("--plot and --json exclude each other")
 
 

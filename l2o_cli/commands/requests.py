@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import click
 import pydantic
-from click.core import ParameterSource
 
+from l2o_cli.commands.given import check_needed, given
 from l2o_cli.errors import BadInput
 from l2o_cli.files import new_folder
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, from_texts
@@ -110,17 +110,22 @@ def spec_and_folder(ctx: click.Context, model: type[Spec]) -> tuple[Spec, Path]:
     from l2o_cli.spec.reading import read_request
 
     config, out = ctx.params["config"], ctx.params["out"]
-    said = [name for name in model.model_fields if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+    options = given(ctx)
+    said = [name for name in model.model_fields if name in options]
     if ctx.params["resume"]:
         if out is None:
             raise BadInput("--resume needs --out, the folder of the results")
+        if "overwrite" in options:
+            raise BadInput("--overwrite and --resume exclude each other")
         if config or said:
             raise BadInput(f"--resume goes on as {out / 'spec.yaml'} says; leave out CONFIG and what is in it")
         if not (out / "spec.yaml").is_file():
             raise BadInput(f"--out {out}: nothing to resume, there is no spec.yaml")
         return read_request(model, out / "spec.yaml", {}), out
-    given = from_texts({name: ctx.params[name] for name in said})
-    spec = read_request(model, find_config(config) if config else None, given)
+    if out is None:
+        check_needed(ctx, ["overwrite"], "--out")
+    fields = from_texts({name: ctx.params[name] for name in said})
+    spec = read_request(model, find_config(config) if config else None, fields)
     default = Path("runs") / f"{ctx.info_name}-{datetime.now():%Y%m%d-%H%M%S}"
     return spec, out or ctx.with_resource(new_folder(default))
 

@@ -66,8 +66,7 @@ class LearnedOptimizer(PackedOptimizer):
         Failure: what was found there is damaged.
         ValueError: the optimizer goes by the length of the run (a schedule), and `steps` is not given; or it has attention, and
             `use_ema` or a need of the loss; or (from `apply`) it reads the loss and has not been shown it.
-        NotImplementedError: (when built) in a TensorFlow strategy of several replicas, attention, or gradient accumulation with a
-            rule that reads the loss.
+        NotImplementedError: (when built) attention or gradient accumulation in a TensorFlow strategy of several replicas.
     """
 
     def __init__(
@@ -118,10 +117,10 @@ class LearnedOptimizer(PackedOptimizer):
         if self.built:
             return
         rule = self._rule
-        accumulates = self.reads_loss and self.gradient_accumulation_steps
-        if replicas(self._strategy) > 1 and (rule.evaluates_elsewhere or accumulates):
+        # Keras accumulates in a branch, where replicas cannot exchange anything: its own optimizers fail there as well.
+        if replicas(self._strategy) > 1 and (rule.evaluates_elsewhere or self.gradient_accumulation_steps):
             raise NotImplementedError(
-                f"{names_of(rule)!r} on several replicas: attention, and accumulated gradients with a loss, need one device"
+                f"{names_of(rule)!r} on several replicas: attention and gradient_accumulation_steps need one device"
             )
         constrained = [variable.path for variable in variables if getattr(variable, "constraint", None) is not None]
         if rule.evaluates_elsewhere and constrained:

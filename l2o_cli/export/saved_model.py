@@ -16,6 +16,7 @@ from l2o_cli.errors import BadInput, Failure
 from l2o_cli.export.artifact import LoadedOptimizer
 from l2o_cli.export.packed_variables import float32
 from l2o_cli.export.rules import initial_state, loss_of, reads_loss, rule_of, tensors
+from l2o_cli.files import cause, replace_folder
 from l2o_cli.optimizers.packing import Layout, pack, unpack
 from l2o_cli.optimizers.transforms import names_of
 
@@ -84,11 +85,9 @@ def save(loaded: LoadedOptimizer, out: Path, shapes: Shapes, steps: int | None =
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
             made = Path(folder, "made")
             tf.saved_model.save(module, str(made), signatures=signatures)
-            if out.exists():
-                out.replace(Path(folder, "old"))
-            made.replace(out)
-    except OSError as error:
-        raise Failure(f"{out}: cannot be written: {error.strerror or error}") from None
+            replace_folder(made, out)
+    except (OSError, tf.errors.OpError) as error:
+        raise Failure(f"{out}: cannot be written: {cause(error)}") from None
 
 
 def _signatures(rule: Any, weights: Tensors, shapes: Shapes, seed: int, with_loss: bool) -> dict[str, Callable]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,20 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.errors import Failure, warn
-from l2o_cli.files import sync
+from l2o_cli.files import cause, replace_folder, sync
 
 KEPT = 2  # the last checkpoint, and one to fall back to
 PREFIX = "leaves"  # of TensorFlow's files
-# TensorFlow's messages are "PATH; CAUSE [Op:NAME] name: ", perhaps with more lines.
-_CAUSE = re.compile(r"; ([^;\n]+?)(?: \[Op:|\n|$)")
-
-
-def cause(error: Exception, otherwise: str | None = None) -> str:
-    """Why a file operation of Python or TensorFlow failed: "No space left on device"; `otherwise` where it is not said."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    found = _CAUSE.search(str(error))
-    return found[1] if found else otherwise or str(error).split("\n", 1)[0]
 
 
 def mismatch(
@@ -72,8 +61,7 @@ class Checkpoints:
             tf.train.Checkpoint(leaves=variables).write(str(pending / PREFIX))
             for file in [*pending.iterdir(), pending]:
                 sync(file)
-            shutil.rmtree(path, ignore_errors=True)  # a damaged one
-            pending.rename(path)
+            replace_folder(pending, path)  # a damaged one, or the same again
             sync(self._folder)
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(pending, ignore_errors=True)

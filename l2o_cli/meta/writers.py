@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.errors import Failure, warn
-from l2o_cli.files import remove_leftovers, sync, write_csv
-from l2o_cli.meta.checkpoints import cause
+from l2o_cli.files import cause, remove_leftovers, sync, write_csv
 from l2o_cli.meta.meta_step import Rows, UpdateRecord, ValidationRecord
 
 

@@ -107,6 +107,9 @@ def test_nothing_is_overwritten_unasked(evaluated):
     options = ["--problem", "quadratic", "--optimizer", "adam", "--steps", 4, "--seeds", 1, "--out", out]
     with pytest.raises(BadInput, match="is not empty"):
         invoke(evaluate, *options)
+    for unused, message in (([], "--overwrite goes with --out"), (["--resume", "--out", out], "exclude each other")):
+        with pytest.raises(BadInput, match=message):
+            invoke(evaluate, *(options[:-2] if not unused else ()), *unused, "--overwrite")
     assert (out / "scores.csv").read_text() == before
     assert "final train loss" in invoke(evaluate, *options, "--overwrite", "--no-report").stdout
     assert (out / "scores.csv").read_text() != before

@@ -354,5 +354,6 @@ def test_what_cannot_be_right_is_refused(load, train, monkeypatch):
 
     strategy = tf.distribute.get_strategy()
     monkeypatch.setattr(type(strategy), "num_replicas_in_sync", 2, raising=False)
-    with pytest.raises(NotImplementedError, match="replicas"):
-        LearnedOptimizer(load(attention=True)).build([keras.Variable(np.ones(2, np.float32))])
+    for refused in (LearnedOptimizer(load(attention=True)), LearnedOptimizer(load(), gradient_accumulation_steps=2)):
+        with pytest.raises(NotImplementedError, match="gradient_accumulation_steps need one device"):
+            refused.build([keras.Variable(np.ones(2, np.float32))])

@@ -1,6 +1,8 @@
 """The SavedModel of an optimizer: TensorFlow loads it alone, and its steps are those of the rule."""
 
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from l2o_cli.errors import BadInput
+from l2o_cli.errors import BadInput, Failure
 from l2o_cli.export.resolve import resolve
 from l2o_cli.export.rules import initial_state, rule_of
 from l2o_cli.export.saved_model import save, shapes_of
@@ -117,9 +119,62 @@ def test_the_command(l2o, tmp_path):
     assert "--steps: --format keras has no use for it" in keras.stderr
 
 
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("when", ["written", "moved"])
+def test_what_was_there_outlives_a_failure(when, load, tmp_path, monkeypatch):
+    out = tmp_path / "made"
+    save(load(), out, SHAPES)
+    before, rename = content(out), Path.rename
+
+    def full(module, folder, **options):
+        Path(folder).mkdir()
+        Path(folder, "saved_model.pb").write_bytes(b"half")
+        raise tf.errors.ResourceExhaustedError(None, None, f"{folder}/saved_model.pb; No space left on device")
+
+    def move(path, target):
+        if path.name == "made" and path.parent != tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(*(tf.saved_model, "save", full) if when == "written" else (Path, "rename", move))
+    with pytest.raises(Failure, match=r"made: cannot be written: (No space left on device|Permission denied)"):
+        save(load(), out, {"other": (7,)})
+    assert content(out) == before and [path.name for path in tmp_path.iterdir() if "made" in path.name] == ["made"]
+    monkeypatch.undo()
+    save(load(), out, {"other": (7,)})
+    assert content(out) != before
+
+
 def test_the_example_trains_in_tflite(l2o_in, tmp_path):
     example = ROOT / "docs" / "examples" / "with_tflite.py"
     export = next(line for line in example.read_text().splitlines() if line.startswith("l2o export"))
     assert l2o_in(tmp_path, *shlex.split(export)[1:]).returncode == 0
     result = subprocess.run([sys.executable, example, "served"], cwd=tmp_path, capture_output=True, text=True)
     assert float(result.stdout.split()[-1]) < 0.1, result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ to compile the example")
+def test_the_example_in_cpp_makes_the_same_steps(l2o_in, tmp_path):
+    example = ROOT / "docs" / "examples" / "saved_model.cc"
+    lines = [line[5:] for line in example.read_text().splitlines() if line.startswith("//   ")]
+    export, *compile_and_run = "\n".join(lines).split("\n", 1)
+    assert l2o_in(tmp_path, *shlex.split(export)[1:]).returncode == 0
+    shutil.copy(example, tmp_path)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    result = subprocess.run(compile_and_run[0], shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    found = {int(step): float(loss) for step, loss in map(str.split, result.stdout.splitlines())}
+    assert len(found) == 11 and found[99] < 1e-3 * found[0]
+
+    loaded = resolve(ROOT / "checkpoints" / "tensor_rnn")
+    layout, rule = Layout.of({"kernel": (2, 1), "bias": (1,)}), rule_of(loaded, 100)
+    params, state = ops.full((1, 3), 2.0), initial_state(rule, loaded.weights, layout, 0)
+    for step in range(31):
+        loss = ops.sum(ops.square(params - 0.5))[None]
+        if step in found:
+            np.testing.assert_allclose(found[step], loss[0], rtol=1e-3)
+        params, state = rule.update(loaded.weights, state, params, 2 * (params - 0.5), loss, np.array([step]), layout)

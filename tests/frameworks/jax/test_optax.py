@@ -181,6 +181,8 @@ def test_faults_are_said():
         learned_optimizer("tensor_rnn", steps=0)
     with pytest.raises(ValueError, match="goes by the length of the run; give steps"):
         learned_optimizer("adam+schedule(kind=linear)")
+    with pytest.raises(ValueError, match="with attention does not go with a mesh"):
+        learned_optimizer("hrnn(attention=true):untrained", mesh=jax.make_mesh((1,), ("model",)))
     with pytest.raises(ValueError, match="one learned optimizer in it, not 0"):
         params_of(optax.adam(0.1).init(params), params)
     assert isinstance(scale_by_learned_optimizer("hrnn").init({}), LearnedState)
