@@ -153,7 +153,9 @@ def test_every_command_says_so_and_writes_nothing(l2o, tmp_path, arguments):
 
 
 def test_what_is_usual_fits_in_a_small_machine():
-    meta_training = [path for path in configs().rglob("*.yaml") if path.stem not in ("robustness", "scale", "transfer")]
+    one_ablation = configs() / "ablations" / "base.yaml"  # the others have its problems
+    others = [path for path in configs().glob("*.yaml") if path.stem not in ("robustness", "scale", "transfer")]
+    meta_training = [one_ablation, *others]
     assert {"quick", "hrnn", "base"} <= {path.stem for path in meta_training}
     for path in meta_training:
         assert read_meta_training(path)
