@@ -16,7 +16,11 @@ def lstm_mlp(losses="both"):
     return LoadedOptimizer("lstm_mlp", rule, rule.init_weights(0), None, "test")
 
 
-@pytest.mark.parametrize("compile", [{"jit_compile": True}, {"jit_compile": False}, {"run_eagerly": True}], ids=str)
+@pytest.mark.parametrize(
+    "compile",
+    [{"jit_compile": True}, pytest.param({"jit_compile": False}, marks=pytest.mark.slow), {"run_eagerly": True}],
+    ids=str,
+)
 @pytest.mark.parametrize("losses", ["training", "both"])
 def test_each_step_is_that_of_rollout(losses, compile, load, train, network, data, same):
     """The loss of each step in turn: the first ones are alike, and the last ones are a fraction of them."""

@@ -202,6 +202,7 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_ends_with_the_same_scores(undisturbed, tmp_path):
     out, runs = tmp_path / "out", tmp_path / "runs"
     environment = {**os.environ, "L2O_RUNS": str(runs), "PYTHONPATH": str(ROOT)}
