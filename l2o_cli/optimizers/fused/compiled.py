@@ -25,13 +25,14 @@ def parameter_level(
     """The parameter level of one instance; the first call compiles, as do calls for another rule, and the next layout."""
     of_tensors = rows.of_tensors(rule, weights, state, layout)
     leaves = rows.leaves_of(rule, state, gradients)
-    written = _compiled(rule)(
+    made = _compiled(rule)(
         rows.weights_of(weights), leaves, of_tensors, _tensor_numbers(layout, gradients.device), first.reshape(())
     )
+    written = {leaf: values[:, None] for leaf, values in made.items()}
     seen = written.pop("seen", None)
     sizes = torch.tensor(layout.sizes, device=gradients.device)
     parts = [] if seen is None else [written["parameter"], seen]
-    return rows.level_of(written, [tensor_sum(part[:, None], layout) / sizes for part in parts])
+    return rows.level_of(written, [tensor_sum(part, layout) / sizes for part in parts])
 
 
 def moves(rule: HierarchicalRNN, arguments: tuple[Any, ...], layout: Layout) -> dict[str, torch.Tensor]:

@@ -115,6 +115,6 @@ def _launched(
         compiler_params=None if INTERPRET else CompilerParams(num_warps=WARPS, num_stages=1),
         name="parameter_level",
     )
-    out = dict(zip(shapes, call(*inputs.values()), strict=True))
-    means = tensor_sum(out.pop("seen").T[:, None], blocks) / jnp.array(layout.sizes, jnp.float32)
+    out = {leaf: values[:, None] for leaf, values in zip(shapes, call(*inputs.values()), strict=True)}
+    means = tensor_sum(out.pop("seen")[:, 0].T[:, None], blocks) / jnp.array(layout.sizes, jnp.float32)
     return rows.level_of(out, [means] if len(rule.hidden) > 1 else [])

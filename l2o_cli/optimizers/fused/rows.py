@@ -31,6 +31,7 @@ WEIGHTS = (
     "decay_bias",
     "shortcut",
 )
+KEPT = ("momenta", "squares", "parameter")  # leaves of the state that the parameter level makes anew
 DIRECTION, RATE, MOMENTUM_DECAY, SQUARE_DECAY, ATTENTION = range(5)  # rows of the readout
 
 
@@ -43,7 +44,7 @@ def read_leaves(rule: HierarchicalRNN) -> dict[str, int]:
 
 def written_leaves(rule: HierarchicalRNN) -> dict[str, int]:
     """How many rows are written of what, besides those of "seen"."""
-    kept = {leaf: read_leaves(rule)[leaf] for leaf in ("momenta", "squares", "parameter")}
+    kept = {leaf: read_leaves(rule)[leaf] for leaf in KEPT}
     return kept | {"directions": 1 + rule.attention, "rate": 1}
 
 
@@ -67,10 +68,9 @@ def of_tensors(rule: HierarchicalRNN, weights: Weights, state: State, layout: La
 
 
 def level_of(written: Mapping[str, Array], means: list[Array]) -> ParameterLevel:
-    """What comes of the leaves that were written, [rows, P], and of the means of what was seen."""
-    out = {leaf: rows[:, None] for leaf, rows in written.items()}
-    directions = [out["directions"][row : row + 1] for row in range(out["directions"].shape[0])]
-    return ParameterLevel({leaf: out[leaf] for leaf in ("momenta", "squares", "parameter")}, directions, out["rate"], means)
+    """What comes of the leaves that were written, [rows, I, P], and of the means of what was seen."""
+    directions = [written["directions"][row : row + 1] for row in range(written["directions"].shape[0])]
+    return ParameterLevel({leaf: written[leaf] for leaf in KEPT}, directions, written["rate"], means)
 
 
 def step(
