@@ -27,6 +27,17 @@ XLA_FLAGS_KNOWN_TO = ("2.21.",)
 CACHE_FORMAT = "2"  # of the folder with compiled code
 _OF_L2O = re.compile(r"--tf_xla_persistent_cache_directory='/proc/\d+/fd/")  # TF_XLA_FLAGS that an l2o has set, not the user
 
+# Environment variables that may decide how numbers are rounded, but for those that only say what is printed.
+_STEERING = re.compile(
+    r"(TF_(?!CPP_)|XLA_|ONEDNN_(?!VERBOSE)|DNNL_(?!VERBOSE)|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_|BLIS_|KERAS_|NVIDIA_|CUBLAS_|CUDNN_|HIP_"
+    r"|ROCM_|MALLOC_|GLIBC_)"
+)
+
+# XLA divides the work of an operation among the threads that TensorFlow has, of which there are as many as cores, and what is
+# divided otherwise is rounded otherwise. So what is to have the same bits on all machines gets this many.
+THREADS = 2
+_THREADS = "TF_NUM_INTRAOP_THREADS"
+
 compiled: CompiledCode | None = None  # the compilation cache that this process uses
 debugging = False  # whether everything is kept and shown that helps to find a fault
 
@@ -111,6 +122,22 @@ def without_cache(error: BaseException) -> bool:
     return compiled is not None and compiled.left(error)
 
 
+def same_threads_everywhere() -> None:
+    """Have TensorFlow, not imported yet, divide the work of an operation among `THREADS`, whatever the machine has.
+
+    What the user has set stands.
+    """
+    os.environ.setdefault(_THREADS, str(THREADS))
+
+
+def steering() -> dict[str, str]:
+    """The environment variables of this process that may decide how numbers are rounded; not where the cache is."""
+    chosen = {name: value for name, value in os.environ.items() if _STEERING.match(name)}
+    if compiled is not None and chosen.get("TF_XLA_FLAGS") == compiled.flags:
+        del chosen["TF_XLA_FLAGS"]
+    return chosen
+
+
 def compile_anew() -> None:
     """Make TensorFlow, not imported yet, leave the compilation cache alone, so that what it takes to compile can be measured."""
     if "persistent_cache_directory" in os.environ.get("TF_XLA_FLAGS", ""):
@@ -121,7 +148,7 @@ def cache_folder() -> Path | None:
     """Where compiled computations are kept; None when nothing is.
 
     TensorFlow names an entry after the computation alone, so code for another CPU or by another release would be taken for
-    this one's: each combination has a folder of its own.
+    this one's, and code that divides its work among more threads: each combination has a folder of its own.
 
     Raises:
         places.Unusable: there is no home folder to have it in.
@@ -129,7 +156,8 @@ def cache_folder() -> Path | None:
     folder = places.compiled()
     if folder is None:
         return None
-    identity = "\n".join((CACHE_FORMAT, _release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", "")))
+    threads = os.environ.get(_THREADS) or str(_cores())
+    identity = "\n".join((CACHE_FORMAT, _release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", ""), threads))
     return folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -137,8 +165,11 @@ def environment() -> dict[str, str | int]:
     """Versions of what computes the results, and the machine's cores, which the timings depend on, for their record."""
     packages = ("tensorflow", "keras", "numpy")  # whose name may be another one, such as tensorflow-cpu
     versions = {name: _release(name) or "not installed as a package" for name in packages}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"l2o": version(), "python": platform.python_version(), **versions, "cpu_cores": cores or 1}
+    return {"l2o": version(), "python": platform.python_version(), **versions, "cpu_cores": _cores()}
+
+
+def _cores() -> int:
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def version() -> str:
