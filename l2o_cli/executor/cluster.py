@@ -26,6 +26,8 @@ Result = TypeVar("Result")
 _CONNECT = 20.0  # seconds that a scheduler has to answer
 _BEGIN = 120.0  # seconds that the first worker of this machine has to begin
 _SILENT = logging.CRITICAL + 1  # what Dask would say of workers that come and go is said here in one line
+# What Dask would set for its workers steers the numerics. A job whose worker was lost goes on where it was.
+_OWN = {"distributed.nanny.pre-spawn-environ": {}, "distributed.scheduler.allowed-failures": 20}
 _SCRATCH = "l2o-dask-"  # beginning of the names of temporary folders of workers, then the process that they are of
 
 
@@ -46,7 +48,6 @@ class Cluster:
         self.client, self._wishes, self._warn = client, wishes, warn
         self.workers: dict[str, Identity] = {}
         self.lost = 0
-        self._here = identity()
         self._gone: dict[str, asyncio.Event] = {}
         self._news = asyncio.Event()  # of workers that came
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,7 +139,7 @@ class Cluster:
             if response["status"] != "OK":
                 raise pickle.loads(response["exception"]) if isinstance(response["exception"], bytes) else response["exception"]
             found: Identity = response["result"]
-            reason = self._unlike(found)
+            reason = found.unsuitable(self._wishes.identity)
         except OSError:  # it has gone already
             return
         except Exception as error:
@@ -146,22 +147,11 @@ class Cluster:
         if reason is not None:
             self._say(address, f"the worker {address} is not asked: {reason}")
             return
-        if found.processor != self._here.processor:
-            self._say("processor", f"the worker {address} has another processor than this machine: the last digits may differ")
+        if found.processor != self._wishes.identity.processor:
+            self._say("processor", f"the worker {address} has another processor than this machine, and may round otherwise")
         self._gone[address] = asyncio.Event()
         self.workers[address] = found
         self._news.set()
-
-    def _unlike(self, found: Identity) -> str | None:
-        """Why a worker is not asked; None if it may be."""
-        for name, version in self._here.versions.items():
-            other = found.versions.get(name, "none")
-            # Of Python the last number does not matter.
-            if (other.rpartition(".")[0] != version.rpartition(".")[0]) if name == "python" else other != version:
-                return f"it has {name} {other}, not {version}"
-        if found.unlike:
-            return f"it has computed with another {', '.join(found.unlike)}; restart it"
-        return None
 
     def _part(self, address: str) -> None:
         if self.workers.pop(address, None) is not None:
@@ -193,12 +183,12 @@ def opened(where: Where, warn: Callable[[str], object], seconds: float = _BEGIN)
         for name in ("distributed", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(_SILENT)
         warnings.filterwarnings("ignore", module=r"(distributed|dask|tornado)\b")
-    wishes = Wishes(runtime.steering(), own=where.scheduler is None, debug=runtime.debugging)
+    wishes = Wishes(identity(), runtime.steering(), own=where.scheduler is None, debug=runtime.debugging)
     with contextlib.ExitStack() as stack:
         if where.scheduler is None:
-            # What Dask would set for its workers steers the numerics; results that are worth spilling there are none.
+            # What a worker holds is no result that Dask could write to a disk.
             settings = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
-            stack.enter_context(dask.config.set(settings | {"distributed.nanny.pre-spawn-environ": {}}))
+            stack.enter_context(dask.config.set(settings | _OWN))
             client = stack.enter_context(_begun(where.workers))
         else:
             client = stack.enter_context(contextlib.closing(_connected(Client, where.scheduler)))

@@ -18,6 +18,7 @@ from typing import Any
 
 from l2o_cli.errors import Failure
 from l2o_cli.executor.cluster import Cluster
+from l2o_cli.executor.worker import HANDLER
 from l2o_cli.stages import Advance, Stages, Stopped
 
 _LOOK = 0.2  # seconds between two looks at whether to stop
@@ -58,8 +59,8 @@ def _on_workers(jobs: Sequence[Job], stages: Stages, cluster: Cluster) -> Iterat
     waiting: dict[Any, Job] = {}
     try:
         for job in jobs:
-            # Dask takes no other worker than those, and of those that come later the jobs are not kept: it may ask any of them.
-            future = client.submit(_do, job.function, job.arguments, topic, pure=False, key=f"{job.title}-{uuid.uuid4().hex}")
+            how = {"pure": False, "key": f"{job.title}-{uuid.uuid4().hex}", "resources": {HANDLER: 1}}
+            future = client.submit(_do, job.function, job.arguments, topic, **how)
             waiting[future] = job
             future.add_done_callback(lambda future: news.put(("done", future)))
         while waiting:

@@ -24,21 +24,6 @@ _READERS = ThreadPoolExecutor(1, "l2o-readers")  # what is answered while a comp
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the process that asks wants of a worker.
-
-    Attributes:
-        settings: environment variables that steer the numerics.
-        own: whether it is a process on this machine that was started for this command.
-        debug: whether everything is kept and shown that helps to find a fault.
-    """
-
-    settings: Mapping[str, str]
-    own: bool = False
-    debug: bool = False
-
-
-@dataclass(frozen=True)
 class Identity:
     """What a worker is, as far as results depend on it.
 
@@ -55,6 +40,34 @@ class Identity:
     threads: int = 1
     memory: int = 0
 
+    def unsuitable(self, asking: Identity) -> str | None:
+        """Why a process `asking` may not ask this worker; None if it may."""
+        for name, version in asking.versions.items():
+            other = self.versions.get(name, "none")
+            # Of Python the last number does not matter.
+            if (other.rpartition(".")[0] != version.rpartition(".")[0]) if name == "python" else other != version:
+                return f"it has {name} {other}, not {version}"
+        if self.unlike:
+            return f"it has computed with another {', '.join(self.unlike)}; restart it"
+        return None
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the process that asks wants of a worker.
+
+    Attributes:
+        identity: of that process.
+        settings: environment variables that steer the numerics.
+        own: whether it is a process on this machine that was started for this command.
+        debug: whether everything is kept and shown that helps to find a fault.
+    """
+
+    identity: Identity
+    settings: Mapping[str, str]
+    own: bool = False
+    debug: bool = False
+
 
 def identity(unlike: tuple[str, ...] = (), threads: int = 1, memory: int = 0) -> Identity:
     """That of this process."""
@@ -63,8 +76,11 @@ def identity(unlike: tuple[str, ...] = (), threads: int = 1, memory: int = 0) ->
     return Identity(versions, runtime.processor(), unlike, threads, memory)
 
 
-def prepare(wishes: Wishes, dask_worker: Any) -> Identity:
-    """Make the process of a worker of Dask answer; called by Dask in its event loop."""
+async def prepare(wishes: Wishes, dask_worker: Any) -> Identity:
+    """Make the process of a worker of Dask answer; called by Dask in its event loop.
+
+    Jobs are given to workers with the resource `HANDLER`: those that make the same runs as the process that asks.
+    """
     if wishes.own:
         signals.ignore()  # Ctrl-C reaches all processes of a terminal: the one that asks ends this one
         os.dup2(2, 1)  # what a problem of the user's prints
@@ -82,7 +98,10 @@ def prepare(wishes: Wishes, dask_worker: Any) -> Identity:
         runtime.set_environment(wishes.debug)
     dask_worker.handlers[HANDLER] = functools.wraps(_answer)(functools.partial(_answer, dask_worker))
     memory = getattr(dask_worker.memory_manager, "memory_limit", 0) or 0
-    return identity(unlike, dask_worker.state.nthreads, memory)
+    own = identity(unlike, dask_worker.state.nthreads, memory)
+    if own.unsuitable(wishes.identity) is None and own.processor == wishes.identity.processor:
+        await dask_worker.set_resources(**{HANDLER: own.threads})
+    return own
 
 
 def packed(function: Callable, *arguments: Any) -> bytes:
