@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2o_cli.errors import warn
+
 if TYPE_CHECKING:
+    from l2o_cli.executor import Where
     from l2o_cli.executor.cluster import Cluster
 
 
@@ -34,7 +39,11 @@ def worker_options(work: str, note: str = "") -> Callable[[Any], Any]:
     return lambda command: local(remote(command))
 
 
-def workers_of(cluster: Cluster) -> str:
-    """How many there are."""
+def begin(stack: contextlib.ExitStack, where: Where) -> Cluster:
+    """The cluster that is meant, until the stack is left; how many workers it has is said on stderr."""
+    from l2o_cli.executor.cluster import opened
+
+    cluster = stack.enter_context(opened(where, warn))
     count = len(cluster.workers)
-    return f"{count} worker{'s' * (count != 1)}"
+    print(f"{count} worker{'s' * (count != 1)}; dashboard: {cluster.dashboard}", file=sys.stderr, flush=True)
+    return cluster

@@ -88,7 +88,7 @@ class Workers:
 
 
 def train(out, cluster=None, stop_after=None, spec=SPEC, **options):
-    trainer = Trainer.open(spec, out, xla=False, cluster=cluster, **options)
+    trainer = Trainer.open(spec, out, xla=False, cluster=cluster and (lambda: cluster), **options)
     trainer.run(lambda progress: None, lambda: trainer.state.meta_step == stop_after)
     return trainer
 
@@ -151,7 +151,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_workers(alone, tmp_path, m
 def test_a_run_may_be_saved_while_workers_compute(alone, tmp_path, monkeypatch):
     """As a signal has it saved, in another thread; here before each call of a family, and each validation."""
     cluster = Workers(monkeypatch, 2)
-    trainer = Trainer.open(SPEC, tmp_path / "run", xla=False, cluster=cluster)
+    trainer = Trainer.open(SPEC, tmp_path / "run", xla=False, cluster=lambda: cluster)
     ask, saved = cluster.ask, []
 
     async def asked(address, function, *arguments, reading=False):
@@ -171,7 +171,7 @@ def test_a_run_may_be_saved_while_workers_compute(alone, tmp_path, monkeypatch):
 
 def test_a_worker_holds_no_more_of_a_family_that_moved(tmp_path, monkeypatch):
     cluster = Workers(monkeypatch, 1)
-    trainer = Trainer.open(SPEC, tmp_path / "run", xla=False, cluster=cluster)
+    trainer = Trainer.open(SPEC, tmp_path / "run", xla=False, cluster=lambda: cluster)
 
     def watch(record):
         if record.update.meta_step == 6:
@@ -224,7 +224,7 @@ def test_without_any_worker_that_has_the_data_a_run_fails(tmp_path, monkeypatch)
 
 
 def test_work_is_divided_by_what_it_was_measured_to_take(tmp_path, monkeypatch):
-    trainer = Trainer.open(SPEC, tmp_path / "run", xla=False, cluster=Workers(monkeypatch, 2))
+    trainer = Trainer.open(SPEC, tmp_path / "run", xla=False, cluster=lambda: Workers(monkeypatch, 2))
     families = trainer.state.families
     weights = {name: np.asarray(value) for name, value in trainer.state.weights.current.items()}
     requests = families.requests(np.random.default_rng(0), weights, 0)
