@@ -15,7 +15,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from l2o_cli import keras_settings, signals, stderr_filter
+from l2o_cli import devices, keras_settings, signals, stderr_filter
 from l2o_cli.caches import places
 from l2o_cli.caches.compiled import CompiledCode
 from l2o_cli.errors import BadInput, warn_once
@@ -56,6 +56,7 @@ def set_environment(debug: bool = False) -> None:
     # Convolutions are two to four times as fast with oneDNN, which TensorFlow leaves off where a CPU has no instructions for
     # neural networks; also with AVX2 alone. It is right in all that graphs reach: see `lean_graphs` for what it gets wrong.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0" if plain_tensorflow() else "1")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or the first process takes the whole memory of a GPU
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # XLA aborts on a flag that it does not know, so this is for the releases it was tried with.
@@ -120,8 +121,8 @@ def compile_anew() -> None:
 def cache_folder() -> Path | None:
     """Where compiled computations are kept; None when nothing is.
 
-    TensorFlow names an entry after the computation alone, so code for another CPU or by another release would be taken for
-    this one's: each combination has a folder of its own.
+    TensorFlow names an entry after the computation alone, so code for another processor or by another release would be taken
+    for this one's: each combination has a folder of its own.
 
     Raises:
         places.Unusable: there is no home folder to have it in.
@@ -129,16 +130,18 @@ def cache_folder() -> Path | None:
     folder = places.compiled()
     if folder is None:
         return None
-    identity = "\n".join((CACHE_FORMAT, _release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", "")))
-    return folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    gpus = sorted({one.name for one in devices.gpus()})
+    identity = (CACHE_FORMAT, _release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", ""), *gpus)
+    return folder / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
 
 
 def environment() -> dict[str, str | int]:
-    """Versions of what computes the results, and the machine's cores, which the timings depend on, for their record."""
+    """Versions of what computes the results, and the machine's cores and GPU, which the timings depend on, for their record."""
     packages = ("tensorflow", "keras", "numpy")  # whose name may be another one, such as tensorflow-cpu
     versions = {name: _release(name) or "not installed as a package" for name in packages}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"l2o": version(), "python": platform.python_version(), **versions, "cpu_cores": cores or 1}
+    device = devices.gpu()
+    named = {"device": device} if device else {}
+    return {"l2o": version(), "python": platform.python_version(), **versions, "cpu_cores": devices.cores(), **named}
 
 
 def version() -> str:

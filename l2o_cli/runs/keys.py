@@ -24,7 +24,7 @@ import tensorflow as tf
 from l2o_problems.base import Problem
 
 import l2o_cli
-from l2o_cli import graph, runtime
+from l2o_cli import devices, graph, runtime
 from l2o_cli.runs.own_code import NoIdentity, own_code
 from l2o_cli.runs.records import Contender
 from l2o_cli.spec import OptimizerSpec
@@ -32,11 +32,11 @@ from l2o_cli.spec import OptimizerSpec
 FORMAT = 2  # of a key and of a stored run
 
 # What computes a run, under the packages l2o_cli and problems.
-_COMPUTING = ("carry.py", "rollout.py", "graph.py", "lean_graphs.py", "runtime.py", "optimizers", "runs")
+_COMPUTING = ("carry.py", "rollout.py", "graph.py", "lean_graphs.py", "runtime.py", "devices.py", "optimizers", "runs")
 
-# Environment variables that may decide how numbers are rounded, but for those that only say what is printed.
+# Environment variables that may decide how numbers are rounded, but for those that only say what is printed, or kept free.
 _STEERING = re.compile(
-    r"(TF_(?!CPP_)|XLA_|ONEDNN_(?!VERBOSE)|DNNL_(?!VERBOSE)|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_|BLIS_|KERAS_|NVIDIA_|CUBLAS_|CUDNN_|HIP_"
+    r"(TF_(?!CPP_|FORCE_GPU_ALLOW_GROWTH)|XLA_|ONEDNN_(?!VERBOSE)|DNNL_(?!VERBOSE)|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_|BLIS_|KERAS_|NVIDIA_|CUBLAS_|CUDNN_|HIP_"
     r"|ROCM_|MALLOC_|GLIBC_)"
 )
 
@@ -91,7 +91,7 @@ def numerics() -> dict[str, Any]:
     chosen = {name: value for name, value in os.environ.items() if _STEERING.match(name)}
     if runtime.compiled is not None and chosen.get("TF_XLA_FLAGS") == runtime.compiled.flags:
         del chosen["TF_XLA_FLAGS"]  # only where the cache is
-    gpus = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in tf.config.list_physical_devices("GPU")]
+    gpu = devices.gpu()  # not those beside it: a worker process sees but its own
     return {
         "variables": chosen,
         "graphs": graph.kind(),
@@ -99,7 +99,7 @@ def numerics() -> dict[str, Any]:
             tf.config.threading.get_intra_op_parallelism_threads(),
             tf.config.threading.get_inter_op_parallelism_threads(),
         ],
-        "GPUs": gpus,
+        "GPUs": [gpu] if gpu else [],
         "keras": [keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()],
     }
 
