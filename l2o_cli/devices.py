@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -129,5 +128,7 @@ def peak_memory() -> float:
 
 def process_peak() -> float:
     """The most bytes of the machine's memory that this process has had."""
+    import resource  # here: Windows has none, where the optimizers may be used all the same
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else 1024 * peak)
