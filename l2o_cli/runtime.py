@@ -27,6 +27,17 @@ XLA_FLAGS_KNOWN_TO = ("2.21.",)
 CACHE_FORMAT = "2"  # of the folder with compiled code
 _OF_L2O = re.compile(r"--tf_xla_persistent_cache_directory='/proc/\d+/fd/")  # TF_XLA_FLAGS that an l2o has set, not the user
 
+# Environment variables that may decide how numbers are rounded, but for those that only say what is printed or kept free.
+_STEERING = re.compile(
+    r"(TF_(?!CPP_|FORCE_GPU_ALLOW_GROWTH)|XLA_|ONEDNN_(?!VERBOSE)|DNNL_(?!VERBOSE)|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_"
+    r"|BLIS_|KERAS_|NVIDIA_|CUBLAS_|CUDNN_|HIP_|ROCM_|MALLOC_|GLIBC_)"
+)
+
+# XLA divides the work of an operation among the threads that TensorFlow has, of which there are as many as cores, and what is
+# divided otherwise is rounded otherwise. So what is to have the same bits on all machines gets this many.
+THREADS = 2
+_THREADS = "TF_NUM_INTRAOP_THREADS"
+
 compiled: CompiledCode | None = None  # the compilation cache that this process uses
 debugging = False  # whether everything is kept and shown that helps to find a fault
 
@@ -112,6 +123,22 @@ def without_cache(error: BaseException) -> bool:
     return compiled is not None and compiled.left(error)
 
 
+def same_threads_everywhere() -> None:
+    """Have TensorFlow, not imported yet, divide the work of an operation among `THREADS`, whatever the machine has.
+
+    What the user has set stands.
+    """
+    os.environ.setdefault(_THREADS, str(THREADS))
+
+
+def steering() -> dict[str, str]:
+    """The environment variables of this process that may decide how numbers are rounded; not where the cache is."""
+    chosen = {name: value for name, value in os.environ.items() if _STEERING.match(name)}
+    if compiled is not None and chosen.get("TF_XLA_FLAGS") == compiled.flags:
+        del chosen["TF_XLA_FLAGS"]
+    return chosen
+
+
 def compile_anew() -> None:
     """Make TensorFlow, not imported yet, leave the compilation cache alone, so that what it takes to compile can be measured."""
     if "persistent_cache_directory" in os.environ.get("TF_XLA_FLAGS", ""):
@@ -122,7 +149,7 @@ def cache_folder() -> Path | None:
     """Where compiled computations are kept; None when nothing is.
 
     TensorFlow names an entry after the computation alone, so code for another processor or by another release would be taken
-    for this one's: each combination has a folder of its own.
+    for this one's, and code that divides its work among more threads: each combination has a folder of its own.
 
     Raises:
         places.Unusable: there is no home folder to have it in.
@@ -130,8 +157,8 @@ def cache_folder() -> Path | None:
     folder = places.compiled()
     if folder is None:
         return None
-    gpus = sorted({one.name for one in devices.gpus()})
-    identity = (CACHE_FORMAT, _release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", ""), *gpus)
+    threads, gpus = os.environ.get(_THREADS) or str(devices.cores()), sorted({one.name for one in devices.gpus()})
+    identity = (CACHE_FORMAT, _release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", ""), threads, *gpus)
     return folder / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
 
 

@@ -82,6 +82,7 @@ class _Process:
         self._handled: float | None = None  # when the main thread heard of it
         self._sockets: tuple[socket.socket, socket.socket] | None = None
         self._listening = False
+        self.endings: list[Callable[[], object]] = []
 
     def install(self) -> Callable[[], None] | None:
         """Answer signals from now on, with an exit code of 128 and the signal's number; to be called before all that takes long.
@@ -163,6 +164,9 @@ class _Process:
         run = self.run
         if run is not None:
             _say("; ".join(filter(None, (_outcome(run), run.how))))
+        for ending in self.endings:
+            with contextlib.suppress(Exception):
+                ending()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(128 + (self.received or 0))
@@ -177,6 +181,11 @@ install, listen = _process.install, _process.listen
 def exit_code() -> int | None:
     """That of a process that a signal has stopped; None if there was none."""
     return None if _process.received is None else 128 + _process.received
+
+
+def at_end(ending: Callable[[], object]) -> None:
+    """Have this called where a signal ends the process without the main thread, which otherwise cleans up."""
+    _process.endings.append(ending)
 
 
 def interrupting() -> bool:

@@ -1,5 +1,7 @@
 """`l2o meta-train`."""
 
+import contextlib
+import functools
 import json
 import math
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import click
 
 from l2o_cli.commands.requests import field_option
+from l2o_cli.commands.workers import begin, worker_options
 from l2o_cli.spec import MetaTraining
 
 
@@ -30,9 +33,10 @@ Examples:
     type=click.FloatRange(min=0, min_open=True),
     help="End after this time, start-up included; the run is saved and its best weights so far are written.",
 )
+@worker_options("meta-gradients and meta-validation")
 @click.option("--xla/--no-xla", default=True, help="Compile with XLA, or run an ordinary TensorFlow graph (slow).")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
+def meta_train(config, out, overrides, seed, resume, minutes, workers, scheduler, xla, as_json):
     """Meta-train a learned optimizer as CONFIG says.
 
     CONFIG is a YAML file, or the name of a spec that l2o ships (such as quick). `l2o spec meta-train` shows its fields, what each
@@ -42,10 +46,15 @@ def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
     TensorBoard events and, at the end, the trained optimizer in artifact/. Ctrl-C, SIGTERM or SIGHUP saves the run before it ends
     (exit code 130, 143 or 129); --resume goes on with it, bit for bit. SIGUSR1 and SIGUSR2, which clusters send ahead of a time
     limit, save the run, and it goes on.
+
+    With --workers or --scheduler the families are on workers of Dask, with the same bits as in one process whatever becomes of
+    the workers: see docs/cluster.md.
     """
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    from l2o_cli import runtime
     from l2o_cli.assets import find_config
     from l2o_cli.errors import BadInput
+    from l2o_cli.executor import Where
     from l2o_cli.progress import MetaTrainingProgress
     from l2o_cli.signals import StopOnSignal
     from l2o_cli.spec.reading import read_meta_training
@@ -63,21 +72,25 @@ def meta_train(config, out, overrides, seed, resume, minutes, xla, as_json):
         source = " ".join([path.name, *(f"--set {override}" for override in overrides)])
         out = out or Path("runs") / f"{path.stem}-seed-{spec.seed}"
 
-    from l2o_cli.meta.trainer import Interrupted, Trainer
+    runtime.same_threads_everywhere()
+    where = Where(workers, scheduler)
+    with contextlib.ExitStack() as stack:
+        from l2o_cli.meta.trainer import Interrupted, Trainer
 
-    trainer = Trainer.open(spec, out, resume=resume, xla=xla, config=source)
-    done = f", going on after meta-step {trainer.state.meta_step}" if resume else ""
-    print(f"meta-training {trainer.describe()} in {out}{done}", file=sys.stderr)
-    how = f"go on with --resume --out {out}"
-    with (
-        StopOnSignal(trainer.save, how) as stop,
-        MetaTrainingProgress(trainer.state.meta_step, trainer.spec.meta_steps) as progress,
-    ):
-        try:
-            trainer.run(progress, stop, until)
-        except Interrupted:
-            print(f"{trainer.save()}; {how}", file=sys.stderr)
-            sys.exit(stop.code)
+        cluster = None if where.here else functools.partial(begin, stack, where)
+        trainer = Trainer.open(spec, out, resume=resume, xla=xla, config=source, cluster=cluster)
+        done = f", going on after meta-step {trainer.state.meta_step}" if resume else ""
+        print(f"meta-training {trainer.describe()} in {out}{done}", file=sys.stderr)
+        how = f"go on with --resume --out {out}"
+        with (
+            StopOnSignal(trainer.save, how) as stop,
+            MetaTrainingProgress(trainer.state.meta_step, trainer.spec.meta_steps) as progress,
+        ):
+            try:
+                trainer.run(progress, stop, until)
+            except Interrupted:
+                print(f"{trainer.save()}; {how}", file=sys.stderr)
+                sys.exit(stop.code)
     if not trainer.complete:
         reached = f"meta-step {trainer.state.meta_step} of {trainer.spec.meta_steps}"
         print(f"time is up: saved after {reached}; {how}", file=sys.stderr)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -32,6 +34,7 @@ class Families:
         self._optimizer = Imitating(optimizer, imitation.make()) if imitation is not None else optimizer
         self._spec, self._perturbation_seed, self._xla = spec, perturbation_seed, xla
         self._estimators: dict[Hashable, MetaGradient] = {}
+        self._pool: ThreadPoolExecutor | None = None
         self._seen: set[Hashable] = set()  # estimators and bounds that were used in this process
         problems = alike([entry.make() for entry in spec.problems])
         self.populations: list[Population] = []
@@ -103,6 +106,11 @@ class Families:
         )
         return estimate.gradient.numpy(), record
 
+    def answers(self, requests: Sequence[FamilyRequest]) -> list[tuple[np.ndarray, FamilyRecord]]:
+        """What `estimate` answers to each, in threads."""
+        self._pool = self._pool or ThreadPoolExecutor(min(self._spec.families_per_step, os.cpu_count() or 1))
+        return list(self._pool.map(self.estimate, requests))
+
     def advance(self, families: Iterable[int], weights: Weights, meta_step: int) -> None:
         """Let the instances of families go on to what their last estimates left, after `meta_step` updates."""
         for family in families:
@@ -114,6 +122,11 @@ class Families:
         for index, population in enumerate(self.populations):
             leaves |= under(str(index), population.snapshot(meta_step))
         return leaves
+
+    def capture(self, meta_step: int) -> Callable[[], dict[str, tf.Tensor]]:
+        """What gives the snapshot of now, later."""
+        leaves = self.snapshot(meta_step)
+        return lambda: leaves
 
     def fault(self, leaves: Mapping[str, tf.Tensor], meta_step: int) -> str | None:
         """What is wrong with a snapshot taken after `meta_step` updates, or None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 from l2o_problems.transforms.base import under, within
@@ -11,6 +11,7 @@ from l2o_problems.transforms.base import under, within
 from l2o_cli.meta.checkpoints import mismatch
 from l2o_cli.meta.families import Families
 from l2o_cli.meta.meta_optimizer import FINITE, WeightsInTraining
+from l2o_cli.meta.remote import RemoteFamilies
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.spec import Rollback
 
@@ -23,7 +24,7 @@ class State:
             then is this kept, which takes memory and room in checkpoints.
     """
 
-    def __init__(self, weights: WeightsInTraining, families: Families, rollback: Rollback | None):
+    def __init__(self, weights: WeightsInTraining, families: Families | RemoteFamilies, rollback: Rollback | None):
         self.weights, self.families, self._rollback = weights, families, rollback
         self.meta_step = 0  # updates made
         self.inner_steps = 0
@@ -62,13 +63,14 @@ class State:
         self._bad, self.rollbacks = 0, self.rollbacks + 1
         return False, True
 
-    def snapshot(self) -> dict[str, tf.Tensor]:
-        """All that `restore` needs; the next meta-step may be under way, as long as it is not applied."""
+    def capture(self) -> Callable[[], dict[str, tf.Tensor]]:
+        """What gives all that `restore` needs to be as now; the next meta-step may be under way, as long as it is not applied."""
         leaves = self.weights.snapshot() | under("best", self.best)
         leaves["progress"] = tf.constant([self.meta_step, self.inner_steps, self.seconds, self.best_score], tf.float64)
         if self._rollback:
             leaves |= under("rollback/best", self._kept) | {"rollback/counts": tf.constant([self._bad, self.rollbacks])}
-        return leaves | under("family", self.families.snapshot(self.meta_step))
+        families = self.families.capture(self.meta_step)
+        return lambda: leaves | under("family", families())
 
     def fault(self, meta_step: int, leaves: Mapping[str, tf.Tensor]) -> str | None:
         """What is wrong with the leaves of a checkpoint after `meta_step`, which may be those of another run, or None."""

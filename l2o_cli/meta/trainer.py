@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from l2o_cli.errors import BadInput, Failure, warn
+from l2o_cli.executor.cluster import Cluster
 from l2o_cli.export.artifact import save_artifact
 from l2o_cli.export.resolve import resolve
-from l2o_cli.meta.families import Families
+from l2o_cli.meta import remote
+from l2o_cli.meta.hosted import HostedRun
 from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate, make
 from l2o_cli.meta.meta_step import FamilyRecord, MetaStepRecord, UpdateRecord, ValidationRecord
 from l2o_cli.meta.population import derive_seed
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.state import State
-from l2o_cli.meta.validation import Validator, overall
+from l2o_cli.meta.validation import overall
 from l2o_cli.meta.watchdog import Watchdog, no_progress
 from l2o_cli.optimizers.base import Weights
 from l2o_cli.optimizers.transforms import names_of
@@ -39,31 +39,51 @@ class Trainer:
     """One meta-training run. Its state is whole between two meta-steps, and seeds derive from the run's seed and the step, so
     that a resumed run goes on bit for bit."""
 
-    def __init__(self, spec: MetaTraining, directory: RunDirectory, xla: bool = True, initial: Weights | None = None):
+    def __init__(
+        self,
+        spec: MetaTraining,
+        directory: RunDirectory,
+        xla: bool = True,
+        initial: Weights | None = None,
+        cluster: Cluster | None = None,
+    ):
         """Args:
         initial: the weights it begins with; None: drawn.
+        cluster: its workers estimate meta-gradients and validate; None: this process does.
         """
         self.spec, self.directory = spec, directory
         self.optimizer = spec.optimizer.make()
         seed = spec.seed
         initial = initial or self.optimizer.init_weights(derive_seed(seed, _WEIGHTS))
+        seeds = [derive_seed(seed, purpose) for purpose in (_POPULATION, _PERTURBATIONS, _VALIDATION)]
+        run = HostedRun(remote.new_token(), spec, seeds[0], seeds[1], seeds[2], xla)
         self.state = State(
             WeightsInTraining(spec.meta_optimizer, spec.ema, initial, spec.objective.weight_decay),
-            Families(spec, self.optimizer, derive_seed(seed, _POPULATION), derive_seed(seed, _PERTURBATIONS), xla),
+            remote.RemoteFamilies(run, cluster) if cluster else run.families(),
             spec.validation.rollback,
         )
-        self._validator = Validator(spec.validation, spec.objective, self.optimizer, derive_seed(seed, _VALIDATION), xla)
+        self._validator = remote.RemoteValidator(run, cluster) if cluster else run.validator()
         self._watchdog = Watchdog()  # when the run begins, one that knows its tables
         # The state is whole but while a meta-step is applied, and while it is validated, before which it is put aside.
         self._whole = threading.Lock()
-        self._aside: tuple[int, dict[str, tf.Tensor]] | None = None
+        self._aside: tuple[int, Callable[[], dict[str, tf.Tensor]]] | None = None
         self._saved = 0  # the meta-step of the last checkpoint
 
     @classmethod
     def open(
-        cls, spec: MetaTraining | None, out: Path, *, resume: bool = False, xla: bool = True, config: str | None = None
+        cls,
+        spec: MetaTraining | None,
+        out: Path,
+        *,
+        resume: bool = False,
+        xla: bool = True,
+        config: str | None = None,
+        cluster: Callable[[], Cluster] | None = None,
     ) -> Trainer:
         """A new run in the directory `out`, or the run that is there, at its last checkpoint; `config` says whence the spec is.
+
+        Args:
+            cluster: begins one, if workers are to do it; called when all else is in order.
 
         Raises:
             BadInput: `out` is in use, or holds another run than the one to resume.
@@ -73,16 +93,18 @@ class Trainer:
             make(spec.meta_optimizer)  # a checkpoint it names may be missing: said before a directory is made
             initial = _initial_weights(spec)
             spec = with_record(spec, config)
-            return cls(spec, RunDirectory.create(out, spec), xla, initial)
+            workers = cluster and cluster()
+            return cls(spec, RunDirectory.create(out, spec), xla, initial, workers)
         directory, spec = RunDirectory.reopen(out, spec)
         recorded = (spec.record or {}).get("own_files")
         for file, content in imported_files().items():
             if isinstance(recorded, dict) and recorded.get(file, content) != content:
                 warn(f"{file} was changed after the run had begun; it goes on with what is there now")
-        trainer = cls(spec, directory, xla)
+        workers = cluster and cluster()
+        trainer = cls(spec, directory, xla, cluster=workers)
         leaves = directory.checkpoints.restore(trainer.state.fault)
         if leaves is None:
-            return cls(spec, directory, xla, _initial_weights(spec))
+            return cls(spec, directory, xla, _initial_weights(spec), workers)
         trainer.state.restore(leaves)
         trainer._saved = trainer.state.meta_step
         return trainer
@@ -105,7 +127,7 @@ class Trainer:
             Failure: no meta-step moved a weight, or no meta-loss was a finite number; the run is saved and has no artifact.
         """
         spec, state = self.spec, self.state
-        with self.directory.in_use(), ThreadPoolExecutor(min(spec.families_per_step, os.cpu_count() or 1)) as pool:
+        with self.directory.in_use():
             # What begins again has no rows, of the validation at its start neither.
             self.directory.cut(state.meta_step or -1)
             self._watchdog = self._informed_watchdog()
@@ -113,7 +135,7 @@ class Trainer:
                 self._watchdog.validation(record.rows()["validation"])
             late = False
             while not self.complete and not late:
-                watch(self._step(pool))
+                watch(self._step())
                 stopping, late = stop(), time.monotonic() >= until
                 if self.complete or stopping or late or state.meta_step % spec.checkpoint_every == 0:
                     self.save()
@@ -132,18 +154,18 @@ class Trainer:
         with self._whole:
             step, leaves = self._aside or (self.state.meta_step, None)
             if step != self._saved:
-                self.directory.save(step, self.state.snapshot() if leaves is None else leaves)
+                self.directory.save(step, (leaves or self.state.capture())())
                 self._saved = step
         return f"saved after meta-step {step}" if step else "no meta-step is finished yet"
 
-    def _step(self, pool: ThreadPoolExecutor) -> MetaStepRecord:
+    def _step(self) -> MetaStepRecord:
         state, began = self.state, time.perf_counter()
         rng = np.random.default_rng(derive_seed(self.spec.seed, _DRAW, state.meta_step))
         requests = state.families.requests(rng, _arrays(state.weights.current), state.meta_step)
-        gradients, families = zip(*pool.map(state.families.estimate, requests), strict=True)
+        gradients, families = zip(*state.families.answers(requests), strict=True)
         with self._whole:
             if self._validates_at(state.meta_step + 1):
-                self._aside = state.meta_step, state.snapshot()
+                self._aside = state.meta_step, state.capture()
             update = self._apply(np.stack(gradients), families, began)
             self.directory.write(update)
         self.directory.events.write(update)

@@ -31,28 +31,36 @@ class Validator:
     """Runs weights on the validation problems, always the same instances, minibatches and noise."""
 
     def __init__(self, spec: Validation, objective: Objective, optimizer: Optimizer, seed: int, xla: bool):
+        self._spec, self._seed, self._xla = spec, seed, xla
         self._steps = tf.constant(spec.steps)
-        optimizer, weights = optimizer.over(spec.steps), optimizer.init_weights(0)
-        self._layout = weights_layout(weights)
-        objective = (spec.objective or objective).model_copy(update={"imitation": None})
-        self._runs = []
-        for index, entry in enumerate(spec.problems):
-            problem = entry.make()
-            measured = MeasuredObjective(objective, problem, adam_of(problem), entry.title)
-            whole = Truncation(problem, optimizer, self._layout, measured, Estimator(divergence=None), spec.steps, xla)
-            # Learned initial states are read from the weights again when the run begins.
-            carry = start(problem, optimizer, weights, derive_seed(seed, index), spec.instances)
-            self._runs.append((entry.title, whole, carry))
+        self._optimizer = optimizer.over(spec.steps)
+        self._weights = self._optimizer.init_weights(0)
+        self._layout = weights_layout(self._weights)
+        self._objective = (spec.objective or objective).model_copy(update={"imitation": None})
+        self._runs: dict[int, tuple[Truncation, Carry]] = {}
 
     def scores(self, weights: Weights) -> tuple[Score, ...]:
-        return tuple(self._score(*run, packed(weights, self._layout)) for run in self._runs)
+        return tuple(self.score(index, weights) for index in range(len(self._spec.problems)))
 
-    def _score(self, title: str, whole: Truncation, carry: Carry, vector: tf.Tensor) -> Score:
-        values, after, losses = whole.run(vector, carry, self._steps)
+    def score(self, index: int, weights: Weights) -> Score:
+        """How weights do on the problem of that index."""
+        if index not in self._runs:
+            self._runs[index] = self._made(index)
+        whole, carry = self._runs[index]
+        values, after, losses = whole.run(packed(weights, self._layout), carry, self._steps)
         ratios = losses[-1].numpy() / after.initial_loss.numpy()
         ratios = np.where(np.isfinite(ratios), ratios, np.inf)
         diverged = int((after.diverged.numpy() != RUNNING).sum())
-        return Score(title, float(np.mean(values)), float(np.median(ratios)), diverged)
+        return Score(self._spec.problems[index].title, float(np.mean(values)), float(np.median(ratios)), diverged)
+
+    def _made(self, index: int) -> tuple[Truncation, Carry]:
+        spec, entry = self._spec, self._spec.problems[index]
+        problem = entry.make()
+        measured = MeasuredObjective(self._objective, problem, adam_of(problem), entry.title)
+        bare = Estimator(divergence=None)
+        whole = Truncation(problem, self._optimizer, self._layout, measured, bare, spec.steps, self._xla)
+        # Learned initial states are read from the weights again when the run begins.
+        return whole, start(problem, self._optimizer, self._weights, derive_seed(self._seed, index), spec.instances)
 
 
 def overall(scores: Sequence[Score]) -> float:

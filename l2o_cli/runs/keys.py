@@ -11,8 +11,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,12 +31,6 @@ FORMAT = 2  # of a key and of a stored run
 
 # What computes a run, under the packages l2o_cli and problems.
 _COMPUTING = ("carry.py", "rollout.py", "graph.py", "lean_graphs.py", "runtime.py", "devices.py", "optimizers", "runs")
-
-# Environment variables that may decide how numbers are rounded, but for those that only say what is printed, or kept free.
-_STEERING = re.compile(
-    r"(TF_(?!CPP_|FORCE_GPU_ALLOW_GROWTH)|XLA_|ONEDNN_(?!VERBOSE)|DNNL_(?!VERBOSE)|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_|BLIS_|KERAS_|NVIDIA_|CUBLAS_|CUDNN_|HIP_"
-    r"|ROCM_|MALLOC_|GLIBC_)"
-)
 
 
 def base_key(problem: Problem, contender: Contender, steps: int, **others: Any) -> dict[str, Any]:
@@ -88,12 +80,9 @@ def identity(value: Any) -> Any:
 
 def numerics() -> dict[str, Any]:
     """What steers the numerics of TensorFlow, XLA, oneDNN and Keras, besides their versions."""
-    chosen = {name: value for name, value in os.environ.items() if _STEERING.match(name)}
-    if runtime.compiled is not None and chosen.get("TF_XLA_FLAGS") == runtime.compiled.flags:
-        del chosen["TF_XLA_FLAGS"]  # only where the cache is
     gpu = devices.gpu()  # not those beside it: a worker process sees but its own
     return {
-        "variables": chosen,
+        "variables": runtime.steering(),
         "graphs": graph.kind(),
         "threads": [
             tf.config.threading.get_intra_op_parallelism_threads(),

@@ -1,0 +1,259 @@
+"""A Dask cluster whose workers this process may ask: one that is there, or one that is begun on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from l2o_cli import runtime, signals
+from l2o_cli.errors import BadInput, Failure
+from l2o_cli.executor import Where
+from l2o_cli.executor.worker import HANDLER, Identity, Wishes, identity, packed, prepare
+
+Result = TypeVar("Result")
+
+_CONNECT = 20.0  # seconds that a scheduler has to answer
+_BEGIN = 120.0  # seconds that the first worker of this machine has to begin
+_SILENT = logging.CRITICAL + 1  # what Dask would say of workers that come and go is said here in one line
+# What Dask would set for its workers steers the numerics. A job whose worker was lost goes on where it was.
+_OWN = {"distributed.nanny.pre-spawn-environ": {}, "distributed.scheduler.allowed-failures": 20}
+_SCRATCH = "l2o-dask-"  # beginning of the names of temporary folders of workers, then the process that they are of
+
+
+class Lost(Exception):
+    """A worker has gone before it answered."""
+
+
+class Cluster:
+    """The workers that are there at the moment. Coroutines run in the loop of Dask's client, which is a thread of its own.
+
+    Attributes:
+        workers: those that may be asked, by address.
+        lost: how many went.
+        client: Dask's.
+    """
+
+    def __init__(self, client: Any, wishes: Wishes, warn: Callable[[str], object]):
+        self.client, self._wishes, self._warn = client, wishes, warn
+        self.workers: dict[str, Identity] = {}
+        self.lost = 0
+        self._gone: dict[str, asyncio.Event] = {}
+        self._news = asyncio.Event()  # of workers that came
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._said: set[str] = set()
+
+    @property
+    def dashboard(self) -> str | None:
+        """The address of a page that shows the workers."""
+        link: str | None = self.client.dashboard_link
+        with contextlib.suppress(ImportError):
+            import bokeh  # noqa: F401
+
+            return link
+        return link and link.replace("/status", "/info/main/workers.html")  # without it Dask draws no pictures
+
+    def do(self, coroutine: Callable[..., Awaitable[Result]], *arguments: Any, seconds: float | None = None) -> Result:
+        """What a coroutine function returns, from any thread; TimeoutError after so many seconds."""
+        return self.client.sync(coroutine, *arguments, callback_timeout=seconds)
+
+    async def begin(self) -> None:
+        """Greet the workers that are there, and those that come from now on."""
+        self.client.subscribe_topic("all", self._hear)
+        known = await self.client.scheduler.identity(n_workers=-1)
+        await asyncio.gather(*(self._greet(address) for address in known["workers"]))
+
+    async def arrival(self) -> None:
+        """Until there is a worker that may be asked."""
+        while not self.workers:
+            self._news.clear()
+            await self._news.wait()
+
+    async def ask(self, address: str, function: Callable, *arguments: Any, reading: bool = False) -> tuple[Any, float]:
+        """What a function returns on a worker, and the seconds that it took there.
+
+        Args:
+            function: one that can be imported there.
+            reading: it only reads, and is not to wait for what the worker computes.
+
+        Raises:
+            Lost: the worker has gone.
+            Exception: what the function raises.
+        """
+        gone = self._gone.get(address)
+        if gone is None:
+            raise Lost(address)
+        asked, end = (
+            asyncio.ensure_future(self._send(address, packed(function, *arguments), reading)),
+            asyncio.ensure_future(gone.wait()),
+        )
+        try:
+            await asyncio.wait((asked, end), return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise Lost(address)
+            good, content, seconds = pickle.loads(asked.result())
+        except OSError:  # Dask's error of a connection that is closed is one
+            self._part(address)
+            raise Lost(address) from None
+        finally:
+            asked.cancel()
+            end.cancel()
+        if not good:
+            raise content
+        return content, seconds
+
+    async def _send(self, address: str, call: bytes, reading: bool) -> bytes:
+        async with self.client.rpc(address) as worker:
+            response = await getattr(worker, HANDLER)(call=call, reading=reading)
+        answer: bytes = response["answer"]
+        return answer
+
+    async def _hear(self, event: tuple[float, Any]) -> None:
+        _, news = event
+        if not isinstance(news, dict):
+            return
+        if news.get("action") == "add-worker":
+            task = asyncio.ensure_future(self._greet(news["worker"]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif news.get("action") == "remove-worker":
+            self._part(news["worker"])
+
+    async def _greet(self, address: str) -> None:
+        """Prepare a worker, and have it among those that may be asked, unless it is unlike this process."""
+        try:
+            async with self.client.rpc(address) as worker:
+                from distributed.protocol.pickle import dumps
+
+                response = await worker.run(function=dumps(prepare), kwargs=dumps({"wishes": self._wishes}))
+            if response["status"] != "OK":
+                raise pickle.loads(response["exception"]) if isinstance(response["exception"], bytes) else response["exception"]
+            found: Identity = response["result"]
+            reason = found.unsuitable(self._wishes.identity)
+        except OSError:  # it has gone already
+            return
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        if reason is not None:
+            self._say(address, f"the worker {address} is not asked: {reason}")
+            return
+        if found.processor != self._wishes.identity.processor:
+            self._say("processor", f"the worker {address} has another processor than this machine, and may round otherwise")
+        self._gone[address] = asyncio.Event()
+        self.workers[address] = found
+        self._news.set()
+
+    def _part(self, address: str) -> None:
+        if self.workers.pop(address, None) is not None:
+            self.lost += 1
+            self._gone.pop(address).set()
+
+    def _say(self, about: str, line: str) -> None:
+        if about not in self._said:
+            self._said.add(about)
+            self._warn(line)
+
+
+@contextlib.contextmanager
+def opened(where: Where, warn: Callable[[str], object], seconds: float = _BEGIN) -> Iterator[Cluster]:
+    """The cluster that `where` means; what is begun for it ends afterwards.
+
+    Args:
+        warn: takes in what is to be known of workers.
+        seconds: how long the first worker may take.
+
+    Raises:
+        BadInput: there is no such scheduler.
+        Failure: there is no worker that may be asked.
+    """
+    import dask
+    from distributed import Client
+
+    if not runtime.debugging:
+        for name in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(_SILENT)
+        warnings.filterwarnings("ignore", module=r"(distributed|dask|tornado)\b")
+    wishes = Wishes(identity(), runtime.steering(), own=where.scheduler is None, debug=runtime.debugging)
+    with contextlib.ExitStack() as stack:
+        if where.scheduler is None:
+            # What a worker holds is no result that Dask could write to a disk.
+            settings = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+            stack.enter_context(dask.config.set(settings | _OWN))
+            client = stack.enter_context(_begun(where.workers))
+        else:
+            client = stack.enter_context(contextlib.closing(_connected(Client, where.scheduler)))
+        cluster = Cluster(client, wishes, warn)
+        cluster.do(cluster.begin)
+        try:
+            cluster.do(cluster.arrival, seconds=seconds)
+        except TimeoutError:
+            raise Failure(f"no worker that may be asked came within {seconds:.0f} seconds") from None
+        yield cluster
+        client.unsubscribe_topic("all")
+
+
+def _connected(kind: Any, scheduler: str) -> Any:
+    """Dask's client of a scheduler, with Dask's own settings of TLS."""
+    file = Path(scheduler)
+    is_file = "://" not in scheduler and file.suffix == ".json"
+    how: dict[str, Any] = {"scheduler_file": str(file)} if is_file else {"address": scheduler}
+    if is_file and not file.is_file():
+        raise BadInput(f"--scheduler {scheduler}: there is no such file")
+    try:
+        return kind(**how, timeout=_CONNECT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise BadInput(f"--scheduler {scheduler}: no scheduler answers there: {error}") from None
+
+
+@contextlib.contextmanager
+def _begun(workers: int) -> Iterator[Any]:
+    """Dask's client of a cluster on this machine, which nothing but this machine reaches."""
+    from dask.system import CPU_COUNT
+    from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    scratch = _scratch()
+    # Where a signal ends this process at once, Python's own helper would complain of what it then cleans up.
+    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=max(1, CPU_COUNT // workers),
+            memory_limit=MEMORY_LIMIT // workers,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            local_directory=str(scratch),
+            silence_logs=False if runtime.debugging else _SILENT,
+        )
+    except (OSError, RuntimeError) as error:
+        raise Failure(f"--workers {workers}: they could not be begun: {error}") from None
+    try:
+        with Client(cluster, set_as_default=False) as client:
+            yield client
+    finally:
+        cluster.close(timeout=5)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch() -> Path:
+    """A temporary folder for workers, removed however this process ends; what killed ones have left is removed now."""
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{_SCRATCH}*-*"):
+        owner = left.name.removeprefix(_SCRATCH).partition("-")[0]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    signals.at_end(lambda: shutil.rmtree(folder, ignore_errors=True))
+    return folder
