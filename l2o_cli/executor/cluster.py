@@ -194,7 +194,7 @@ def opened(where: Where, warn: Callable[[str], object], seconds: float = _BEGIN)
             # What a worker holds is no result that Dask could write to a disk.
             settings = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
             stack.enter_context(dask.config.set(settings | _OWN))
-            client = stack.enter_context(_begun(where.workers))
+            client = stack.enter_context(_begun(where.workers, where.threads))
         else:
             client = stack.enter_context(contextlib.closing(_connected(Client, where.scheduler)))
         cluster = Cluster(client, wishes, warn)
@@ -221,7 +221,7 @@ def _connected(kind: Any, scheduler: str) -> Any:
 
 
 @contextlib.contextmanager
-def _begun(workers: int) -> Iterator[Any]:
+def _begun(workers: int, threads: int | None) -> Iterator[Any]:
     """Dask's client of a cluster on this machine, which nothing but this machine reaches."""
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
@@ -233,7 +233,7 @@ def _begun(workers: int) -> Iterator[Any]:
     try:
         cluster = LocalCluster(
             n_workers=workers,
-            threads_per_worker=max(1, CPU_COUNT // workers),
+            threads_per_worker=threads or max(1, CPU_COUNT // workers),
             memory_limit=MEMORY_LIMIT // workers,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",

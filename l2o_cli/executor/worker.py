@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l2o_cli import errors, keras_settings, runtime, signals
+from l2o_cli import devices, errors, keras_settings, runtime, signals
 
 HANDLER = "l2o"  # the name under which a worker answers
 _READERS = ThreadPoolExecutor(1, "l2o-readers")  # what is answered while a computation is under way
@@ -110,6 +110,8 @@ async def prepare(wishes: Wishes, dask_worker: Any) -> Identity:
         for name in runtime.steering():
             del os.environ[name]
         os.environ.update(wishes.settings)
+        if wishes.own:  # one worker a GPU, where there are some
+            os.environ.update(devices.worker_environment(int(dask_worker.name)))
         runtime.set_environment(wishes.debug)
     dask_worker.handlers[HANDLER] = functools.wraps(_answer)(functools.partial(_answer, dask_worker))
     memory = getattr(dask_worker.memory_manager, "memory_limit", 0) or 0
