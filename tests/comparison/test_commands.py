@@ -55,6 +55,7 @@ def test_evaluate_prints_json_alone(evaluated):
     assert (adam["optimizer"], adam["diverged"], adam["seeds"], adam["trials"]) == ("adam", 0, 2, 0)
     assert (sgd["optimizer"], sgd["diverged"], sgd["final_train_loss"]) == ("sgd", 2, None)
     assert adam["hyperparameters"]["learning_rate"] == 1.0
+    assert "adam reached a lower final training loss than sgd on quadratic. With 2 runs on a problem" in result.stderr
     for name in ("curves.csv", "scores.csv", "evaluation.yaml", "spec.yaml", "report.html"):
         assert f"wrote {out / name}" in result.stderr and (out / name).stat().st_size > 0
     count = len(list((out / "pictures").glob("*.png")))
