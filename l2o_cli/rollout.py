@@ -212,7 +212,7 @@ def _differentiable(carry: Carry) -> dict[str, Any]:
 def compiled_update(optimizer: Optimizer) -> Callable[..., tuple[tf.Tensor, State]]:
     """`optimizer.update` compiled alone, for a loop that is not (its layout is static)."""
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def update(weights, state, params, gradients, loss, step, layout):
         return optimizer.update(weights, state, params, gradients, loss, step, layout)
 

@@ -10,7 +10,7 @@ from l2o_cli import cli
 
 SPEC = {
     "meta_steps": 9,
-    "optimizer": {"name": "hrnn", "options": {"hidden": [4, 3, 2]}},
+    "optimizer": {"name": "hrnn", "options": {"hidden": [2]}},
     "problems": [{"name": "quadratic", "options": {"dimension": 5}}],
     "families_per_step": 1,
     "instances": 4,
@@ -57,7 +57,7 @@ def test_a_run_whose_time_is_up_can_be_used_and_resumed(run, l2o_here):
     assert "going on after meta-step 1" in done.stderr and json.loads(done.stdout)["meta_steps"] == 4
 
 
-def test_evaluate_compare_and_card(run, l2o_in):
+def test_evaluate_compare_and_card(run, l2o_in, l2o_here):
     succeed(l2o_in, run, "evaluate", "--problem", "digits_mlp", "--optimizer", "runs/tiny", "--steps", "20", "--out", "e")
     with (run / "e" / "curves.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -69,7 +69,7 @@ def test_evaluate_compare_and_card(run, l2o_in):
 
     options = ["--optimizer", "runs/tiny", "--optimizer", "runs/tiny:untrained", "--baselines", "adam"]
     options += ["--problems", "quadratic", "--trials", "3", "--steps", "20", "--seeds", "2", "--out", "c", "--json"]
-    done = succeed(l2o_in, run, "compare", *options, "--no-report", "--into-card", "runs/tiny/artifact")
+    done = succeed(l2o_here, run, "compare", *options, "--no-report", "--into-card", "runs/tiny/artifact")
     rows = json.loads(done.stdout)
     assert [row["optimizer"] for row in rows] == ["tiny", "tiny:untrained", "adam"]
     assert "probability of improvement" in done.stderr  # who won, in a sentence
@@ -77,8 +77,8 @@ def test_evaluate_compare_and_card(run, l2o_in):
     assert card["scores"]["rows"] == rows and card["meta_training"]["seed"] == 3
 
 
-def test_export(run, l2o_in, l2o_here):
-    succeed(l2o_in, run, "export", "--optimizer", "runs/tiny", "--format", "safetensors", "--out", "published")
+def test_export(run, l2o_here):
+    succeed(l2o_here, run, "export", "--optimizer", "runs/tiny", "--format", "safetensors", "--out", "published")
     succeed(l2o_here, run, "export", "--optimizer", "published", "--format", "keras", "--out", "tiny.json")
     again = l2o_here(run, "export", "--optimizer", "published", "--format", "keras", "--out", "tiny.json")
     assert again.returncode == 2 and again.stderr.count("\n") == 1 and "tiny.json" in again.stderr

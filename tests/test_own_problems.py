@@ -20,7 +20,7 @@ SMALL = {
     "evaluate": ["--steps", "4", "--seeds", "1", "--out", "results", "--no-xla", "--no-report"],
     "compare": ["--steps", "4", "--seeds", "1", "--trials", "2", "--out", "results", "--no-xla", "--no-report"],
     "meta-train": [
-        *("--set", "meta_steps=2", "--set", "optimizer.options.hidden=[2]", "--set", "instances=2"),
+        *("--set", "meta_steps=2", "--set", "optimizer={name: learned_rate}", "--set", "instances=2"),
         *("--no-xla", "--set", "truncation={distribution: constant, maximum: 3}", "--set", "validation.steps=4"),
     ],
 }

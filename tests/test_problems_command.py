@@ -136,7 +136,7 @@ def test_draws_curves_and_overwrites_only_when_told(tmp_path):
     file = tmp_path / "curves.pdf"
     file.write_text("mine")
     problem = "logistic_regression(samples=50,batch_size=5)"
-    arguments = [problem, "--plot", file, "--optimizer", "adam", "--optimizer", "hrnn:untrained", "--steps", 4, "--quiet"]
+    arguments = [problem, "--plot", file, "--optimizer", "adam", "--optimizer", "learned_rate:untrained", "--steps", 4, "--quiet"]
     with pytest.raises(BadInput, match="exists already"):
         invoke(*arguments)
     assert file.read_text() == "mine"

@@ -33,7 +33,9 @@ def test_gradient_descent_on_a_quadratic_equals_numpy():
     assert after.step.numpy().tolist() == [20, 20, 20] and int(after.clock) == 20
 
 
-@pytest.mark.parametrize("optimizer", [Adam(0.1), HierarchicalRNN(attention=True)], ids=lambda optimizer: optimizer.name)
+@pytest.mark.parametrize(
+    "optimizer", [Adam(0.1), HierarchicalRNN(hidden=(3, 2), attention=True)], ids=lambda optimizer: optimizer.name
+)
 @pytest.mark.parametrize("problem", [Quadratic(4), LogisticRegression()], ids=lambda problem: problem.name)
 def test_compiled_equals_plain(problem, optimizer):
     results = []
@@ -45,7 +47,7 @@ def test_compiled_equals_plain(problem, optimizer):
 
 
 def test_a_run_in_pieces_is_the_same_run():
-    optimizer = HierarchicalRNN()
+    optimizer = HierarchicalRNN(hidden=(3, 2))
     weights = weights_of(optimizer)
     rollout = Rollout(LogisticRegression(), optimizer, maximum=12)
     carry = rollout.start(weights, 1, 2)

@@ -33,7 +33,6 @@ class Outcome:
         tables: the files that were written.
         notes: what is to be known besides.
         complete: whether nothing is left to run.
-        compares: whether it is a comparison, of which there is a verdict.
     """
 
     entries: list[Entry]
@@ -41,7 +40,6 @@ class Outcome:
     tables: list[Path]
     notes: Sequence[str] = ()
     complete: bool = True
-    compares: bool = False
 
 
 def carry_out(
@@ -88,7 +86,7 @@ def carry_out(
     here = {entry.summary.problem for entry in entries}
     sources = {title: problem.source for title, problem in plan.problems.items() if title in here}
     tables = [path for name in TABLES if (path := out / name).exists()]
-    return Outcome(entries, sources, tables, _notes(plan, out, entries, complete, workers), complete, plan.compares)
+    return Outcome(entries, sources, tables, _notes(plan, out, entries, complete, workers), complete)
 
 
 def estimate(cells: Sequence[Cell], stages: Stages) -> list[str]:

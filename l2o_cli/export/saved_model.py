@@ -99,7 +99,7 @@ def _signatures(rule: Any, weights: Tensors, shapes: Shapes, seed: int, with_los
     layout = Layout.of(shapes)
     start = initial_state(rule, weights, layout, seed)
 
-    @tf.function(input_signature=())
+    @tf.function(input_signature=(), autograph=False)
     def init() -> Tensors:
         return {_title("state", name): tf.identity(leaf) for name, leaf in start.items()}
 
@@ -120,7 +120,7 @@ def _signatures(rule: Any, weights: Tensors, shapes: Shapes, seed: int, with_los
     specs = {part: {name: tf.TensorSpec(shape, name=_title(part, name)) for name, shape in shapes.items()} for part in _PARTS}
     state = {name: tf.TensorSpec(leaf.shape, leaf.dtype, name=_title("state", name)) for name, leaf in start.items()}
     step, loss = tf.TensorSpec([], tf.int32, name="step"), tf.TensorSpec([], name="loss")
-    traced = tf.function(update).get_concrete_function(*specs.values(), state, step, *[loss] * with_loss)
+    traced = tf.function(update, autograph=False).get_concrete_function(*specs.values(), state, step, *[loss] * with_loss)
     return {"init": init, "update": traced}
 
 

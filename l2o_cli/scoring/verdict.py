@@ -1,32 +1,51 @@
-"""Who won, in a plain sentence; then with what certainty and by how much."""
+"""Who won, in plain sentences; then with what certainty and by how much."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from l2o_cli.scoring.measures import MEASURES
 from l2o_cli.scoring.scored import PairScore, Scoring
 from l2o_cli.scoring.statistics import Estimate
+from l2o_cli.terminal import several
 
 ENOUGH_RUNS = 5  # of each optimizer on a problem; with fewer the interval is too narrow to be relied on
 SLOWER = "slower"
+BOTH_SLOWER = f"{SLOWER} in steps and seconds"
 
 
-def verdict(scoring: Scoring) -> str:
+class Verdict(NamedTuple):
+    """What is said of one optimizer against another.
+
+    Attributes:
+        plain: which one reached the lower loss on how many problems, how fast, and whether that may be chance.
+        statistics: what that rests on, in the words that docs/comparison.md defines.
+    """
+
+    plain: str
+    statistics: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.plain} {self.statistics}".strip()
+
+
+def verdict(scoring: Scoring) -> Verdict:
     """Of the optimizer that is most likely to be better than another, against the next one."""
     ranked = ranking(scoring)
     if len(ranked) < 2:
-        return "No verdict: it takes two optimizers that ran on the same problem."
-    return sentence(scoring, ranked[0], ranked[1])
+        return Verdict("No verdict: it takes two optimizers that ran on the same problem.")
+    return judge(scoring, ranked[0], ranked[1])
 
 
-def verdicts(scoring: Scoring) -> list[str]:
+def verdicts(scoring: Scoring) -> list[Verdict]:
     """Of each optimizer against the reference; without one, of the first against the next."""
     if scoring.reference is None:
         return [verdict(scoring)]
     others = [score.optimizer for score in scoring.optimizers if score.optimizer != scoring.reference]
-    said = [sentence(scoring, other, scoring.reference) for other in others if find_pair(scoring, other, scoring.reference)]
+    said = [judge(scoring, other, scoring.reference) for other in others if find_pair(scoring, other, scoring.reference)]
     return said or [verdict(scoring)]
 
 
@@ -40,8 +59,8 @@ def ranking(scoring: Scoring) -> list[str]:
     return sorted(means, key=lambda optimizer: -means[optimizer])
 
 
-def sentence(scoring: Scoring, one: str, other: str) -> str:
-    """One optimizer against another: the claim in plain words, and the statistics that it rests on.
+def judge(scoring: Scoring, one: str, other: str) -> Verdict:
+    """One optimizer against another.
 
     One beats the other where the interval of the probability of improvement leaves 1/2 out and each has at least 5 runs on
     each problem; with fewer, it is only ahead.
@@ -52,45 +71,53 @@ def sentence(scoring: Scoring, one: str, other: str) -> str:
     pair = find_pair(scoring, one, other)
     if pair is None:
         raise ValueError(f"{one!r} and {other!r} have no problem in common")
-    return f"{claim(scoring, pair)}. {evidence(scoring, pair)}{_amount(scoring, pair)}."
+    return Verdict(_sentences(claim(scoring, pair)), _sentences([evidence(scoring, pair), *_amounts(scoring, pair)]))
 
 
-def claim(scoring: Scoring, pair: PairScore) -> str:
-    """On how many problems one has the lower loss, how fast it was, and whether that may be chance; without the full stop."""
-    ours, theirs, loss = label(scoring, pair.optimizer), label(scoring, pair.other), MEASURES[pair.measure].title
+def _sentences(clauses: Sequence[str]) -> str:
+    return " ".join(f"{clause}." for clause in clauses)
+
+
+def claim(scoring: Scoring, pair: PairScore) -> list[str]:
+    """The outcome in main clauses: where one has the lower loss, how fast it was, and whether that may be chance."""
+    ours, theirs = _named(scoring, pair.optimizer, "Tuned"), _named(scoring, pair.other, "tuned")
+    loss = MEASURES[pair.measure].title
     lower, equal, higher, diverged = _outcomes(scoring, pair)
-    side = side_of(pair)
-    over_all = f"{'better' if side > 0 else 'worse'} over all runs"
-    if not lower and not higher:
-        said = f"reached the same {loss} on {_of(equal, pair)}" if equal else ""
-        said += f"{' and ' if equal else ''}diverged on {_of(diverged, pair)}" if diverged else ""
-        return f"{ours} and {theirs} both {said}{f', but {ours} is {over_all}' if side else ''}"
-    ahead = len(lower) - len(higher)
-    more = lower if ahead >= 0 else higher
-    said = f"{ours} reached a {'lower' if more is lower else 'higher'} {loss} than {theirs} on {_of(more, pair)}"
-    said += f" and the same on {len(equal)}" if equal else ""
-    said += f" (both diverged on {len(diverged)})" if diverged else ""
-    if side == 0:
-        return f"{said}, which may be chance"
-    said += _speed_in_words(scoring, pair, but=more is higher)
-    if pair.fewest_runs < ENOUGH_RUNS:
-        runs = f"{pair.fewest_runs} run{'s' if pair.fewest_runs > 1 else ''} on a problem"
-        return f"{said}, but {runs} cannot make that certain"
-    if side * ahead <= 0:  # a little ahead on most problems, far behind on the others
-        return f"{said}, but is {over_all}"
+    ahead, side = len(lower) - len(higher), side_of(pair)
+    said = []
+    if lower or higher:
+        more, word = (lower, "lower") if ahead >= 0 else (higher, "higher")
+        said.append(f"{ours} reached a {word} {loss} than {theirs} on {_of(more, pair)}")
+        speed = _speed_in_words(scoring, pair) if side else ""
+        if speed and ahead >= 0:
+            said[0] += f", {speed}"
+        elif speed:
+            said.append(f"{'It' if speed == BOTH_SLOWER else 'But it'} was {speed}")
+        said += [f"The loss was the same on {several(len(equal), 'problem')}"] if equal else []
+        said += [f"Both diverged on {several(len(diverged), 'problem')}"] if diverged else []
+    else:
+        said += [f"{ours} and {theirs} reached the same {loss} on {_of(equal, pair)}"] if equal else []
+        said += [f"{'Both' if equal else f'{ours} and {theirs}'} diverged on {_of(diverged, pair)}"] if diverged else []
+    if side * ahead <= 0 and side:  # a little ahead on most problems, far behind on the others
+        said.append(f"Over all runs {pair.optimizer} is {'better' if side > 0 else 'worse'}")
+    if not side and (lower or higher):
+        said.append("This may be chance")
+    elif side and pair.fewest_runs < ENOUGH_RUNS:
+        said.append(f"With {several(pair.fewest_runs, 'run')} on a problem this is not certain")
     return said
 
 
 def evidence(scoring: Scoring, pair: PairScore) -> str:
-    """The claim in the words that docs/comparison.md defines, with the probability of improvement; without the full stop."""
-    side, theirs = side_of(pair), pair.other
+    """The claim in the words that docs/comparison.md defines, with the probability of improvement."""
+    side, ours = side_of(pair), label(scoring, pair.optimizer)
     if side == 0:
-        said = "They cannot be told apart"
+        said = "cannot be told apart from"
     elif pair.fewest_runs < ENOUGH_RUNS:
-        said = f"It is {'ahead of' if side > 0 else 'behind'} {theirs}"
+        said = "is ahead of" if side > 0 else "is behind"
     else:
-        said = f"It {'beats' if side > 0 else 'loses to'} {theirs}"
-    return f"{said}: probability of improvement {pair.improvement}"
+        said = "beats" if side > 0 else "loses to"
+    who = "It" if ours == pair.optimizer else ours
+    return f"{who} {said} {label(scoring, pair.other)}: probability of improvement {pair.improvement}"
 
 
 def _outcomes(scoring: Scoring, pair: PairScore) -> tuple[list[str], list[str], list[str], list[str]]:
@@ -117,8 +144,8 @@ def _of(some: Sequence[str], pair: PairScore) -> str:
     return "both problems" if pair.problems == 2 else f"all {pair.problems} problems"
 
 
-def _speed_in_words(scoring: Scoring, pair: PairScore, but: bool) -> str:
-    """How fast the one was, beside the reference, in training; `but`: although its loss is the higher one."""
+def _speed_in_words(scoring: Scoring, pair: PairScore) -> str:
+    """How fast the one was, beside the reference, in training."""
     if pair.other != scoring.reference or "train" not in pair.measure:
         return ""
     [ours] = [score for score in scoring.optimizers if score.optimizer == pair.optimizer]
@@ -126,11 +153,9 @@ def _speed_in_words(scoring: Scoring, pair: PairScore, but: bool) -> str:
     steps, seconds = (_times(ours.pooled[name], ours.pooled_at_least[name]) for name in names)
     if steps is None or seconds is None:
         return ""
-    though = "though " if but and {steps, seconds} != {SLOWER} else ""
     if steps == seconds:
-        return f", {though}{steps} in steps and seconds"
-    link = "but" if SLOWER in (steps, seconds) else "and"
-    return f", {though}{steps} in steps {link} {seconds} in seconds"
+        return f"{steps} in steps and seconds"
+    return f"{steps} in steps {'but' if SLOWER in (steps, seconds) else 'and'} {seconds} in seconds"
 
 
 def _times(speedup: Estimate | None, at_least: bool) -> str | None:
@@ -157,20 +182,22 @@ def side_of(pair: PairScore) -> int:
     return int(low > 0.5) - int(high < 0.5)
 
 
-def _amount(scoring: Scoring, pair: PairScore) -> str:
-    """How much faster, or how much lower the loss is, as far as it is known."""
+def _amounts(scoring: Scoring, pair: PairScore) -> list[str]:
+    """How much lower the loss is, and how much faster it was reached, as far as that is known."""
     scores = {score.optimizer: score for score in scoring.optimizers}
     ours, theirs = scores[pair.optimizer], scores[pair.other]
-    said = ""
+    said = []
     normalized = MEASURES[pair.measure].normalized
     mine, its = (normalized and score.pooled[normalized] for score in (ours, theirs))
     if mine and its:
-        said += f", normalized loss {mine} against {its}"
+        said.append(f"Its normalized loss is {mine} against {its}")
     steps, seconds = ours.pooled["speedup_steps"], ours.pooled["speedup_seconds"]
     if pair.other == scoring.reference and steps and seconds:
         at_least = {name: "at least " if bound else "" for name, bound in ours.pooled_at_least.items()}
-        said += f", {at_least['speedup_steps']}{steps} times as fast in steps"
-        said += f" and {at_least['speedup_seconds']}{seconds} times in seconds, to the lowest loss that both reach"
+        said.append(
+            f"It is {at_least['speedup_steps']}{steps} times as fast in steps and {at_least['speedup_seconds']}{seconds} times "
+            "in seconds (to the lowest training loss that both reach)"
+        )
     return said
 
 
@@ -181,6 +208,11 @@ def label(scoring: Scoring, optimizer: str) -> str:
         return optimizer
     least, most = min(tried), max(tried)
     return f"{optimizer} (best of {least if least == most else f'{least} to {most}'} rates)"
+
+
+def _named(scoring: Scoring, optimizer: str, tuned: str) -> str:
+    """The label alone, after a word where settings were tried."""
+    return optimizer if label(scoring, optimizer) == optimizer else f"{tuned} {optimizer}"
 
 
 def _pairs(scoring: Scoring) -> Sequence[PairScore]:

@@ -108,7 +108,7 @@ def test_second_derivatives_matter_and_can_be_left_out():
 @pytest.mark.parametrize("options", [{}, {"name": "pes"}], ids=["truncated_backpropagation", "pes"])
 def test_compiled_equals_eager_graph(options):
     problem = Quadratic(4)
-    optimizer, weights, _ = setting(problem, hidden=(3, 3, 2))
+    optimizer, weights, _ = setting(problem, hidden=(3, 2))
     results = []
     for xla in (True, False):
         estimate = estimator(problem, optimizer, xla=xla, **options)

@@ -16,13 +16,13 @@ from l2o_cli.spec import MetaOptimizer, MetaTraining, Rollback
 
 SPEC = {
     "meta_steps": 10,
-    "optimizer": {"name": "hrnn", "options": {"hidden": [2], "initial_rate": [0.01, 0.1]}},
+    "optimizer": {"name": "learned_adam"},
     "estimator": {"name": "es"},
     "problems": [{"name": "quadratic", "options": {"dimension": 3}}],
     "instances": 3,
     "truncation": {"distribution": "constant", "maximum": 4},
     "horizon": {"distribution": "constant", "maximum": 12},
-    "meta_optimizer": {"learning_rate": 0.3},  # far too high: validation gets worse soon
+    "meta_optimizer": {"learning_rate": 3.0},  # far too high: validation gets worse soon
     "ema": 0.5,
     "validation": {
         "problems": [{"name": "quadratic", "options": {"dimension": 4}}],

@@ -84,13 +84,14 @@ def test_a_file_beside_a_problem_that_changed_since_is_told_of(tmp_path, capsys)
 def test_a_run_may_begin_with_the_weights_of_another(tmp_path):
     # Its weights are not in alphabetical order, in which an artifact has them.
     rule = {"optimizer": {"name": "learned_adam"}}
-    first = train(tmp_path / "first", spec=light(**rule))
+    first = train(tmp_path / "first", spec=light(**rule, meta_steps=2))
     weights = {name: np.array(value) for name, value in load_artifact(first.directory.artifact).weights.items()}
-    further = Trainer.open(light(**rule, begin_from=str(tmp_path / "first")), tmp_path / "further", xla=False)
-    tf.nest.map_structure(np.testing.assert_array_equal, dict(further.state.weights.current), weights)
-    whole = train(tmp_path / "whole", spec=light(**rule, begin_from=str(tmp_path / "first")))
+    further = light(**rule, meta_steps=4, begin_from=str(tmp_path / "first"))
+    whole = Trainer.open(further, tmp_path / "whole", xla=False)
+    tf.nest.map_structure(np.testing.assert_array_equal, dict(whole.state.weights.current), weights)
+    whole.run(lambda progress: None)
     with pytest.raises(Interrupted):
-        train(tmp_path / "parts", stop_after=4, spec=light(**rule, begin_from=str(tmp_path / "first")))
+        train(tmp_path / "parts", stop_after=2, spec=further)
     (tmp_path / "first").rename(tmp_path / "gone")
     parts = train(tmp_path / "parts", spec=None, resume=True)  # it needs them no more
     assert_same(final_state(parts), final_state(whole))
@@ -125,10 +126,6 @@ def test_a_run_writes_everything(whole):
     assert best.keys() == loaded.weights.keys()
     for name, value in best.items():
         np.testing.assert_array_equal(loaded.weights[name], value)
-
-
-def test_same_seed_same_bits(tmp_path, whole):
-    assert_same(final_state(whole), final_state(train(tmp_path / "same", spec=spec())))
 
 
 def test_other_seed_other_bits(tmp_path, light_whole):
@@ -294,11 +291,12 @@ def test_another_spec_is_not_resumed_but_more_meta_steps_are(tmp_path):
 def test_meta_training_learns_and_keeps_the_best(tmp_path):
     changes = {
         "meta_steps": 60,
+        "optimizer": {"name": "learned_adam"},
         "problems": [{"name": "quadratic", "options": {"dimension": 3}}],
         "instances": 16,
         "truncation": {"distribution": "constant", "maximum": 10},
         "horizon": {"distribution": "constant", "maximum": 40},
-        "meta_optimizer": {"learning_rate": 0.01, "normalize_families": True},
+        "meta_optimizer": {"learning_rate": 0.1, "normalize_families": True},
         "ema": 0.8,
         "validation": {
             "problems": [{"name": "quadratic", "options": {"dimension": 4}}],

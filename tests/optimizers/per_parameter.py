@@ -64,16 +64,18 @@ def numpy_network(optimizer, weights: dict[str, np.ndarray], inputs: np.ndarray)
     return optimizer.step_multiplier * direction * np.exp(optimizer.exponent_multiplier * magnitude)
 
 
-def check_finite(optimizer: Optimizer, size: float) -> None:
-    """After 10 gradients of that size, some of them 0, params, state and all derivatives are finite."""
+def check_finite(optimizer: Optimizer, *sizes: float) -> None:
+    """After 10 gradients of each size, an instance each, some of them 0, params, state and all derivatives are finite."""
     weights = {name: tf.constant(value) for name, value in perturbed(optimizer).items()}
-    params = tf.zeros([1, LAYOUT.parameters])
-    gradients = tf.constant(np.where(np.arange(LAYOUT.parameters) % 5, size, 0.0)[None], tf.float32)
+    params = tf.zeros([len(sizes), LAYOUT.parameters])
+    gradients = tf.constant(np.where(np.arange(LAYOUT.parameters) % 5, np.array(sizes)[:, None], 0.0), tf.float32)
+    losses = tf.ones([len(sizes)])
     with tf.GradientTape() as tape:
         tape.watch((weights, gradients))
-        state = optimizer.init_state(weights, LAYOUT, 1, seed=0)
+        state = optimizer.init_state(weights, LAYOUT, len(sizes), seed=0)
         for step in range(10):
-            params, state = optimizer.update(weights, state, params, gradients, tf.ones([1]), tf.constant([step]), LAYOUT)
+            steps = tf.fill([len(sizes)], step)
+            params, state = optimizer.update(weights, state, params, gradients, losses, steps, LAYOUT)
         total = tf.reduce_sum(tf.sin(params))
     slopes = tape.gradient(total, (weights, gradients), unconnected_gradients=tf.UnconnectedGradients.ZERO)
     for leaf in tf.nest.flatten((params, state, slopes)):
@@ -87,7 +89,6 @@ def check_meta_gradient(optimizer: Optimizer, steps: int = 3) -> None:
     start, target = (tf.constant(rng.standard_normal((1, LAYOUT.parameters)), tf.float32) for _ in range(2))
     curvature = tf.constant(10.0 ** rng.uniform(-1, 1, (1, LAYOUT.parameters)), tf.float32)
 
-    @tf.function
     def final_loss(weights):
         params, state = start, optimizer.init_state(optimizer.init_weights(0), LAYOUT, 1, seed=0)
         for step in range(steps):

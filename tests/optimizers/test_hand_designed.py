@@ -131,7 +131,7 @@ def test_rollout_equals_training_with_keras(name):
     optimizer = theirs()
     optimizer.build([variable])
 
-    @tf.function
+    @tf.function(autograph=False)
     def train():
         with tf.GradientTape() as tape:
             loss = PROBLEM.loss({"x": variable.value}, start.task, {})

@@ -132,15 +132,15 @@ def test_steps_are_invariant_to_the_scale_of_params_and_initial_rate_together():
         np.testing.assert_allclose(run(unit), run(1.0), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
-def test_extreme_gradients_leave_everything_finite(size):
+def test_extreme_gradients_leave_everything_finite():
+    """Of three sizes, an instance each."""
     optimizer = HierarchicalRNN(attention=True)
     weights = optimizer.init_weights(0)
-    state = optimizer.init_state(weights, LAYOUT, 1, seed=0)
-    params = np.zeros((1, LAYOUT.parameters), np.float32)
+    state = optimizer.init_state(weights, LAYOUT, 3, seed=0)
+    params = np.zeros((3, LAYOUT.parameters), np.float32)
+    gradients = np.repeat(np.float32([[0.0], [1e-30], [1e30]]), LAYOUT.parameters, axis=1)
     for step in range(20):
-        gradients = np.full(params.shape, size, np.float32)
-        params, state = optimizer.update(weights, state, params, gradients, np.ones(1, np.float32), np.array([step]), LAYOUT)
+        params, state = optimizer.update(weights, state, params, gradients, np.ones(3, np.float32), np.full(3, step), LAYOUT)
     for leaf in (params, *state.values()):
         assert np.isfinite(np.asarray(leaf)).all()
 
@@ -178,7 +178,7 @@ def test_compiled_update_equals_eager():
     params, gradients = (rng.standard_normal((INSTANCES, LAYOUT.parameters)).astype(np.float32) for _ in range(2))
     arguments = (weights, state, params, gradients, np.ones(INSTANCES, np.float32), np.array([0, 3]))
     eager = optimizer.update(*arguments, LAYOUT)
-    compiled = tf.function(lambda *a: optimizer.update(*a, LAYOUT), jit_compile=True)(*arguments)
+    compiled = tf.function(lambda *a: optimizer.update(*a, LAYOUT), jit_compile=True, autograph=False)(*arguments)
     assert all(np.isfinite(leaf).all() for leaf in tf.nest.flatten(compiled))
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), eager, compiled)
 

@@ -134,7 +134,7 @@ def test_compiled_equals_eager(optimizer):
     values = tf.constant(np.random.default_rng(0).standard_normal((2, INSTANCES, LAYOUT.parameters)), tf.float32)
     arguments = (weights, state, values[0], values[1], tf.ones([INSTANCES]), tf.zeros([INSTANCES], tf.int32))
     eager = optimizer.update(*arguments, LAYOUT)
-    compiled = tf.function(lambda *a: optimizer.update(*a, LAYOUT), jit_compile=True)(*arguments)
+    compiled = tf.function(lambda *a: optimizer.update(*a, LAYOUT), jit_compile=True, autograph=False)(*arguments)
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), eager, compiled)
 
 

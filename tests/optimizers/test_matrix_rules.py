@@ -70,7 +70,7 @@ def test_update_equals_keras(pair):
         variables = [keras.Variable(value, name=name) for name, value in named(start).items()]
         optimizer = theirs()
         optimizer.build(variables)
-        apply = tf.function(optimizer.apply)
+        apply = tf.function(optimizer.apply, autograph=False)
         for gradient in gradients:
             apply([tf.constant(value) for value in named(gradient).values()])
         for variable, (name, value) in zip(variables, named(params).items(), strict=True):

@@ -112,9 +112,9 @@ def test_untrained_steps_are_short():
     assert 0 < np.abs(end - params).max() < 50 * 1e-3
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
-def test_extreme_gradients_leave_everything_finite(size):
-    check_finite(Mlp(normalize_step=size == 1e30), size)
+@pytest.mark.parametrize("normalize_step", [False, True])
+def test_extreme_gradients_leave_everything_finite(normalize_step):
+    check_finite(Mlp(normalize_step=normalize_step), 0.0, 1e-30, 1e30)
 
 
 @pytest.mark.slow
@@ -129,7 +129,7 @@ def test_compiled_update_equals_eager():
     state = {name: leaf + np.float32(0.3) for name, leaf in state.items()}
     arguments = (weights, state, params, gradients[0], np.ones(INSTANCES, np.float32), np.array([0, 3]))
     eager = optimizer.update(*arguments, LAYOUT)
-    compiled = tf.function(lambda *a: optimizer.update(*a, LAYOUT), jit_compile=True)(*arguments)
+    compiled = tf.function(lambda *a: optimizer.update(*a, LAYOUT), jit_compile=True, autograph=False)(*arguments)
     assert all(np.isfinite(leaf).all() for leaf in tf.nest.flatten(compiled))
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), eager, compiled)
 

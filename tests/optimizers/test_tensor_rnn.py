@@ -117,13 +117,12 @@ def test_steps_do_not_change_with_the_scale_of_the_loss():
     np.testing.assert_allclose(ends[2], ends[0], rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-25, 1e-8, 1e12, 1e30])
-def test_extreme_gradients_leave_everything_finite(size):
-    check_finite(replace(SMALL, unevenness=True), size)
+def test_extreme_gradients_leave_everything_finite():
+    check_finite(replace(SMALL, unevenness=True), 0.0, 1e-25, 1e-8, 1e12, 1e30)
 
 
 def test_meta_gradient_equals_finite_differences():
-    check_meta_gradient(replace(SMALL, initial_rate=0.3, unevenness=True), steps=6)
+    check_meta_gradient(replace(SMALL, initial_rate=0.3, unevenness=True))
 
 
 def test_a_known_length_is_told():

@@ -14,7 +14,7 @@ from l2o_cli.export.rules import tensors
 from l2o_cli.optimizers import OPTIMIZERS
 from l2o_cli.optimizers.packing import Layout
 
-FITTED = ("tensor_rnn", "hrnn", "adam(learning_rate=0.01)")
+FITTED = ("tensor_rnn", "adam(learning_rate=0.01)")
 LAYOUT = Layout.of({"kernel": (4, 3), "bias": (3,), "scale": ()})
 INSTANCES, STEPS = 2, 5
 

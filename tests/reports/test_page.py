@@ -21,7 +21,7 @@ from l2o_cli.reports.comparison.printed import scores_as_json
 from l2o_cli.reports.comparison.reported import reported_of
 from l2o_cli.scoring.results_folder import read_results
 from l2o_cli.scoring.statistics import Estimate
-from l2o_cli.scoring.verdict import ranking, sentence, verdict, verdicts
+from l2o_cli.scoring.verdict import judge, ranking, verdict, verdicts
 from tests.scoring.made_curves import made, write
 
 NAMES = {"hrnn<&'\"": True, "adam": False, "adam (random:adam8p:20)": False}
@@ -145,10 +145,10 @@ def test_it_needs_nothing_else(results, page):
 def test_the_answer_is_that_of_the_scores(results, page):
     scoring = read_results(results[0]).scoring
     for said in (verdict(scoring), *verdicts(scoring)):
-        assert said in page.text
+        assert said.plain in page.text and said.statistics in page.text
     # By another loss another one may be ahead, which must be said.
-    by_validation = sentence(dataclasses.replace(scoring, measure="final_validation_loss"), *ranking(scoring)[:2])
-    assert "final validation loss" in by_validation and by_validation.split("], ")[0] in page.text
+    by_validation = judge(dataclasses.replace(scoring, measure="final_validation_loss"), *ranking(scoring)[:2]).text
+    assert "final validation loss" in by_validation and by_validation.split("]. ")[0] in page.text
     assert in_plain_words(scoring, "adam (random:adam8p:20)", "adam") in page.text
 
 

@@ -125,12 +125,14 @@ def test_where_there_is_no_ratio(loss, reference, ratio, lower):
 def test_lines_say_how_often_how_far_and_whereto(ratios):
     summary, trends = ratio_lines([ratios])
     assert summary == (
-        "new: lower final training loss than adam at 4 of 10 problems and values of sweeps (40 %); largest ratio infinite "
-        "(it diverged), on r; without adam, and left out: alone"
+        "new has a lower final training loss than adam at 4 of 10 problems and values of sweeps (40 %). Its largest ratio is "
+        "infinite (it diverged), on r. adam did not run in these sweeps, which are left out: alone."
     )
-    assert trends == "new: its ratio changes per doubling of what is varied: width-m ×1.68"  # 8 ** (1 / 4)
+    assert trends == "  Its ratio changes with each doubling of what is varied: width-m ×1.68."  # 8 ** (1 / 4)
     alone = LossRatios("new", "adam", [point(1, 2), point(3, 2)])
-    assert ratio_lines([alone]) == ["new: lower final training loss than adam at 1 of 2 problems (50 %); largest ratio 1.5, on p"]
+    assert ratio_lines([alone]) == [
+        "new has a lower final training loss than adam at 1 of 2 problems (50 %). Its largest ratio is 1.5, on p."
+    ]
 
 
 def test_plain_values_have_no_infinities(ratios):
@@ -184,7 +186,7 @@ def test_the_score_command_says_it_of_the_folder_alone(folder, tmp_path):
     sweeps = made_folder(tmp_path, problems=())
     assert json.loads(invoke(sweeps, "--json")).keys() == {"loss_ratios"}
     [summary, _] = invoke(sweeps).splitlines()
-    assert summary.startswith("new: lower final training loss than adam at 3 of 7 values of sweeps (43 %)")
+    assert summary.startswith("new has a lower final training loss than adam at 3 of 7 values of sweeps (43 %)")
     [of_sgd] = json.loads(invoke(sweeps, "--json", "--reference", "sgd"))["loss_ratios"]
     assert of_sgd["reference"] == "sgd" and of_sgd["points"] == 5
     with pytest.raises(BadInput, match="reference 'sgdd' is not among the optimizers: new, adam, sgd"):
@@ -207,7 +209,7 @@ def test_nothing_is_said_without_a_baseline(tmp_path):
     write(tmp_path, curves)
     assert read_results(tmp_path).ratios == []
     page, *files = write_comparison_report(read_results(tmp_path))
-    assert "largest ratio" not in page.read_text() and not [file for file in files if file.name.startswith("ratio")]
+    assert "largest ratio is" not in page.read_text() and not [file for file in files if file.name.startswith("ratio")]
 
 
 @pytest.mark.slow
@@ -224,7 +226,7 @@ def test_a_comparison_says_it_at_its_end(l2o, tmp_path):
     result = l2o("compare", "spec.yaml", "--out", "out", "--quiet")
     assert result.returncode == 0, result.stderr
     said = [line for line in result.stdout.splitlines() if "problems and values of sweeps" in line]
-    assert len(said) == 1 and said[0].startswith("sgd(learning_rate=1e-06): lower final training loss than adam at 0 of 3")
+    assert len(said) == 1 and said[0].startswith("sgd(learning_rate=1e-06) has a lower final training loss than adam at 0 of 3")
     assert said == [line for line in ratio_lines(read_results(tmp_path / "out").ratios) if "problems and values" in line]
 
 

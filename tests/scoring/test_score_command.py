@@ -46,10 +46,9 @@ def test_tables_notes_and_the_verdict(results):
     assert any(re.match(r"mnist_mlp +new \* +0\.2 ", line) for line in lines)
     assert any(re.match(r"mnist_mlp +bad +diverged +diverged +- +0 +0 +never +never", line) for line in lines)
     assert any(line.startswith("new reached a lower final training loss than adam on mnist_mlp, 1.5 times as") for line in lines)
-    assert (
-        lines[-3].startswith("bad reached a higher final training loss than adam on mnist_mlp")
-        and "at 0 of 1 problem (0 %)" in lines[-1]
-    )
+    said, statistics, _, ratios = lines[-4:]
+    assert said == "bad reached a higher final training loss than adam on mnist_mlp. It was slower in steps and seconds."
+    assert statistics.startswith("  It loses to adam: ") and "at 0 of 1 problem (0 %)" in ratios
 
 
 def test_json_has_the_same_numbers(results):
@@ -101,7 +100,7 @@ def test_joined_runs_of_other_lengths_are_cut_and_that_is_said(tmp_path):
     write(tmp_path, [*short, *(made([4.0, *[2.0] * 10, *[0.1] * 10], optimizer="long", seed=seed) for seed in range(2))])
     said = invoke(tmp_path).splitlines()
     assert "p: runs of 100 and 200 steps are scored by their first 100 steps" in said
-    assert any(line.startswith("short reached a lower final training loss than long on p, but 2 runs on") for line in said)
+    assert any(line.startswith("short reached a lower final training loss than long on p. With 2 runs on") for line in said)
     content = json.loads(invoke(tmp_path, "--json"))
     assert content["cut"] == said[said.index(content["cut"][0]) :][:1] and {run["steps"] for run in content["runs"]} == {100}
 

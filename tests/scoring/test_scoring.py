@@ -18,7 +18,7 @@ from l2o_cli.scoring.run_scores import find_reference, normalized_loss
 from l2o_cli.scoring.score_curves import score_curves
 from l2o_cli.scoring.scored import Scoring
 from l2o_cli.scoring.statistics import Estimate
-from l2o_cli.scoring.verdict import claim, label, ranking, sentence, verdict, verdicts
+from l2o_cli.scoring.verdict import claim, judge, label, ranking, verdict, verdicts
 from l2o_cli.spec.names import make_problem
 from tests.scoring.made_curves import made, write
 
@@ -126,21 +126,31 @@ def test_profiles_ascend_and_agree_with_their_integral(scoring):
 
 
 def test_the_sentence(scoring):
-    said = verdicts(scoring)
-    assert said[0].startswith(
-        "fast reached a lower final training loss than adam (best of 15 to 18 rates) on all 3 problems, 1.9 times as fast in"
-        " steps but slower in seconds. It beats adam: probability of improvement 1.00 [1.00, 1.00], normalized loss 0."
+    fast, bad, same = verdicts(scoring)
+    assert fast.plain == (
+        "fast reached a lower final training loss than tuned adam on all 3 problems, 1.9 times as fast in steps but slower in"
+        " seconds."
     )
-    assert "times as fast in steps and 0." in said[0] and said[0].endswith(
-        " times in seconds, to the lowest loss that both reach."
+    number = r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]"
+    assert re.fullmatch(
+        r"It beats adam \(best of 15 to 18 rates\): probability of improvement 1\.00 \[1\.00, 1\.00\]\. Its normalized loss is "
+        rf"\S+ \S+ \S+ against \S+ \S+ \S+\. It is {number} times as fast in steps and {number} times in seconds \(to the "
+        r"lowest training loss that both reach\)\.",
+        fast.statistics,
     )
-    assert said[1].startswith(
-        "bad reached a higher final training loss than adam (best of 15 to 18 rates) on all 3 problems, slower in steps and"
-        " seconds. It loses to adam: probability of improvement 0.00 [0.00, 0.00]"
+    assert bad.text.startswith(
+        "bad reached a higher final training loss than tuned adam on all 3 problems. It was slower in steps and seconds. "
+        "It loses to adam (best of 15 to 18 rates): probability of improvement 0.00 [0.00, 0.00]. Its normalized loss is 2"
     )
-    assert re.match(r"same reached a (low|high)er final training loss than adam \(best of 15 to 18 rates\) on ", said[2])
-    assert ", which may be chance. They cannot be told apart: probability of improvement 0." in said[2]
-    assert verdict(scoring) == sentence(scoring, *ranking(scoring)[:2]) and verdict(scoring).startswith("fast reached a lower")
+    assert re.fullmatch(
+        r"same reached a (low|high)er final training loss than tuned adam on (2 of|all) 3 problems\. This may be chance\.",
+        same.plain,
+    )
+    assert same.statistics.startswith("It cannot be told apart from adam (best of 15 to 18 rates): probability of improvement 0.")
+    assert verdict(scoring) == judge(scoring, *ranking(scoring)[:2]) and verdict(scoring).plain.startswith("fast reached a lower")
+    [first, *_] = claim(scoring, pair(scoring, "adam", "bad"))
+    assert first == "Tuned adam reached a lower final training loss than bad on all 3 problems"
+    assert judge(scoring, "adam", "bad").statistics.startswith("adam (best of 15 to 18 rates) beats bad: ")
     assert label(dataclasses.replace(scoring, trials={"nadamw (random:nadamw:10)": (10,)}), "nadamw (random:nadamw:10)") == (
         "nadamw (random:nadamw:10)"
     )
@@ -162,54 +172,55 @@ MOSTLY_LOWER = [1] * 13 + [3] * 12
         (
             {"p": [1] * 5, "q": [2] * 5, "r": [1] * 5},
             {"p": [2] * 5, "q": [2] * 5, "r": [2] * 5},
-            "ours reached a lower final training loss than other on 2 of 3 problems and the same on 1. It beats other: ",
+            "ours reached a lower final training loss than other on 2 of 3 problems. The loss was the same on 1 problem. It ",
         ),
         (
             {"p": [1] * 5, "q": [2] * 5},
             {"p": [1] * 5, "q": [2] * 5},
-            "ours and other both reached the same final training loss on both problems. They cannot be told apart: ",
+            "ours and other reached the same final training loss on both problems. It cannot be told apart from other: ",
         ),
-        ({"p": [NAN] * 5}, {"p": [NAN] * 5}, "ours and other both diverged on p. They cannot be told apart: "),
+        ({"p": [NAN] * 5}, {"p": [NAN] * 5}, "ours and other diverged on p. It cannot be told apart from other: "),
         (
             {"p": [NAN] * 5, "q": [2] * 5},
             {"p": [NAN] * 5, "q": [2] * 5},
-            "ours and other both reached the same final training loss on 1 of 2 problems and diverged on 1 of 2 problems. They ",
+            "ours and other reached the same final training loss on 1 of 2 problems. Both diverged on 1 of 2 problems. It ",
         ),
         (
             {"p": [NAN] * 5, "q": [1] * 5, "r": [1] * 5},
             {"p": [NAN] * 5, "q": [2] * 5, "r": [2] * 5},
-            "ours reached a lower final training loss than other on 2 of 3 problems (both diverged on 1). It beats other: ",
+            "ours reached a lower final training loss than other on 2 of 3 problems. Both diverged on 1 problem. It beats other",
         ),
         (
             {"p": [*[2] * 13, *[1] * 12]},
             {"p": [2] * 25},
-            "ours and other both reached the same final training loss on p, but ours is better over all runs. It beats other: ",
+            "ours and other reached the same final training loss on p. Over all runs ours is better. It beats other: ",
         ),
         (
             {"p": [1] * 5, "q": [2] * 5},
             {"p": [2] * 5, "q": [1] * 5},
-            "ours reached a lower final training loss than other on 1 of 2 problems, which may be chance. They cannot be told ",
+            "ours reached a lower final training loss than other on 1 of 2 problems. This may be chance. It cannot be told ",
         ),
         (
             {"p": [1] * 3},
             {"p": [2] * 3},
-            "ours reached a lower final training loss than other on p, but 3 runs on a problem cannot make that certain. It is"
-            " ahead of other: ",
+            "ours reached a lower final training loss than other on p. With 3 runs on a problem this is not certain. It is ahead "
+            "of other: ",
         ),
         # Of `other` a bare majority of runs is lower on two problems, and none on the third.
         (
             {"p": [2] * 25, "q": [2] * 25, "r": [1] * 25},
             {"p": MOSTLY_LOWER, "q": MOSTLY_LOWER, "r": [2] * 25},
-            "ours reached a higher final training loss than other on 2 of 3 problems, but is better over all runs. It beats ",
+            "ours reached a higher final training loss than other on 2 of 3 problems. Over all runs ours is better. It beats ",
         ),
     ],
 )
 def test_a_sentence_without_a_reference(ours, theirs, said):
     scoring = score_curves([*constant("ours", **ours), *constant("other", **theirs)])
-    assert verdicts(scoring) == [verdict(scoring)] and verdict(scoring).startswith(said) and "as fast" not in verdict(scoring)
-    turned, opposite = sentence(scoring, "other", "ours"), {"beats": "loses to", "ahead of": "behind"}
+    text = verdict(scoring).text
+    assert verdicts(scoring) == [verdict(scoring)] and text.startswith(said) and "as fast" not in text
+    turned, opposite = judge(scoring, "other", "ours").text, {"beats": "loses to", "ahead of": "behind"}
     for word, its_opposite in opposite.items():
-        assert (f"{word} other: " in verdict(scoring)) == (f"{its_opposite} ours: " in turned)
+        assert (f"{word} other: " in text) == (f"{its_opposite} ours: " in turned)
 
 
 @pytest.mark.parametrize(
@@ -237,28 +248,31 @@ def test_speed_in_plain_words(scoring, speedups, at_least, said):
         for score in scoring.optimizers
     ]
     changed = dataclasses.replace(scoring, optimizers=scores)
-    assert claim(changed, pair(scoring, "fast", "adam")).endswith(f"on all 3 problems{said and ', '}{said}")
-    though = "though " if said and "slower in steps and" not in said else ""
-    assert claim(changed, pair(scoring, "bad", "adam")).endswith(f"on all 3 problems{said and ', '}{though}{said}")
-    assert claim(changed, pair(scoring, "fast", "bad")).endswith("on all 3 problems")
+    [lower] = claim(changed, pair(scoring, "fast", "adam"))
+    assert lower.endswith(f"on all 3 problems{said and ', '}{said}")
+    higher, *speed = claim(changed, pair(scoring, "bad", "adam"))
+    but = "It was" if "slower in steps and" in said else "But it was"
+    assert higher.endswith("on all 3 problems") and speed == ([f"{but} {said}"] if said else [])
+    [without] = claim(changed, pair(scoring, "fast", "bad"))
+    assert without.endswith("on all 3 problems")
 
 
 def test_few_runs_make_nothing_certain():
     curves = [*planted("fast", 2.0, 0, seeds=[0], problems=["p"]), *planted("adam", 1.0, 1, seeds=[0], problems=["p"])]
-    said = verdict(score_curves(curves))
+    said = verdict(score_curves(curves)).text
     assert re.match(
-        r"fast reached a lower final training loss than adam on p, (\d\.\d times|twice) as fast in steps and seconds, but 1 run"
-        r" on a problem cannot make that certain\. It is ahead of adam: probability of improvement 1\.00, ",
+        r"fast reached a lower final training loss than adam on p, (\d\.\d times|twice) as fast in steps and seconds\. With 1 run"
+        r" on a problem this is not certain\. It is ahead of adam: probability of improvement 1\.00\. ",
         said,
     )
-    assert "No verdict" in verdict(score_curves(planted("adam", 1.0, 0)))
+    assert "No verdict" in verdict(score_curves(planted("adam", 1.0, 0))).text
 
 
 def test_a_lower_bound_is_said_to_be_one():
     """Where Adam diverges on every seed, all that is known of the speed-up is a lower bound."""
     curves = [*planted("good", 1.0, 0), *planted("adam", math.inf, 1)]
     scoring = score_curves(curves, adam=ADAM)
-    assert scoring.optimizers[0].pooled_at_least["speedup_steps"] and "at least 1.00 [1.00, 1.00] times" in verdict(scoring)
+    assert scoring.optimizers[0].pooled_at_least["speedup_steps"] and "at least 1.00 [1.00, 1.00] times" in verdict(scoring).text
     assert scoring.left_out["steps_to_target"] == list(PROBLEMS) and scoring.profiles == []
     # One in four of the values may be greater, and those are the greatest: the interquartile mean leaves them out.
     seeds = [made([8, 4, 2, 1], optimizer="adam", seed=seed) for seed in range(3)]
@@ -311,8 +325,8 @@ def test_a_folder_is_scored_offline_and_always_alike(tmp_path):
     (tmp_path / "scores.csv").write_text("problem,optimizer,trials\np,adam,15\nq,adam,15\np,fast,0\n")
     scoring = read_results(tmp_path, measure="final_validation_loss").scoring
     assert scoring.trials == {"adam": (15, 15), "fast": (0,)}
-    assert verdict(scoring).startswith(
-        "fast reached a lower final validation loss than adam (best of 15 rates) on all 3 problems. It beats"
+    assert verdict(scoring).text.startswith(
+        "fast reached a lower final validation loss than tuned adam on all 3 problems. It beats adam (best of 15 rates): "
     )
     rows = scoring.rows()
     assert json.dumps(rows, allow_nan=False) == json.dumps(read_results(tmp_path, measure="final_validation_loss").scoring.rows())

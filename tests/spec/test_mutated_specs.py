@@ -22,7 +22,7 @@ from l2o_cli.spec import ComparisonSpec, to_yaml
 from l2o_cli.spec.reading import read_meta_training, read_request
 from l2o_cli.spec.text import read_yaml
 
-MUTANTS = int(os.environ.get("L2O_MUTANTS", "300"))
+MUTANTS = int(os.environ.get("L2O_MUTANTS", "150"))
 PARTS = 10  # tests that they are divided among
 ESCAPED = "surrogateescape"  # bytes that are no text
 SECONDS = 5.0  # for each, of the processor

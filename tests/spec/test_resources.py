@@ -11,7 +11,7 @@ from l2o_cli.comparison.tuning.tiers import parse_tier
 from l2o_cli.errors import LONGEST_LINE, BadInput
 from l2o_cli.optimizers import HierarchicalRNN
 from l2o_cli.optimizers.elementwise import Adam
-from l2o_cli.spec import ComparisonSpec, EvaluationSpec, resources
+from l2o_cli.spec import ComparisonSpec, EvaluationSpec, MetaTraining, resources
 from l2o_cli.spec.building import make_optimizer
 from l2o_cli.spec.names import make_problem
 from l2o_cli.spec.reading import read_meta_training, read_request
@@ -152,13 +152,13 @@ def test_every_command_says_so_and_writes_nothing(l2o, tmp_path, arguments):
     assert len(result.stderr) < 300 and not list(tmp_path.iterdir())
 
 
-def test_what_is_usual_fits_in_a_small_machine():
+def test_what_is_shipped_is_valid_and_fits_in_a_small_machine():
     one_ablation = configs() / "ablations" / "base.yaml"  # the others have its problems
     others = [path for path in configs().glob("*.yaml") if path.stem not in ("robustness", "scale", "transfer")]
     meta_training = [one_ablation, *others]
     assert {"quick", "hrnn", "base"} <= {path.stem for path in meta_training}
     for path in meta_training:
-        assert read_meta_training(path)
+        assert isinstance(read_meta_training(path), MetaTraining)
 
 
 def test_what_a_step_has_no_more_use_for_is_not_counted():

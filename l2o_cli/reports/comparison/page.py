@@ -21,7 +21,7 @@ from l2o_cli.scoring.measures import MEASURES
 from l2o_cli.scoring.record import part
 from l2o_cli.scoring.results_folder import Results
 from l2o_cli.scoring.scored import Scoring
-from l2o_cli.scoring.verdict import ENOUGH_RUNS, claim, evidence, find_pair, ranking, side_of, verdict, verdicts
+from l2o_cli.scoring.verdict import ENOUGH_RUNS, evidence, find_pair, judge, ranking, side_of, verdict, verdicts
 from l2o_cli.terminal import several
 
 PAGE = "report.html"
@@ -84,13 +84,11 @@ def _answer(scoring: Scoring) -> Iterator[str]:
     if len(ranked) < 2:
         return
     first = verdict(scoring)
-    pair = find_pair(scoring, *ranked[:2])
-    assert pair is not None
-    plain = f"{claim(scoring, pair)}."
-    yield f'<p class="verdict">{tag("b", plain)}{escape(first.removeprefix(plain))}</p>'
+    yield f'<p class="verdict">{tag("b", first.plain)}</p>'
+    yield tag("p", first.statistics)
     yield tag("p", in_plain_words(scoring, ranked[0], ranked[1]))
     others = [said for measure in HELD_OUT if measure != scoring.measure and (said := _by_another(scoring, measure, *ranked[:2]))]
-    others += [said for said in verdicts(scoring) if said != first]
+    others += [said.text for said in verdicts(scoring) if said != first]
     if others:
         yield listed(others)
 
@@ -99,7 +97,7 @@ def _by_another(scoring: Scoring, measure: str, one: str, other: str) -> str | N
     """What another measure says of the same two optimizers; None where they have it on no problem."""
     by_it = dataclasses.replace(scoring, measure=measure)
     pair = find_pair(by_it, one, other)
-    return f"{claim(by_it, pair)}. {evidence(by_it, pair)}." if pair else None
+    return f"{judge(by_it, one, other).plain} {evidence(by_it, pair)}." if pair else None
 
 
 def in_plain_words(scoring: Scoring, one: str, other: str) -> str:
@@ -108,8 +106,8 @@ def in_plain_words(scoring: Scoring, one: str, other: str) -> str:
     assert pair is not None
     estimate = pair.improvement
     said = (
-        f"In plain words: of 100 pairs of a run of {one} and a run of {other} on the same problem, about "
-        f"{_percent(estimate.value)} end with the lower {MEASURES[pair.measure].title} for {one}; 50 would be a coin flip."
+        f"Take 100 pairs of a run of {one} and a run of {other} on the same problem. In about {_percent(estimate.value)} of them "
+        f"{one} has the lower {MEASURES[pair.measure].title}; 50 would be a coin flip."
     )
     if estimate.low is None or estimate.high is None:
         return f"{said} One run on a problem does not tell how much of that is chance."

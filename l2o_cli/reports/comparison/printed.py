@@ -57,7 +57,7 @@ def conclude(outcome: Outcome, folder: Path, *, report: bool, json_only: bool) -
     to stderr.
     """
     there = any((folder / name).exists() for name in ("curves.csv", "sweeps.csv"))
-    results = read_results(folder) if there and (report or outcome.compares) else None
+    results = read_results(folder) if there else None
     pages = write_comparison_report(results) if results and report else []
     console = plain_console(stderr=json_only)
     if json_only:
@@ -65,7 +65,7 @@ def conclude(outcome: Outcome, folder: Path, *, report: bool, json_only: bool) -
     elif outcome.entries:
         print_table(HEADINGS, [row_of(entry) for entry in outcome.entries], names=2)
         console.print()
-    said = _conclusions(results) if results and outcome.compares else []
+    said = _conclusions(results) if results else []
     said += [*outcome.notes, *(f"{title}: data {source}" for title, source in outcome.sources.items())]
     for line in [*said, *cells.file_lines([*outcome.tables, *pages])]:
         console.print(line)
@@ -79,7 +79,9 @@ def _conclusions(results: Results) -> list[str]:
 
 
 def _said(scoring: Scoring) -> list[str]:
-    return list(dict.fromkeys((verdict(scoring), *verdicts(scoring))))
+    """Plain sentences, each with a line below it of what they rest on."""
+    every = dict.fromkeys((verdict(scoring), *verdicts(scoring)))
+    return [line for one in every for line in (one.plain, f"  {one.statistics}") if line.strip()]
 
 
 def scores_as_json(results: Results) -> str:
@@ -88,8 +90,8 @@ def scores_as_json(results: Results) -> str:
     scoring = results.scoring
     if scoring is not None:
         content = {
-            "verdict": verdict(scoring),
-            "verdicts": verdicts(scoring),
+            "verdict": verdict(scoring).text,
+            "verdicts": [one.text for one in verdicts(scoring)],
             "reference": scoring.reference,
             "measure": scoring.measure,
             "left_out": scoring.left_out,

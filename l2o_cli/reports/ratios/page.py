@@ -30,7 +30,7 @@ def ratio_lines(ratios: Sequence[LossRatios]) -> list[str]:
         lines.append(_summary(one))
         if one.trends:
             trends = ", ".join(f"{trend.sweep} ×{2**trend.slope:.2f}" for trend in one.trends)
-            lines.append(f"{one.optimizer}: its ratio changes per doubling of what is varied: {trends}")
+            lines.append(f"  Its ratio changes with each doubling of what is varied: {trends}.")
     return lines
 
 
@@ -38,14 +38,13 @@ def _summary(one: LossRatios) -> str:
     kinds = {point.sweep is None for point in one.points}
     what = {1: "problems" if True in kinds else "values of sweeps", 2: "problems and values of sweeps"}[len(kinds)]
     what = what.removesuffix("s") if what == "problems" and len(one.points) == 1 else what
-    said = f"{one.optimizer}: lower final training loss than {one.reference} at {one.lower} of {len(one.points)} {what}"
-    said += f" ({100 * one.share:.0f} %)"
+    said = f"{one.optimizer} has a lower final training loss than {one.reference} at {one.lower} of {len(one.points)} {what}"
+    said += f" ({100 * one.share:.0f} %)."
     if one.largest is not None:
-        said += (
-            f"; largest ratio {ratio_text(one.largest.ratio)}, {'on ' if one.largest.sweep is None else ''}{one.largest.where}"
-        )
+        where = f"{'on ' if one.largest.sweep is None else ''}{one.largest.where}"
+        said += f" Its largest ratio is {ratio_text(one.largest.ratio)}, {where}."
     if one.left_out:
-        said += f"; without {one.reference}, and left out: {', '.join(one.left_out)}"
+        said += f" {one.reference} did not run in these sweeps, which are left out: {', '.join(one.left_out)}."
     return said
 
 
