@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import GeneratorType
+from functools import partial
 from typing import Any
 
 import keras
@@ -32,6 +32,7 @@ Formulas = Callable[[Callable[[Array], Array], Arrays], Result | Generator[Array
 LEAST_PARAMETERS = 1_000_000  # with fewer, memory is no concern
 BLOCK = 1 << 15  # parameters; half as many took 1.1 to 1.3 times as long on two cores, four times as many 1.5 times
 LEAST_BLOCK = 1 << 10
+PARTS = 32  # of all parameters, as which PyTorch may compute what has few arrays in between: each operation costs it some time
 BLOCK_ON_ACCELERATORS = 1 << 22
 _LOOPS = ContextVar("loops", default=False)  # whether TensorFlow's loops are XLA's
 
@@ -65,17 +66,22 @@ def compute(formulas: Formulas, arrays: Arrays, of_tensors: Arrays, layout: Layo
         in_place: what is written may take the place of the arrays of the same names, which nobody else needs.
     """
     if wanted(layout):
-        return by_block(formulas, arrays, of_tensors, layout, in_place)
+        return by_block(formulas, arrays, of_tensors, layout, in_place, layout.parameters // PARTS)
     _, (written, averaged) = _run(
         formulas, lambda values: spread(values, layout), {**arrays, **of_tensors}, lambda asked: _means(asked, layout)
     )
     return written, _means(averaged, layout)
 
 
-def by_block(formulas: Formulas, arrays: Arrays, of_tensors: Arrays, layout: Layout, in_place: bool = False) -> Result:
+def by_block(
+    formulas: Formulas, arrays: Arrays, of_tensors: Arrays, layout: Layout, in_place: bool = False, least: int = 0
+) -> Result:
     """`compute` block by block: through all of them each time that the formulas ask for means, and once to the end.
 
     A block is of one tensor. What is of tensors, the formulas see as [.., I, 1].
+
+    Args:
+        least: in PyTorch, blocks of at least so many parameters if a tensor has them.
     """
     known = [of_tensors]
 
@@ -83,17 +89,18 @@ def by_block(formulas: Formulas, arrays: Arrays, of_tensors: Arrays, layout: Lay
         answers = iter(of_tensor[1:])
         return _run(formulas, lambda values: values, {**own, **of_tensor[0]}, lambda _: next(answers, None))
 
-    over_all = _in_python if backend.backend() == "torch" else _in_a_compiled_loop
+    torch = backend.backend() == "torch"
+    over_all = partial(_in_python, least=least) if torch else partial(_in_a_compiled_loop, in_place=in_place)
     while True:
         finished, (written, averaged) = of_block(_part(arrays, 0, 1), [_part(leaves, 0, 1) for leaves in known])  # for shapes
         out = {
             name: arrays[name]
-            if name in arrays and (in_place or backend.backend() != "torch")
+            if name in arrays and (in_place or not torch)
             else ops.zeros((*value.shape[:-1], layout.parameters))
             for name, value in written.items()
         }
         sums = {name: ops.zeros((*value.shape[:-1], layout.tensors)) for name, value in averaged.items()}
-        out, sums = over_all(of_block, arrays, known, out, sums, layout, in_place)
+        out, sums = over_all(of_block, arrays, known, out, sums, layout)
         means = {name: value / constant(layout.sizes) for name, value in sums.items()}
         if finished:
             return out, means
@@ -125,7 +132,7 @@ def _run(
 ) -> tuple[bool, Result]:
     """Whether the formulas came to an end, or stopped where there was no answer; what they write then and want the means of."""
     result = formulas(spread, given)
-    if not isinstance(result, GeneratorType):
+    if isinstance(result, tuple):
         return True, result
     try:
         asked = next(result)
@@ -166,10 +173,11 @@ def _in_a_compiled_loop(
 
 
 def _in_python(
-    of_block: Callable[..., Any], arrays: Arrays, known: list[Arrays], out: Arrays, sums: Arrays, layout: Layout, in_place: bool
+    of_block: Callable[..., Any], arrays: Arrays, known: list[Arrays], out: Arrays, sums: Arrays, layout: Layout, least: int
 ) -> Result:
     """In place, as PyTorch can; blocks end where tensors do."""
-    size = BLOCK if all(leaf.device.type == "cpu" for leaf in arrays.values()) else BLOCK_ON_ACCELERATORS
+    on_cpu = all(leaf.device.type == "cpu" for leaf in arrays.values())
+    size = max(BLOCK, least) if on_cpu else BLOCK_ON_ACCELERATORS
     for tensor, (offset, count) in enumerate(zip(layout.offsets, layout.sizes, strict=True)):
         of_tensor = [_part(leaves, tensor, 1) for leaves in known]
         for begin in range(offset, offset + count, size):

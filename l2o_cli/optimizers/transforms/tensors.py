@@ -9,7 +9,6 @@ Shape letters: I instances, P parameters of one instance, T tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -18,7 +17,6 @@ import numpy as np
 from keras import ops
 
 from l2o_cli.optimizers import blockwise
-from l2o_cli.optimizers.blockwise import Arrays
 from l2o_cli.optimizers.elementwise import AdamW
 from l2o_cli.optimizers.features import ROOT_EPSILON, mean_square
 from l2o_cli.optimizers.matrices import Parts, is_matrix, newton_schulz, rows_and_columns
