@@ -12,7 +12,7 @@ from keras import ops
 
 from l2o_cli.export.rules import Update, update_of
 from l2o_cli.optimizers.base import Optimizer
-from l2o_cli.optimizers.fused import compiled_loops
+from l2o_cli.optimizers.blockwise import compiled_loops
 from l2o_cli.optimizers.packing import Layout
 
 KEPT = 64  # compiled updates that are kept for the models to come

@@ -195,7 +195,8 @@ class HierarchicalRNN(Optimizer):
         if self.rate_level == "tensor":
             seen[0] = seen[0] + self.rate_inputs(state["log_rate"], layout)
         if self.tensor_features:
-            shown, kept = surroundings.of_tensors(state, params, gradients, first, layout)
+            sizes = (features.mean_square(values[None], layout) for values in (params, gradients))
+            shown, kept = surroundings.of_tensors(state, *sizes, first, layout)
             seen[0] = [*seen[0], shown]
         if self.run_features:
             shown, kept_of_run = surroundings.of_run(state, loss, step, layout)
@@ -213,7 +214,7 @@ class HierarchicalRNN(Optimizer):
         if self.attention:
             new_state["offset"] = moved["offset"]
         if self.tensor_features:
-            new_state |= surroundings.last_move(moved["move"], layout)
+            new_state |= surroundings.last_move(features.mean_square(moved["move"][None], layout))
         return moved["params"], new_state
 
     def moves(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import NamedTuple
 
-from keras import ops
+from keras import backend, ops
 
 from l2o_cli.optimizers.packing import Array, InTurn, Layout, joined
 
@@ -64,17 +64,28 @@ def rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int]:
     return math.prod(shape[:-1]), shape[-1]
 
 
-def newton_schulz(matrices: Array, steps: int) -> Array:
+def _iterated(x: Array) -> Array:
+    a, b, c = COEFFICIENTS
+    square = ops.matmul(x, ops.transpose(x, (0, 2, 1)))
+    return ops.matmul(b * square + c * ops.matmul(square, square), x) + a * x
+
+
+def newton_schulz(matrices: Array, steps: int, rolled: bool = False) -> Array:
     """About U V^T of each matrix U S V^T, [I, N, M]: all singular values end between 0.7 and 1.2, but for those too small.
 
     Each step is X <- a X + b X X^T X + c X X^T X X^T X, from X divided by its Frobenius norm (Jordan et al. 2024).
+
+    Args:
+        rolled: as a compiled loop, in which XLA does not keep the products of all steps to compute each X from them anew.
     """
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else ops.transpose(matrices, (0, 2, 1))  # X X^T is then the smaller product
+    del matrices  # or PyTorch would keep them to the end
     norm = ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis=(1, 2), keepdims=True), SMALLEST_SQUARE))
     x = x / (norm + 1e-7)
-    a, b, c = COEFFICIENTS
-    for _ in range(steps):
-        square = ops.matmul(x, ops.transpose(x, (0, 2, 1)))
-        x = a * x + ops.matmul(b * square + c * ops.matmul(square, square), x)
+    if rolled and backend.backend() != "torch":
+        x = ops.fori_loop(0, steps, lambda _, x: _iterated(x), x)
+    else:
+        for _ in range(steps):
+            x = _iterated(x)
     return x if wide else ops.transpose(x, (0, 2, 1))

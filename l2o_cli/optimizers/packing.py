@@ -9,7 +9,7 @@ Shape letters: I instances, P parameters of one instance (all tensors packed), T
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -61,13 +61,17 @@ class Layout:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """All tensors, in packing order."""
+        return tuple(self.groups_of([None] * self.tensors))
+
+    def groups_of(self, kinds: Sequence[Any]) -> list[Group]:
+        """All tensors, in packing order, where those of a group are also of one kind."""
         made, tensor, entry = [], 0, 0
-        for shape, members in groupby(self.shapes):
+        for (shape, _), members in groupby(zip(self.shapes, kinds, strict=True)):
             count = len(list(members))
             ends = tensor + count, entry + count * math.prod(shape)
             made.append(Group(shape, count, slice(tensor, ends[0]), slice(entry, ends[1])))
             tensor, entry = ends
-        return tuple(made)
+        return made
 
     @property
     def parameters(self) -> int:

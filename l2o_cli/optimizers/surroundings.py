@@ -12,7 +12,7 @@ from keras import ops
 
 from l2o_cli.optimizers import losses
 from l2o_cli.optimizers.base import State
-from l2o_cli.optimizers.features import ROOT_EPSILON, mean_square
+from l2o_cli.optimizers.features import ROOT_EPSILON
 from l2o_cli.optimizers.horizon import HORIZON, share_over
 from l2o_cli.optimizers.matrices import is_embedding, rows_and_columns
 from l2o_cli.optimizers.packing import Array, Layout, constant
@@ -42,25 +42,24 @@ def of_tensors(state: State, params: Array, gradients: Array, first: Array, layo
     fan-in, of its gradient relative to the first one, and of the last step relative to the params.
 
     Args:
-        params, gradients: [I, P].
+        params, gradients: the means of their squares, [1, I, T].
         first: whether it is the first step, [1, I, 1].
     """
     fixed = np.array([_fixed(name, shape) for name, shape in zip(layout.names, layout.shapes, strict=True)], np.float32).T[
         :, None, :
     ]
-    fixed = np.broadcast_to(fixed, (fixed.shape[0], params.shape[0], layout.tensors))
+    fixed = np.broadcast_to(fixed, (fixed.shape[0], params.shape[1], layout.tensors))
     fan_in = np.array([_matrix(shape)[0] for shape in layout.shapes], np.float32)
-    size = _log_rms(params, layout)
-    gradient = _log_rms(gradients, layout)
+    size, gradient = _log_rms(params), _log_rms(gradients)
     start = ops.where(first, gradient, state[GRADIENT_START])
     moved = ops.where(first, 0.0, state[LAST_MOVE] - size)
     seen = ops.concatenate([size + constant(0.5 * np.log(fan_in)), gradient - start, moved], axis=0)
     return ops.concatenate([constant(fixed), small(seen)], axis=0), {GRADIENT_START: start}
 
 
-def last_move(move: Array, layout: Layout) -> State:
-    """The leaf that remembers the step [I, P] just made."""
-    return {LAST_MOVE: _log_rms(move, layout)}
+def last_move(move: Array) -> State:
+    """The leaf that remembers the step just made, of which the mean square is given, [1, I, T]."""
+    return {LAST_MOVE: _log_rms(move)}
 
 
 def of_run(state: State, loss: Array, step: Array, layout: Layout) -> tuple[Array, State]:
@@ -99,9 +98,8 @@ def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     return rows_and_columns(shape) if len(shape) > 1 else (1, math.prod(shape))
 
 
-def _log_rms(values: Array, layout: Layout) -> Array:
-    """[I, P] -> [1, I, T]."""
-    return 0.5 * ops.log(mean_square(values, layout) + ROOT_EPSILON)[None]
+def _log_rms(mean_square: Array) -> Array:
+    return 0.5 * ops.log(mean_square + ROOT_EPSILON)
 
 
 def small(logs: Array) -> Array:

@@ -5,17 +5,20 @@ Shape letters: I instances, P parameters of one instance, T tensors, S time scal
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from keras import ops
 
-from l2o_cli.optimizers import features, horizon, surroundings
+from l2o_cli.optimizers import blockwise, features, horizon, surroundings
 from l2o_cli.optimizers.base import Optimizer, Weights, per_instance
+from l2o_cli.optimizers.blockwise import Arrays
 from l2o_cli.optimizers.horizon import HORIZON
 from l2o_cli.optimizers.options import Between, Count, Positive, Units, require_entries
-from l2o_cli.optimizers.packing import Array, Layout, constant, spread, tensor_mean
+from l2o_cli.optimizers.packing import Array, Layout, constant
 from l2o_cli.optimizers.recurrent import gru, init_gru, matmul, normal_matrix
 
 SQUARE_FLOOR = 1e-6  # of the mean over a tensor, which second moments count as at least
@@ -107,19 +110,17 @@ class TensorRnn(Optimizer):
     def update(self, weights, state, params, gradients, loss, step, layout):
         first = ops.reshape(ops.equal(step, 0), (1, -1, 1))
         count = ops.cast(ops.convert_to_tensor(step), "float32")[None, :, None] + 1.0
-        gradient = features.bounded(gradients)[None]
         decays = _moved(self.momentum_decays, weights["momentum_decays"])
         square_decay = _moved((self.square_decay,), weights["square_decay"])
-        momenta = gradient + decays * (state["momenta"] - gradient)
-        squares = ops.square(gradient) + square_decay * (state["squares"] - ops.square(gradient))
-        momentum_sizes = features.mean_square(momenta, layout)  # [S, I, T]
-        size = tensor_mean(squares, layout)
+        given = {"momenta": state["momenta"], "squares": state["squares"], "gradients": gradients[None], "params": params[None]}
+        moments = partial(self._moments, decays, square_decay)
+        written, means = blockwise.compute(moments, given, {}, layout)
 
-        seen, kept = surroundings.of_tensors(state, params, gradient[0], first, layout)
+        seen, kept = surroundings.of_tensors(state, means["params"], means["gradients"], first, layout)
         run, kept_of_run = surroundings.of_run(state, loss, step, layout)
-        signal = momentum_sizes / ops.square(1.0 - decays**count) / (size / (1.0 - square_decay**count) + TINY)
+        signal = means["momenta"] / ops.square(1.0 - decays**count) / (means["squares"] / (1.0 - square_decay**count) + TINY)
         parts = [
-            *self._agreement(gradient, state["momenta"], momenta, momentum_sizes, first, layout),
+            *_agreement(means, first),
             surroundings.small(0.5 * ops.log(signal + TINY)),
             surroundings.LOG_SCALE * state["log_rate"],
             surroundings.LOG_SCALE * (state["log_rate"] - ops.mean(state["log_rate"], axis=-1, keepdims=True)),
@@ -128,51 +129,69 @@ class TensorRnn(Optimizer):
             _for_tensors(state["global"], layout),
         ]
         if self.unevenness:
-            roots = tensor_mean(ops.sqrt(squares + TINY), layout)
-            parts.append(surroundings.small(ops.log((ops.square(roots) + TINY) / (size + TINY))))
+            parts.append(surroundings.small(ops.log((ops.square(means["roots"]) + TINY) / (means["squares"] + TINY))))
         tensor = gru(weights, "tensor", ops.concatenate(parts, axis=0), state["tensor"])
         above = ops.concatenate([ops.mean(tensor, axis=-1, keepdims=True), run], axis=0)
         outputs = matmul(weights["readout"], tensor) + per_instance(weights["readout_bias"])
 
         log_rate = self.rate_limit * ops.tanh(outputs[:1] / self.rate_limit)
-        direction = self._direction(outputs[1:], momenta, momentum_sizes, squares, size, layout)
-        move = (spread(ops.exp(log_rate) * self.initial_rate, layout) * direction)[0]
+        scales = len(self.momentum_decays)
+        of_tensors = {
+            "plain": outputs[1 : 1 + scales] * ops.rsqrt(means["momenta"] + TINY),
+            "scaled": outputs[1 + scales :],
+            "floor": SQUARE_FLOOR * means["squares"],
+            "rate": ops.exp(log_rate) * self.initial_rate,
+        }
+        moved, means = blockwise.compute(_step, {**written, "params": params[None]}, of_tensors, layout)
         new_state = {
-            "momenta": momenta,
-            "squares": squares,
+            **written,
             "tensor": tensor,
             "global": gru(weights, "global", above, state["global"]),
             "log_rate": log_rate,
             HORIZON: state[HORIZON],
             **kept,
             **kept_of_run,
-            **surroundings.last_move(move, layout),
+            **surroundings.last_move(means["move"]),
         }
-        return params - move, new_state
+        return moved["params"][0], new_state
 
-    def _agreement(self, gradient: Array, old: Array, momenta: Array, sizes: Array, first: Array, layout: Layout) -> list[Array]:
-        """Cosines, over each tensor, of the gradient with the S old momenta, and of neighbouring new ones; [.., I, T]."""
-        roots = ops.rsqrt(features.mean_square(gradient, layout) + TINY) * ops.rsqrt(features.mean_square(old, layout) + TINY)
-        with_gradient = ops.where(first, 0.0, tensor_mean(gradient * old, layout) * roots)
-        roots = ops.rsqrt(sizes + TINY)
-        neighbours = tensor_mean(momenta[:-1] * momenta[1:], layout) * roots[:-1] * roots[1:]
-        return [with_gradient, neighbours]
+    def _moments(self, decays: Array, square_decay: Array, _: Callable, given: Arrays) -> blockwise.Result:
+        """The new moments, and what the networks are shown the means of."""
+        gradient, old = features.bounded(given["gradients"]), given["momenta"]
+        momenta = gradient + decays * (old - gradient)
+        squares = ops.square(gradient) + square_decay * (given["squares"] - ops.square(gradient))
+        averaged = {
+            "momenta": ops.square(momenta),
+            "squares": squares,
+            "params": ops.square(given["params"]),
+            "gradients": ops.square(gradient),
+            "old": ops.square(old),
+            "with_gradient": gradient * old,
+            "neighbours": momenta[:-1] * momenta[1:],
+        }
+        if self.unevenness:
+            averaged["roots"] = ops.sqrt(squares + TINY)
+        return {"momenta": momenta, "squares": squares}, averaged
 
-    def _direction(
-        self, coefficients: Array, momenta: Array, momentum_sizes: Array, squares: Array, size: Array, layout: Layout
-    ) -> Array:
-        """The sum of the candidates, divided by its RMS over each tensor, [1, I, P].
 
-        Args:
-            coefficients: [2 S, I, T].
-        """
-        scales = momenta.shape[0]
-        plain = coefficients[:scales] * ops.rsqrt(momentum_sizes + TINY)
-        scale = ops.rsqrt(squares + spread(SQUARE_FLOOR * size, layout) + TINY)
-        scaled = momenta * scale
-        own = coefficients[scales:] * ops.rsqrt(features.mean_square(scaled, layout) + TINY)
-        mixed = ops.sum(spread(plain, layout) * momenta + spread(own, layout) * scaled, axis=0, keepdims=True)
-        return features.divided_by_tensor_rms(mixed, layout)
+def _agreement(means: Arrays, first: Array) -> list[Array]:
+    """Cosines, over each tensor, of the gradient with the S old momenta, and of neighbouring new ones; [.., I, T]."""
+    roots = ops.rsqrt(means["gradients"] + TINY) * ops.rsqrt(means["old"] + TINY)
+    with_gradient = ops.where(first, 0.0, means["with_gradient"] * roots)
+    roots = ops.rsqrt(means["momenta"] + TINY)
+    return [with_gradient, means["neighbours"] * roots[:-1] * roots[1:]]
+
+
+def _step(spread: Callable[[Array], Array], given: Arrays) -> Generator[Arrays, Arrays, blockwise.Result]:
+    """The new params: the sum of the candidates, divided by its RMS over each tensor, times the rate."""
+    momenta = given["momenta"]
+    scaled = momenta * ops.rsqrt(given["squares"] + spread(given["floor"]) + TINY)
+    sizes = yield {"scaled": ops.square(scaled)}
+    own = given["scaled"] * ops.rsqrt(sizes["scaled"] + TINY)
+    mixed = ops.sum(spread(given["plain"]) * momenta + spread(own) * scaled, axis=0, keepdims=True)
+    sizes = yield {"mixed": ops.square(mixed)}
+    move = spread(given["rate"]) * (mixed * spread(ops.rsqrt(sizes["mixed"] + features.ROOT_EPSILON)))
+    return {"params": given["params"] - move}, {"move": ops.square(move)}
 
 
 def _moved(decays: tuple[float, ...], offsets: Array) -> Array:

@@ -1,4 +1,4 @@
-"""`l2o_cli.optimizers.fused.blocks` in TensorFlow, compiled with XLA."""
+"""`l2o_cli.optimizers.blockwise` in TensorFlow, compiled with XLA."""
 
 import tensorflow as tf
 

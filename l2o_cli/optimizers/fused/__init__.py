@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras import backend
 
+from l2o_cli.optimizers import blockwise
 from l2o_cli.optimizers.base import State, Weights
 from l2o_cli.optimizers.packing import Array, Layout, spread
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 LEAST_PARAMETERS = 100_000  # with fewer, there is nothing to win
 SWITCH = "L2O_PLAIN_UPDATES"  # set to anything, updates are computed the plain way
 _COMPILED = ContextVar("compiled", default=False)  # whether PyTorch is to compile it
-_LOOPS = ContextVar("loops", default=False)  # whether TensorFlow's loops are XLA's
 
 
 # Of the weights that all instances share.
@@ -85,8 +85,7 @@ def unfused(
     """The plain way, block by block where parameters are very many."""
     from l2o_cli.optimizers.fused import blocks, plain  # they need what is above
 
-    loops = backend.backend() != "tensorflow" or _LOOPS.get()
-    way = blocks if loops and layout.parameters >= blocks.LEAST_PARAMETERS else plain
+    way = blocks if blockwise.possible(layout) else plain
     return way.parameter_level(rule, weights, state, gradients, first, layout)
 
 
@@ -97,16 +96,6 @@ def moves(rule: HierarchicalRNN, arguments: tuple[Any, ...], layout: Layout) -> 
 
         return compiled.moves(rule, arguments, layout)
     return rule.moves(lambda values: spread(values, layout), *arguments)
-
-
-@contextmanager
-def compiled_loops() -> Iterator[None]:
-    """Within it TensorFlow makes a graph for XLA, whose loops change arrays in place; its own copy them each time."""
-    token = _LOOPS.set(True)
-    try:
-        yield
-    finally:
-        _LOOPS.reset(token)
 
 
 @contextmanager

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
 
+from l2o_cli.optimizers import blockwise
 from l2o_cli.optimizers.base import Optimizer, State, Weights, per_instance
+from l2o_cli.optimizers.blockwise import Arrays
 from l2o_cli.optimizers.options import check_option
 from l2o_cli.optimizers.packing import Array, Layout
 
@@ -119,6 +122,18 @@ class Transform(Optimizer):
         }
 
 
+def scaled_steps(params: Array, new_params: Array, factors: Array, layout: Layout) -> Array:
+    """params + factor * (new params - params), with a factor for each instance, [I, 1], or for each tensor, [1 or I, T]."""
+    of_tensors = {"factors": factors[None]} if factors.shape[-1] == layout.tensors else {}
+
+    def formulas(spread: Callable[[Array], Array], given: Arrays) -> blockwise.Result:
+        own = spread(given["factors"]) if of_tensors else factors
+        return {"new": given["params"] + own * (given["new"] - given["params"])}, {}
+
+    given = {"params": params[None], "new": new_params[None]}
+    return blockwise.compute(formulas, given, of_tensors, layout, in_place=True)[0]["new"][0]
+
+
 @dataclass(frozen=True)
 class ScaledSteps(Transform):
     """A transformation that multiplies each step, new params - params, by a factor.
@@ -144,4 +159,4 @@ class ScaledSteps(Transform):
         new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
         if self.evaluates_elsewhere:
             own = {**own, "factor": ops.broadcast_to(factor, (step.shape[0], 1))[None]}
-        return params + factor * (new_params - params), self.joined(self.inner_state(state), own)
+        return scaled_steps(params, new_params, factor, layout), self.joined(self.inner_state(state), own)

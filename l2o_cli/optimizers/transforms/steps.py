@@ -6,15 +6,18 @@ Shape letters: I instances, P parameters of one instance.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from keras import ops
 
+from l2o_cli.optimizers import blockwise
 from l2o_cli.optimizers.base import per_instance
+from l2o_cli.optimizers.blockwise import Arrays
 from l2o_cli.optimizers.horizon import HORIZON, shaped, unknown
 from l2o_cli.optimizers.options import Count, NonNegative
-from l2o_cli.optimizers.packing import Array, Layout, constant, spread
+from l2o_cli.optimizers.packing import Array, constant
 from l2o_cli.optimizers.transforms.base import ScaledSteps, Transform
 
 
@@ -68,13 +71,16 @@ class WeightDecay(Transform):
             share = ops.where(steps > 0, share / ops.maximum(steps, 1.0), 0.0)
         elif self.per_run:
             share = share / float(self.steps or 1)
-        decaying = params * _of_matrices(layout) if self.exclude_vectors else params
-        return new_params - share * decaying, new_state
+        # 1 of a tensor with two axes or more, 0 of the others.
+        of_tensors = {"decaying": constant([[[len(shape) > 1 for shape in layout.shapes]]])} if self.exclude_vectors else {}
 
+        def formulas(spread: Callable[[Array], Array], given: Arrays) -> blockwise.Result:
+            decaying = given["params"] * spread(given["decaying"]) if of_tensors else given["params"]
+            return {"new": given["new"] - share * decaying}, {}
 
-def _of_matrices(layout: Layout) -> Array:
-    """1 for each parameter of a tensor with two axes or more, 0 for the others, [1, P]."""
-    return spread(constant([[len(shape) > 1 for shape in layout.shapes]]), layout)
+        given = {"params": params[None], "new": new_params[None]}
+        written, _ = blockwise.compute(formulas, given, of_tensors, layout, in_place=True)
+        return written["new"][0], new_state
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from keras import ops
 
+from l2o_cli.optimizers import blockwise
 from l2o_cli.optimizers.elementwise import AdamW
 from l2o_cli.optimizers.features import ROOT_EPSILON, mean_square
 from l2o_cli.optimizers.matrices import Parts, is_matrix, newton_schulz, rows_and_columns
 from l2o_cli.optimizers.options import Count, Decay, Few, NonNegative, Positive
-from l2o_cli.optimizers.packing import Array, Group, Layout, constant, joined, spread
-from l2o_cli.optimizers.transforms.base import Transform
+from l2o_cli.optimizers.packing import Array, Layout, constant, joined, spread
+from l2o_cli.optimizers.transforms.base import Transform, scaled_steps
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class FanIn(Transform):
     def update(self, weights, state, params, gradients, loss, step, layout):
         new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
         factors = ops.exp(self.option(weights, "power") * self._log_ratios(layout))
-        return params + spread(factors, layout) * (new_params - params), state
+        return scaled_steps(params, new_params, factors, layout), state
 
     def _log_ratios(self, layout: Layout) -> Array:
         """log(base / fan-in) of the matrices, 0 of the others, [1, T]."""
@@ -104,23 +106,36 @@ class Orthogonalized(Transform):
 
     def update(self, weights, state, params, gradients, loss, step, layout):
         new_params, state = super().update(weights, state, params, gradients, loss, step, layout)
-        move = new_params - params
-        pieces = [self._of_group(move[:, group.entries], group, layout) for group in layout.groups]
-        return params + joined(pieces), state
+        given = {"params": params[None], "new": new_params[None]}
+        written, _ = blockwise.compute(
+            lambda _, given: ({"new": given["new"] - given["params"]}, {}), given, {}, layout, in_place=True
+        )
+        move = written["new"][0]
+        named = zip(layout.names, layout.shapes, strict=True)
+        changed = [is_matrix(name, shape) and min(rows_and_columns(shape)) > 1 for name, shape in named]
+        groups = layout.groups_of(changed)
+        if not blockwise.wanted(layout):
+            pieces = [move[:, group.entries] for group in groups]
+            pieces = [
+                self._orthogonal(piece, group.shape) if changed[group.tensors.start] else piece
+                for piece, group in zip(pieces, groups, strict=True)
+            ]
+            return params + joined(pieces), state
+        for group in groups:
+            if changed[group.tensors.start]:
+                move = blockwise.each_in_place(partial(self._orthogonal, shape=group.shape, rolled=True), move, group)
+        given = {"params": params[None], "new": move[None]}
+        written, _ = blockwise.compute(
+            lambda _, given: ({"new": given["new"] + given["params"]}, {}), given, {}, layout, in_place=True
+        )
+        return written["new"][0], state
 
-    def _of_group(self, move: Array, group: Group, layout: Layout) -> Array:
+    def _orthogonal(self, move: Array, shape: tuple[int, ...], rolled: bool = False) -> Array:
         """The steps [I, N] of tensors of one shape that lie side by side."""
-        matrices = [is_matrix(name, group.shape) for name in layout.names[group.tensors]]
-        if not any(matrices) or min(rows_and_columns(group.shape)) == 1:
-            return move
-        rows, columns = rows_and_columns(group.shape)
+        rows, columns = rows_and_columns(shape)
         given = ops.reshape(move, (-1, rows, columns))
         length = ops.sqrt(ops.mean(ops.square(given), axis=(1, 2), keepdims=True) + ROOT_EPSILON)
-        made = newton_schulz(given / length, self.iterations) * math.sqrt(max(rows, columns)) * length
-        if not all(matrices):
-            mask = constant(matrices)[None, :, None]
-            shape = (-1, group.members, rows * columns)
-            return ops.reshape(ops.where(mask > 0, ops.reshape(made, shape), ops.reshape(move, shape)), (-1, move.shape[1]))
+        made = newton_schulz(given / length, self.iterations, rolled) * math.sqrt(max(rows, columns)) * length
         return ops.reshape(made, (-1, move.shape[1]))
 
 

@@ -1,4 +1,4 @@
-"""`l2o_cli.optimizers.fused.blocks` in JAX and in PyTorch."""
+"""`l2o_cli.optimizers.blockwise` in JAX and in PyTorch."""
 
 import keras
 
