@@ -205,6 +205,12 @@ def ignore() -> None:
     _unblock()
 
 
+def heed() -> None:
+    """Answer what the process that began this one ignores."""
+    for number in (*STOP, *SAVE):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Within it signals wait, here and in a process that is begun within it, until that says what it does with them."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from l2o_cli.executor import Where
 
 if TYPE_CHECKING:
     from l2o_cli.executor.cluster import Cluster
@@ -38,3 +42,18 @@ def workers_of(cluster: Cluster) -> str:
     """How many there are."""
     count = len(cluster.workers)
     return f"{count} worker{'s' * (count != 1)}"
+
+
+@contextlib.contextmanager
+def cluster_of(where: Where, quiet: bool = False) -> Iterator[Cluster | None]:
+    """The workers that a command asks, None where it does the work itself; where they are to be seen is said."""
+    if where.here:
+        yield None
+        return
+    from l2o_cli.errors import warn
+    from l2o_cli.executor.cluster import opened
+
+    with opened(where, warn) as cluster:
+        if not quiet:
+            print(f"{workers_of(cluster)}; dashboard: {cluster.dashboard}", file=sys.stderr)
+        yield cluster
