@@ -1,6 +1,7 @@
 """`l2o meta-train`."""
 
 import contextlib
+import functools
 import json
 import math
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import click
 
 from l2o_cli.commands.requests import field_option
-from l2o_cli.commands.workers import worker_options, workers_of
+from l2o_cli.commands.workers import begin, worker_options
 from l2o_cli.spec import MetaTraining
 
 
@@ -52,7 +53,7 @@ def meta_train(config, out, overrides, seed, resume, minutes, workers, scheduler
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     from l2o_cli import runtime
     from l2o_cli.assets import find_config
-    from l2o_cli.errors import BadInput, warn
+    from l2o_cli.errors import BadInput
     from l2o_cli.executor import Where
     from l2o_cli.progress import MetaTrainingProgress
     from l2o_cli.signals import StopOnSignal
@@ -74,14 +75,9 @@ def meta_train(config, out, overrides, seed, resume, minutes, workers, scheduler
     runtime.same_threads_everywhere()
     where = Where(workers, scheduler)
     with contextlib.ExitStack() as stack:
-        cluster = None
-        if not where.here:
-            from l2o_cli.executor.cluster import opened
-
-            cluster = stack.enter_context(opened(where, warn))
-            print(f"{workers_of(cluster)}; dashboard: {cluster.dashboard}", file=sys.stderr)
         from l2o_cli.meta.trainer import Interrupted, Trainer
 
+        cluster = None if where.here else functools.partial(begin, stack, where)
         trainer = Trainer.open(spec, out, resume=resume, xla=xla, config=source, cluster=cluster)
         done = f", going on after meta-step {trainer.state.meta_step}" if resume else ""
         print(f"meta-training {trainer.describe()} in {out}{done}", file=sys.stderr)

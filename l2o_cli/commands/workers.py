@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2o_cli.executor import Where
+from l2o_cli.errors import warn
 
 if TYPE_CHECKING:
+    from l2o_cli.executor import Where
     from l2o_cli.executor.cluster import Cluster
 
 
@@ -38,22 +39,19 @@ def worker_options(work: str, note: str = "") -> Callable[[Any], Any]:
     return lambda command: local(remote(command))
 
 
-def workers_of(cluster: Cluster) -> str:
-    """How many there are."""
+def begin(stack: contextlib.ExitStack, where: Where, quiet: bool = False) -> Cluster:
+    """The cluster that is meant, until the stack is left; how many workers it has is said on stderr, unless `quiet`."""
+    from l2o_cli.executor.cluster import opened
+
+    cluster = stack.enter_context(opened(where, warn))
     count = len(cluster.workers)
-    return f"{count} worker{'s' * (count != 1)}"
+    if not quiet:
+        print(f"{count} worker{'s' * (count != 1)}; dashboard: {cluster.dashboard}", file=sys.stderr, flush=True)
+    return cluster
 
 
 @contextlib.contextmanager
 def cluster_of(where: Where, quiet: bool = False) -> Iterator[Cluster | None]:
-    """The workers that a command asks, None where it does the work itself; where they are to be seen is said."""
-    if where.here:
-        yield None
-        return
-    from l2o_cli.errors import warn
-    from l2o_cli.executor.cluster import opened
-
-    with opened(where, warn) as cluster:
-        if not quiet:
-            print(f"{workers_of(cluster)}; dashboard: {cluster.dashboard}", file=sys.stderr)
-        yield cluster
+    """As `begin`; None where this process does the work itself."""
+    with contextlib.ExitStack() as stack:
+        yield None if where.here else begin(stack, where, quiet)

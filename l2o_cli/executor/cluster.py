@@ -225,16 +225,19 @@ def _begun(workers: int) -> Iterator[Any]:
     scratch = _scratch()
     # Where a signal ends this process at once, Python's own helper would complain of what it then cleans up.
     sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=max(1, CPU_COUNT // workers),
-        memory_limit=MEMORY_LIMIT // workers,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        worker_dashboard_address="127.0.0.1:0",
-        local_directory=str(scratch),
-        silence_logs=False if runtime.debugging else _SILENT,
-    )
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=max(1, CPU_COUNT // workers),
+            memory_limit=MEMORY_LIMIT // workers,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            local_directory=str(scratch),
+            silence_logs=False if runtime.debugging else _SILENT,
+        )
+    except (OSError, RuntimeError) as error:
+        raise Failure(f"--workers {workers}: they could not be begun: {error}") from None
     try:
         with Client(cluster, set_as_default=False) as client:
             yield client

@@ -78,9 +78,12 @@ class Trainer:
         resume: bool = False,
         xla: bool = True,
         config: str | None = None,
-        cluster: Cluster | None = None,
+        cluster: Callable[[], Cluster] | None = None,
     ) -> Trainer:
         """A new run in the directory `out`, or the run that is there, at its last checkpoint; `config` says whence the spec is.
+
+        Args:
+            cluster: begins one, if workers are to do it; called when all else is in order.
 
         Raises:
             BadInput: `out` is in use, or holds another run than the one to resume.
@@ -90,16 +93,18 @@ class Trainer:
             make(spec.meta_optimizer)  # a checkpoint it names may be missing: said before a directory is made
             initial = _initial_weights(spec)
             spec = with_record(spec, config)
-            return cls(spec, RunDirectory.create(out, spec), xla, initial, cluster)
+            workers = cluster and cluster()
+            return cls(spec, RunDirectory.create(out, spec), xla, initial, workers)
         directory, spec = RunDirectory.reopen(out, spec)
         recorded = (spec.record or {}).get("own_files")
         for file, content in imported_files().items():
             if isinstance(recorded, dict) and recorded.get(file, content) != content:
                 warn(f"{file} was changed after the run had begun; it goes on with what is there now")
-        trainer = cls(spec, directory, xla, cluster=cluster)
+        workers = cluster and cluster()
+        trainer = cls(spec, directory, xla, cluster=workers)
         leaves = directory.checkpoints.restore(trainer.state.fault)
         if leaves is None:
-            return cls(spec, directory, xla, _initial_weights(spec), cluster)
+            return cls(spec, directory, xla, _initial_weights(spec), workers)
         trainer.state.restore(leaves)
         trainer._saved = trainer.state.meta_step
         return trainer

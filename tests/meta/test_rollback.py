@@ -53,8 +53,8 @@ class NoFamilies:
         assert not leaves
         self.restarts += 1
 
-    def snapshot(self, meta_step):
-        return {}
+    def capture(self, meta_step):
+        return dict
 
 
 def test_the_state_of_the_best_validation_comes_back():
@@ -82,7 +82,7 @@ def test_the_state_of_the_best_validation_comes_back():
 def test_without_a_spec_nothing_is_kept():
     state = State(WeightsInTraining(MetaOptimizer(), 0.9, {"a": np.ones(2, np.float32)}), NoFamilies(), None)
     assert [state.judge(score) for score in (-1.0, 9.0, 9.0, 9.0, 9.0)] == [(True, False)] + 4 * [(False, False)]
-    assert not any(name.startswith("rollback/") for name in state.snapshot())
+    assert not any(name.startswith("rollback/") for name in state.capture()())
 
 
 def test_a_spec_that_never_validates_cannot_roll_back():
@@ -108,7 +108,7 @@ class Watch:
 
 
 def final(trainer):
-    return as_arrays({name: leaf for name, leaf in trainer.state.snapshot().items() if name != "progress"})
+    return as_arrays({name: leaf for name, leaf in trainer.state.capture()().items() if name != "progress"})
 
 
 def test_a_run_goes_back_and_a_resumed_one_does_the_same(tmp_path):
@@ -119,7 +119,7 @@ def test_a_run_goes_back_and_a_resumed_one_does_the_same(tmp_path):
     with (tmp_path / "whole" / "validation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["meta_step"]) for row in rows if row["rolled_back"] == "1"] == watch.rolled_back
-    assert int(trainer.state.snapshot()["rollback/counts"][1]) == len(watch.rolled_back)
+    assert int(trainer.state.capture()()["rollback/counts"][1]) == len(watch.rolled_back)
 
     # Stopped between two bad validations.
     stop_at = watch.rolled_back[0] - 1

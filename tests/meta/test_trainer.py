@@ -59,7 +59,7 @@ def _light_whole(tmp_path_factory):
 
 
 def final_state(trainer):
-    return {name: np.asarray(leaf) for name, leaf in trainer.state.snapshot().items() if name != "progress"}
+    return {name: np.asarray(leaf) for name, leaf in trainer.state.capture()().items() if name != "progress"}
 
 
 def assert_same(first, second):
