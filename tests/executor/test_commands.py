@@ -178,7 +178,7 @@ def test_ctrl_c_saves_the_runs_on_workers_and_the_command_goes_on(specs, tmp_pat
     command = Command(tmp_path, *asked, "--set", "meta_steps=100000")
     command.wait_until(lambda: all(table.exists() and len(rows(table)) > 3 for table in tables))
     os.killpg(command.process.pid, signal.SIGINT)
-    _, err = command.end(130, 15)
+    _, err = command.end(130, 25)  # 9 on a machine that has as much again to do
     assert err.splitlines()[-1] == "stopped and saved; the same command goes on"
     made = [len(rows(table)) for table in tables]
     assert all((table.parent / "checkpoints" / f"ckpt-{count}").exists() for table, count in zip(tables, made, strict=True))
