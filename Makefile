@@ -55,7 +55,7 @@ META_STEPS ?= 20000
 
 KILLED ?= meta-train
 
-test-kills: $(STAMP)  ## kill KILLED (meta-train, compare, ablate) KILLS times, go on, and compare with an undisturbed one
+test-kills: $(STAMP)  ## kill KILLED (meta-train, workers, compare, ablate) KILLS times, go on, and compare with an undisturbed one
 	$(BIN)/python -m tests.kill_resume $(KILLED) --kills $(KILLS)
 
 test-memory: $(STAMP)  ## whether the memory of a run of META_STEPS meta-steps grows

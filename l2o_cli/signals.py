@@ -211,6 +211,12 @@ def heed() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def hold() -> None:
+    """Have signals wait from now on in processes that this thread begins, until those say what they do with them."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP, *SAVE})
+
+
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Within it signals wait, here and in a process that is begun within it, until that says what it does with them."""

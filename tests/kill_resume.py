@@ -1,6 +1,6 @@
-"""Kill a small `l2o meta-train`, `compare --workers` or `ablate` again and again, go on with it until it is finished, and
-compare it with one nobody disturbed. SIGKILL reaches the command alone, as from the system when memory is short; SIGTERM and
-SIGUSR1 reach all its processes, as from a cluster.
+"""Kill a small `l2o meta-train`, alone or with workers, `compare --workers` or `ablate` again and again, go on with it until it
+is finished, and compare it with one nobody disturbed. SIGKILL reaches the command alone, as from the system when memory is short;
+SIGTERM and SIGUSR1 reach all its processes, as from a cluster.
 
     python -m tests.kill_resume --kills 500
     python -m tests.kill_resume compare --kills 10
@@ -12,6 +12,7 @@ behind; otherwise says what differs and where the run was killed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import os
 import random
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.sessions import Session
+from tests.sessions import Session, processes_of
 
 SPEC = {
     "optimizer": {"name": "hrnn", "options": {"hidden": [2], "initial_rate": [0.01, 0.1]}},
@@ -63,6 +64,7 @@ class MetaTraining:
 
     tables = ("metrics.csv", "validation.csv", "horizons.csv")
     starts_children = False
+    workers = False  # whether Dask's workers are among them
 
     def __init__(self, folder: Path, kills: int):
         self.folder, self.out = folder, folder / "run"
@@ -86,6 +88,16 @@ class MetaTraining:
 
     def compare(self, whole: Path) -> None:
         same_runs(self.out, whole)
+
+
+class OnWorkers(MetaTraining):
+    """`l2o meta-train --workers 2`, of which workers are killed too; undisturbed it is one process."""
+
+    starts_children = True
+    workers = True
+
+    def arguments(self, out: Path) -> tuple[str, ...]:
+        return (*super().arguments(out), *(("--workers", "2") if out == self.out else ()))
 
 
 class Ablation(MetaTraining):
@@ -125,6 +137,7 @@ class Comparison:
     """`l2o compare --workers 2`, in `folder`/run."""
 
     starts_children = True
+    workers = False
     asked = (
         *("--problems", "quadratic,booth,beale", "--optimizer", "lion", "--baselines", "adam,sgd,rmsprop,momentum"),
         *("--trials", "3", "--steps", "60", "--seeds", "2", "--tuning-seeds", "1", "--no-xla", "--no-report"),
@@ -153,7 +166,7 @@ class Comparison:
                 raise Unequal(f"the rows of {name} differ")
 
 
-COMMANDS = {"meta-train": MetaTraining, "compare": Comparison, "ablate": Ablation}
+COMMANDS = {"meta-train": MetaTraining, "workers": OnWorkers, "compare": Comparison, "ablate": Ablation}
 
 
 class Killed:
@@ -189,6 +202,8 @@ class Killed:
     def _strike(self, session: Session, name: str) -> None:
         if session.exit_code() == 0 and self._command.starts_children:
             return  # it was finished before
+        if self._command.workers and self._rng.random() < 0.5:
+            self._kill_workers(session)
         if name == "SIGUSR1":
             session.send(signal.SIGUSR1)
             time.sleep(self._rng.random() * 0.5)
@@ -205,6 +220,17 @@ class Killed:
         left = session.left(SECONDS_TO_ANSWER)
         if left:
             raise Unequal(f"processes were left behind: {left}")
+
+    def _kill_workers(self, session: Session) -> None:
+        """One or more of them; others come, and the run goes on."""
+        found = [process for process, text in processes_of(session.first).items() if "spawn_main" in text]
+        killed = self._rng.sample(found, min(len(found), self._rng.randint(1, 2)))
+        for process in killed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        reached = self._command.progress() + self._rng.randint(0, 2)
+        self._wait(session, lambda: self._command.progress() >= reached)
+        self.history[-1] += f", after {len(killed)} workers"
 
     def finish(self, out: Path) -> None:
         """Make or go on with a command in `out`, to its end."""

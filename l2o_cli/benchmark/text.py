@@ -58,3 +58,26 @@ def of_sweeps(figures: Sequence[Figures]) -> Iterator[str]:
         for loss in row["losses"]:
             ours, theirs = ("diverged" if value is None else f"{value:.4g}" for value in (loss["loss"], loss["keras_loss"]))
             yield f"  {loss['learning_rate']:<15.3g}{ours:>21}{theirs:>11}"
+
+
+def of_scale_out(figures: Figures) -> Iterator[str]:
+    parts = figures["parts"]
+    yield f"{figures['config']}, {figures['weights']:,} weights; a meta-step in milliseconds:"
+    yield f"  computing a family {1e3 * parts['computing']:.1f} (at most {1e3 * parts['computing_longest']:.1f}), on one thread"
+    yield (
+        f"  of this process for each family: asking {1e3 * parts['asking']:.2f}, transfer {1e3 * parts['transfer']:.2f}, "
+        f"combining {1e3 * parts['combining']:.3f}; once: {1e3 * parts['update']:.1f}"
+    )
+    yield f"  compiling a family on one more worker: {parts['compiling']:.1f} s"
+    yield "efficiency, simulated: the share of the workers' time that is used"
+    heads = ("workers", "families", "even", "uneven", "lost", "async", "async, lost", "families for 90 %")
+    yield "".join(f"{head:>12}" for head in heads[:-1]) + f"{heads[-1]:>20}  limited by"
+    for row in figures["simulated"]:
+        kinds = ("even", "uneven", "with_losses", "asynchronous", "asynchronous_with_losses")
+        shares = "".join(f"{row[kind]['efficiency']:>12.0%}" for kind in kinds)
+        wanted = "none is enough" if row["families_wanted"] is None else f"{row['families_wanted']:,}"
+        limits = f"{row['uneven']['limit']}; async: {row['asynchronous']['limit']}"
+        yield f"{row['workers']:>12,}{row['families']:>12,}{shares}{wanted:>20}  {limits}"
+    yield "seconds of a meta-step here, and as simulated"
+    for run in figures["real"]:
+        yield f"{run['workers']:>12,} workers{run['seconds']:>12.3f}{run['simulated_seconds']:>12.3f}"

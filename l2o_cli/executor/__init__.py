@@ -16,11 +16,13 @@ class Where:
 
     Attributes:
         workers: processes on this machine; 1: none but this one.
+        threads: that each of them has to compute in; None: their share of the machine's cores.
         scheduler: the address of a Dask scheduler, or a file that it wrote; its workers do the work.
     """
 
     workers: int = 1
     scheduler: str | None = None
+    threads: int | None = None
 
     @property
     def here(self) -> bool:

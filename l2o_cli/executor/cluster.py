@@ -9,8 +9,10 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,10 @@ from l2o_cli.executor.worker import HANDLER, Identity, Wishes, identity, packed,
 Result = TypeVar("Result")
 
 _CONNECT = 20.0  # seconds that a scheduler has to answer
+_QUIET = "ignore::UserWarning:multiprocessing.resource_tracker"
+_TRIES = 5  # to reach a worker that has come
+_LONG = 30.0  # seconds without a worker, of which it is told
+_LOOK = 1.0  # seconds between two looks at whether the scheduler is still there
 _BEGIN = 120.0  # seconds that the first worker of this machine has to begin
 _SILENT = logging.CRITICAL + 1  # what Dask would say of workers that come and go is said here in one line
 # What Dask would set for its workers steers the numerics. A job whose worker was lost goes on where it was.
@@ -52,6 +58,7 @@ class Cluster:
         self._news = asyncio.Event()  # of workers that came
         self._tasks: set[asyncio.Task[None]] = set()
         self._said: set[str] = set()
+        self._away: set[str] = set()  # the addresses of workers that went
 
     @property
     def dashboard(self) -> str | None:
@@ -74,10 +81,16 @@ class Cluster:
         await asyncio.gather(*(self._greet(address) for address in known["workers"]))
 
     async def arrival(self) -> None:
-        """Until there is a worker that may be asked."""
+        """Until there is a worker that may be asked; Failure if the scheduler has gone."""
+        began = time.monotonic()
         while not self.workers:
+            if time.monotonic() - began > _LONG:
+                self._say("waiting", "waiting for a worker: none is left")
+            if self.client.status not in ("running", "connecting"):
+                raise Failure("the scheduler has gone")
             self._news.clear()
-            await self._news.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _LOOK)
 
     async def ask(self, address: str, function: Callable, *arguments: Any, reading: bool = False) -> tuple[Any, float]:
         """What a function returns on a worker, and the seconds that it took there.
@@ -127,31 +140,41 @@ class Cluster:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif news.get("action") == "remove-worker":
+            self._away.add(news["worker"])
             self._part(news["worker"])
 
-    async def _greet(self, address: str) -> None:
+    async def _greet(self, address: str, tries: int = _TRIES) -> None:
         """Prepare a worker, and have it among those that may be asked, unless it is unlike this process."""
         try:
-            async with self.client.rpc(address) as worker:
-                from distributed.protocol.pickle import dumps
-
-                response = await worker.run(function=dumps(prepare), kwargs=dumps({"wishes": self._wishes}))
-            if response["status"] != "OK":
-                raise pickle.loads(response["exception"]) if isinstance(response["exception"], bytes) else response["exception"]
-            found: Identity = response["result"]
+            found = await self._prepared(address)
             reason = found.unsuitable(self._wishes.identity)
-        except OSError:  # it has gone already
-            return
+        except OSError as error:  # it has gone already, or is too busy to answer
+            if tries > 1:
+                await asyncio.sleep(_LOOK)
+                return await self._greet(address, tries - 1)
+            reason = f"it does not answer: {error}"
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-        if reason is not None:
+        if reason is not None and address not in self._away:
             self._say(address, f"the worker {address} is not asked: {reason}")
+        if reason is not None or address in self._away or address in self.workers:
             return
         if found.processor != self._wishes.identity.processor:
             self._say("processor", f"the worker {address} has another processor than this machine, and may round otherwise")
         self._gone[address] = asyncio.Event()
         self.workers[address] = found
         self._news.set()
+
+    async def _prepared(self, address: str) -> Identity:
+        from distributed.protocol.pickle import dumps
+
+        async with self.client.rpc(address) as worker:
+            response = await worker.run(function=dumps(prepare), kwargs=dumps({"wishes": self._wishes}))
+        if response["status"] != "OK":
+            error = response["exception"]
+            raise pickle.loads(error) if isinstance(error, bytes) else error
+        found: Identity = response["result"]
+        return found
 
     def _part(self, address: str) -> None:
         if self.workers.pop(address, None) is not None:
@@ -189,7 +212,7 @@ def opened(where: Where, warn: Callable[[str], object], seconds: float = _BEGIN)
             # What a worker holds is no result that Dask could write to a disk.
             settings = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
             stack.enter_context(dask.config.set(settings | _OWN))
-            client = stack.enter_context(_begun(where.workers))
+            client = stack.enter_context(_begun(where.workers, where.threads))
         else:
             client = stack.enter_context(contextlib.closing(_connected(Client, where.scheduler)))
         cluster = Cluster(client, wishes, warn)
@@ -198,8 +221,11 @@ def opened(where: Where, warn: Callable[[str], object], seconds: float = _BEGIN)
             cluster.do(cluster.arrival, seconds=seconds)
         except TimeoutError:
             raise Failure(f"no worker that may be asked came within {seconds:.0f} seconds") from None
-        yield cluster
-        client.unsubscribe_topic("all")
+        try:
+            yield cluster
+        finally:
+            if client.status == "running":
+                client.unsubscribe_topic("all")
 
 
 def _connected(kind: Any, scheduler: str) -> Any:
@@ -216,7 +242,7 @@ def _connected(kind: Any, scheduler: str) -> Any:
 
 
 @contextlib.contextmanager
-def _begun(workers: int) -> Iterator[Any]:
+def _begun(workers: int, threads: int | None) -> Iterator[Any]:
     """Dask's client of a cluster on this machine, which nothing but this machine reaches."""
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
@@ -224,11 +250,12 @@ def _begun(workers: int) -> Iterator[Any]:
 
     scratch = _scratch()
     # Where a signal ends this process at once, Python's own helper would complain of what it then cleans up.
-    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
+    if _QUIET not in sys.warnoptions:
+        sys.warnoptions.append(_QUIET)
     try:
         cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=max(1, CPU_COUNT // workers),
+            n_workers=0,
+            threads_per_worker=threads or max(1, CPU_COUNT // workers),
             memory_limit=MEMORY_LIMIT // workers,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
@@ -237,13 +264,24 @@ def _begun(workers: int) -> Iterator[Any]:
             silence_logs=False if runtime.debugging else _SILENT,
         )
     except (OSError, RuntimeError) as error:
-        raise Failure(f"--workers {workers}: they could not be begun: {error}") from None
+        raise Failure(f"--workers {workers}: Dask could not begin: {error}") from None
     try:
+        cluster.sync(_hold_signals)
+        cluster.scale(workers)
         with Client(cluster, set_as_default=False) as client:
             yield client
     finally:
+        for nanny in cluster.workers.values():  # what they compute is wanted no more, and they would end it first
+            nanny.auto_restart = False
+            with contextlib.suppress(OSError, AttributeError, TypeError):
+                os.kill(nanny.pid, signal.SIGKILL)
         cluster.close(timeout=5)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+async def _hold_signals() -> None:
+    """Have signals wait in the workers that this thread begins, until they are prepared, and ignore them."""
+    signals.hold()
 
 
 def _scratch() -> Path:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("meta-train", 3),
         pytest.param("meta-train", 20, marks=pytest.mark.slow),
+        pytest.param("workers", 6, marks=pytest.mark.slow),
         pytest.param("compare", 6, marks=pytest.mark.slow),
         pytest.param("ablate", 6, marks=pytest.mark.slow),
     ],
