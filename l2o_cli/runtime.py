@@ -131,6 +131,11 @@ def same_threads_everywhere() -> None:
     os.environ.setdefault(_THREADS, str(THREADS))
 
 
+def threads_are_fixed() -> bool:
+    """Whether that is set, by `same_threads_everywhere` or the user."""
+    return _THREADS in os.environ
+
+
 def steering() -> dict[str, str]:
     """The environment variables of this process that may decide how numbers are rounded; not where the cache is."""
     chosen = {name: value for name, value in os.environ.items() if _STEERING.match(name)}

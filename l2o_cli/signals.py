@@ -205,6 +205,12 @@ def ignore() -> None:
     _unblock()
 
 
+def heed() -> None:
+    """Answer what the process that began this one ignores."""
+    for number in (*STOP, *SAVE):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def hold() -> None:
     """Have signals wait from now on in processes that this thread begins, until those say what they do with them."""
     if hasattr(signal, "pthread_sigmask"):

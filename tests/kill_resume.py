@@ -158,7 +158,7 @@ class Comparison:
         return len(self.saved())
 
     def saved(self) -> set[tuple[str, int]]:
-        return {(path.name, 0) for path in (self.folder / "run-store").rglob("*.npz")}
+        return {(path.name, 0) for path in (self.folder / "run-store").rglob("*.run")}
 
     def compare(self, whole: Path) -> None:
         for name in ("curves.csv", "scores.csv", "tuning.csv"):

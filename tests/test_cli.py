@@ -51,7 +51,7 @@ def fail_with(error):
 def test_help_imports_nothing_heavy():
     code = (
         "import sys\nfrom l2o_cli import cli\nassert cli.run(['--help']) == 0\n"
-        "heavy = {'tensorflow', 'keras', 'pydantic', 'matplotlib', 'numpy', 'rich', 'l2o_cli.spec'}\n"
+        "heavy = {'tensorflow', 'keras', 'pydantic', 'matplotlib', 'numpy', 'rich', 'distributed', 'l2o_cli.spec'}\n"
         "commands = {name for name in sys.modules if name.startswith('l2o_cli.commands')}\n"
         "print(sorted(heavy & set(sys.modules) | commands), file=sys.stderr)\n"
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from l2o_cli.commands.requests import field_option
+from l2o_cli.commands.workers import cluster_of, worker_options
+from l2o_cli.executor import Where
 from l2o_cli.spec import EvaluationSpec
 
 
@@ -33,8 +35,9 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @click.option("--resume", is_flag=True, help="Go on with FILE: what is in it, of the same problem and data, is not run again.")
 @field_option(EvaluationSpec, "xla")
+@worker_options("problems", " With more than one the times are those of a busy machine.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def calibrate(problems, steps, seeds, out, overwrite, resume, xla, quiet):
+def calibrate(problems, steps, seeds, out, overwrite, resume, xla, workers, scheduler, quiet):
     """Measure how far Adam gets on problems with its best learning rate.
 
     The rate is chosen by the final loss on one tuning seed, among 15 half a decade apart from 1e-6 to 1e1. While the best is the
@@ -57,6 +60,11 @@ def calibrate(problems, steps, seeds, out, overwrite, resume, xla, quiet):
 
     `l2o problems NAME` shows the row of the table that comes with l2o.
     """
+    from l2o_cli import runtime
+
+    where = Where(workers, scheduler)
+    if where.scheduler is not None:
+        runtime.same_threads_everywhere()
     from l2o_cli.comparison.calibrate import Calibration
     from l2o_cli.comparison.calibrate import calibrate as run
     from l2o_cli.errors import BadInput
@@ -68,9 +76,9 @@ def calibrate(problems, steps, seeds, out, overwrite, resume, xla, quiet):
         raise BadInput("--overwrite and --resume exclude each other")
     wanted = Calibration(resolve("adam"), out, steps, seeds, problems=problems, overwrite=overwrite, resume=resume, xla=xla)
     how = f"go on with --resume --out {out}"
-    with StopOnSignal(how=how) as stop:
+    with cluster_of(where, quiet) as cluster, StopOnSignal(how=how) as stop:
         try:
-            rows = run(wanted, Stages(quiet, stop=stop))
+            rows = run(wanted, Stages(quiet, stop=stop), cluster)
         except Stopped:
             click.echo(f"stopped; {how}", err=True)
             sys.exit(stop.code)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -15,7 +17,9 @@ import click
 import pydantic
 
 from l2o_cli.commands.given import check_needed, given
+from l2o_cli.commands.workers import cluster_of, worker_options
 from l2o_cli.errors import BadInput
+from l2o_cli.executor import Where
 from l2o_cli.files import new_folder
 from l2o_cli.spec import ComparisonSpec, EvaluationSpec, from_texts
 from l2o_cli.spec.fields import LARGEST, Kind, described
@@ -79,12 +83,9 @@ def run_options() -> Callable:
         click.option("--overwrite", is_flag=True, help="Write into --out although it is not empty."),
         click.option("--resume", is_flag=True, help="Go on with what was begun in --out, as its spec.yaml says."),
         click.option("--fresh", is_flag=True, help="Make every run, and keep none; else what was run before is not run again."),
-        click.option(
-            "--workers",
-            type=click.IntRange(min=1),
-            default=1,
-            show_default=True,
-            help="Processes, each with a problem of its own. With more than one the times are those of a busy machine.",
+        worker_options(
+            "runs, each with a problem or a value of a sweep at a time",
+            " With more than one the times are those of a busy machine.",
         ),
         click.option(
             "--minutes",
@@ -134,25 +135,37 @@ def run_request(ctx: click.Context, model: type[Spec]) -> None:
     """Do what the command line of an evaluation or a comparison asks for, from its spec to what is printed at the end."""
     asked = ctx.params
     until = math.inf if asked["minutes"] is None else time.monotonic() + 60 * asked["minutes"]
+    from l2o_cli import runtime, signals
+
+    where = Where(asked["workers"], asked["scheduler"])
+    if where.scheduler is not None:
+        runtime.same_threads_everywhere()
     from l2o_cli.comparison.plan import make_plan
     from l2o_cli.comparison.run import carry_out
     from l2o_cli.export.artifact import add_to_card, load_artifact
     from l2o_cli.reports.comparison.printed import conclude
     from l2o_cli.runs.store import user_store
-    from l2o_cli.signals import StopOnSignal
     from l2o_cli.stages import Stages
 
     card = asked.get("into_card")
     if card:
         load_artifact(card)  # rather an error now than after the runs
     spec, out = spec_and_folder(ctx, model)
-    how = {name: asked[name] for name in ("overwrite", "resume", "workers")}
-    plan = make_plan(spec, user_store(asked["fresh"], asked["workers"]))
-    with StopOnSignal(how=f"go on with --resume --out {out}") as stop:
-        outcome = carry_out(plan, out, Stages(asked["quiet"], until=until, stop=stop), **how)
-        if card and outcome.complete:
-            setting = {name: getattr(spec, name) for name in ("steps", "select", "tuning_seeds")}
-            add_to_card(card, "scores", {**setting, "rows": [entry.summary.as_json() for entry in outcome.entries]})
-        conclude(outcome, out, report=asked["report"], json_only=asked["as_json"])
-        if stop():
-            sys.exit(stop.code)
+    handed = None
+    if not where.here:
+        folder = tempfile.TemporaryDirectory(prefix="l2o-runs-", ignore_cleanup_errors=True)
+        signals.at_end(folder.cleanup)
+        handed = Path(ctx.with_resource(folder))
+    plan = make_plan(spec, user_store(asked["fresh"], handed))
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(cluster_of(where, asked["quiet"]))
+        with signals.StopOnSignal(how=f"go on with --resume --out {out}") as stop:
+            stages = Stages(asked["quiet"], until=until, stop=stop)
+            outcome = carry_out(plan, out, stages, overwrite=asked["overwrite"], resume=asked["resume"], cluster=cluster)
+            stack.close()  # the workers, before a report is made
+            if card and outcome.complete:
+                setting = {name: getattr(spec, name) for name in ("steps", "select", "tuning_seeds")}
+                add_to_card(card, "scores", {**setting, "rows": [entry.summary.as_json() for entry in outcome.entries]})
+            conclude(outcome, out, report=asked["report"], json_only=asked["as_json"])
+            if stop():
+                sys.exit(stop.code)

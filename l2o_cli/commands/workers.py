@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,11 +39,19 @@ def worker_options(work: str, note: str = "") -> Callable[[Any], Any]:
     return lambda command: local(remote(command))
 
 
-def begin(stack: contextlib.ExitStack, where: Where) -> Cluster:
-    """The cluster that is meant, until the stack is left; how many workers it has is said on stderr."""
+def begin(stack: contextlib.ExitStack, where: Where, quiet: bool = False) -> Cluster:
+    """The cluster that is meant, until the stack is left; how many workers it has is said on stderr, unless `quiet`."""
     from l2o_cli.executor.cluster import opened
 
     cluster = stack.enter_context(opened(where, warn))
     count = len(cluster.workers)
-    print(f"{count} worker{'s' * (count != 1)}; dashboard: {cluster.dashboard}", file=sys.stderr, flush=True)
+    if not quiet:
+        print(f"{count} worker{'s' * (count != 1)}; dashboard: {cluster.dashboard}", file=sys.stderr, flush=True)
     return cluster
+
+
+@contextlib.contextmanager
+def cluster_of(where: Where, quiet: bool = False) -> Iterator[Cluster | None]:
+    """As `begin`; None where this process does the work itself."""
+    with contextlib.ExitStack() as stack:
+        yield None if where.here else begin(stack, where, quiet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from l2o_cli.comparison.results import write_csv
 from l2o_cli.comparison.run_cell import sweep
 from l2o_cli.comparison.tuning.tiers import Tier
 from l2o_cli.errors import BadInput
+from l2o_cli.executor import jobs
+from l2o_cli.executor.cluster import Cluster
+from l2o_cli.executor.jobs import Job
 from l2o_cli.runs.batches import default_window
 from l2o_cli.runs.records import Contender, Run
 from l2o_cli.scoring.run_scores import score
@@ -71,20 +75,29 @@ def _rows_there(calibration: Calibration) -> dict[str, AdamRow]:
     return rows
 
 
-def calibrate(calibration: Calibration, stages: Stages) -> list[AdamRow]:
+def _problems(calibration: Calibration) -> dict[str, Problem]:
+    return make_problems(calibration.problems) if calibration.problems else every_problem()
+
+
+def calibrate(calibration: Calibration, stages: Stages, cluster: Cluster | None = None) -> list[AdamRow]:
     """Measure each problem, and write the table anew after each.
 
     Problems whose data are not on this machine are left out with a warning, unless they were asked for.
+
+    Args:
+        cluster: whose workers measure, each a problem at a time; None: this process does.
 
     Raises:
         BadInput: an unknown problem, or a file that is in the way or is not the table to go on with.
         l2o_problems.data.DataMissing: the data of a problem that was asked for.
     """
-    problems = make_problems(calibration.problems) if calibration.problems else every_problem()
+    problems = _problems(calibration)
     rows = _rows_there(calibration)
-    measured: dict[Problem, AdamRow] = {}
     check_memory(problems, [calibration.contender], calibration.steps, calibration.trials + calibration.seeds, calibration.seeds)
     calibration.out.parent.mkdir(parents=True, exist_ok=True)
+    order = list(dict.fromkeys([*rows, *problems]))
+    names: dict[Problem, list[str]] = {}  # some have two
+    known: dict[Problem, AdamRow] = {}
     for title, problem in problems.items():
         try:
             source = problem.source
@@ -94,16 +107,25 @@ def calibrate(calibration: Calibration, stages: Stages) -> list[AdamRow]:
             stages.warn(f"{title} is left out: {str(error).partition(';')[0]}")
             continue
         if title in rows and (rows[title].identity, rows[title].source) == (problem.identity, source):
-            measured[problem] = rows[title]
-            continue
-        if problem not in measured:  # some have two names
-            measured[problem] = _measure(calibration, title, problem, stages)
-        rows[title] = dataclasses.replace(measured[problem], problem=title)
-        write_csv(calibration.out, COLUMNS, map(dataclasses.astuple, rows.values()))
-    return list(rows.values())
+            known[problem] = rows[title]
+        else:
+            names.setdefault(problem, []).append(title)
+
+    def write(own: Sequence[str], row: AdamRow) -> None:
+        rows.update((title, dataclasses.replace(row, problem=title)) for title in own)
+        write_csv(calibration.out, COLUMNS, [dataclasses.astuple(rows[title]) for title in order if title in rows])
+
+    for problem in known.keys() & names.keys():
+        write(names.pop(problem), known[problem])
+    work = [Job(own[0], _measure, (calibration, own[0])) for own in names.values()]
+    with closing(jobs.run(work, stages, cluster)) as ended:
+        for job, row in ended:
+            write(names[problems[job.title]], row)
+    return [rows[title] for title in order if title in rows]
 
 
-def _measure(calibration: Calibration, title: str, problem: Problem, stages: Stages) -> AdamRow:
+def _measure(calibration: Calibration, title: str, *, stages: Stages) -> AdamRow:
+    problem = _problems(calibration)[title]
     steps, seeds = calibration.steps, calibration.seeds
     terms = Terms(steps, seeds, every=max(1, steps // WINDOWS), xla=calibration.xla, trials=calibration.trials, tuning_seeds=1)
     cell = Cell(title, problem, calibration.contender.label, calibration.contender, terms, Tier())

@@ -1,6 +1,6 @@
 """What a comparison or an evaluation runs, as data: the cells of its problems and sweeps.
 
-Counting runs, estimating their time, making them here or in other processes, and going on with them are loops over cells.
+Counting runs, estimating their time, making them here or on workers, and going on with them are loops over cells.
 """
 
 from __future__ import annotations
@@ -41,6 +41,16 @@ class Plan:
     def compares(self) -> bool:
         """Whether it is a comparison, with tuning, and no evaluation of optimizers as they are."""
         return isinstance(self.spec, ComparisonSpec)
+
+    @property
+    def all_cells(self) -> list[Cell]:
+        """Those of sweeps included, in the order in which they run."""
+        return [*self.cells, *(cell for sweep in self.sweeps if not sweep.timed for cell in sweep.cells)]
+
+    @property
+    def steps(self) -> int:
+        """Of all runs, before extensions."""
+        return sum(cell.steps for cell in self.all_cells)
 
     @property
     def record(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A plan from its first cell to its tables: how long it is going to take, run here or in other processes, written as it goes."""
+"""A plan from its first cell to its tables: how long it is going to take, run here or on workers, written as it goes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from l2o_cli.comparison.cell import Cell
+from l2o_cli.comparison.jobs import make_runs
 from l2o_cli.comparison.plan import Plan, plan_lines
 from l2o_cli.comparison.results import Entry, claim, write_results
 from l2o_cli.comparison.run_cell import choose_shared, run_cell
 from l2o_cli.comparison.sweeps.run import run_sweeps
 from l2o_cli.comparison.tuning.tiers import Choice
-from l2o_cli.comparison.workers import make_runs
+from l2o_cli.executor.cluster import Cluster
 from l2o_cli.files import write_atomically
 from l2o_cli.runs.batches import Batches
 from l2o_cli.spec import to_yaml
@@ -43,7 +44,7 @@ class Outcome:
 
 
 def carry_out(
-    plan: Plan, out: Path, stages: Stages, *, overwrite: bool = False, resume: bool = False, workers: int = 1
+    plan: Plan, out: Path, stages: Stages, *, overwrite: bool = False, resume: bool = False, cluster: Cluster | None = None
 ) -> Outcome:
     """Run everything on the same seeds, baselines tuned as their tiers say, and write what comes of it.
 
@@ -51,7 +52,7 @@ def carry_out(
     evaluation.yaml, spec.yaml. They are complete after each problem, so that what is interrupted keeps what it has.
 
     Args:
-        workers: processes that make the runs, each of one problem.
+        cluster: whose workers make the runs; None: this process does.
 
     Raises:
         BadInput: the folder is not empty.
@@ -70,10 +71,10 @@ def carry_out(
         if plan.compares:
             for line in estimate(plan.cells, stages):
                 stages.tell(line)
-        if workers > 1:
-            make_runs(plan.spec, plan.terms.store, list(plan.problems), workers, stages)
+        if cluster is not None:
+            make_runs(plan, cluster, stages)
         choices = choose_shared(plan.cells, stages)
-        with stages.whole(sum(cell.steps for cell in plan.cells) + sum(sweep.steps for sweep in plan.sweeps)):
+        with stages.whole(plan.steps):
             for title in plan.problems:
                 entries += [
                     entry for cell in plan.cells if cell.title == title for entry in run_cell(cell, stages, choices.get(cell))
@@ -86,7 +87,7 @@ def carry_out(
     here = {entry.summary.problem for entry in entries}
     sources = {title: problem.source for title, problem in plan.problems.items() if title in here}
     tables = [path for name in TABLES if (path := out / name).exists()]
-    return Outcome(entries, sources, tables, _notes(plan, out, entries, complete, workers), complete)
+    return Outcome(entries, sources, tables, _notes(plan, out, entries, complete, cluster is None), complete)
 
 
 def estimate(cells: Sequence[Cell], stages: Stages) -> list[str]:
@@ -126,9 +127,9 @@ def _missing(cell: Cell, batches: Batches) -> tuple[int, int]:
     return tuning, terms.seeds if tuning or terms.store is None else 0
 
 
-def _notes(plan: Plan, out: Path, entries: Sequence[Entry], complete: bool, workers: int) -> list[str]:
+def _notes(plan: Plan, out: Path, entries: Sequence[Entry], complete: bool, made_here: bool) -> list[str]:
     said, store = _costs(entries), plan.terms.store
-    if store is not None and store.found and workers == 1:
+    if store is not None and store.found and made_here:
         runs = store.found + store.made
         said.append(f"{store.found:,} of {runs:,} runs were made before; they come from {store.folder}")
     if not complete:

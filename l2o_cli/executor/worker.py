@@ -92,10 +92,7 @@ def _code() -> str:
 
 
 async def prepare(wishes: Wishes, dask_worker: Any) -> Identity:
-    """Make the process of a worker of Dask answer; called by Dask in its event loop.
-
-    Jobs are given to workers with the resource `HANDLER`: those that make the same runs as the process that asks.
-    """
+    """Make the process of a worker of Dask answer; called by Dask in its event loop."""
     if wishes.own:
         signals.ignore()  # Ctrl-C reaches all processes of a terminal: the one that asks ends this one
         os.dup2(2, 1)  # what a problem of the user's prints
@@ -115,14 +112,11 @@ async def prepare(wishes: Wishes, dask_worker: Any) -> Identity:
         runtime.set_environment(wishes.debug)
     dask_worker.handlers[HANDLER] = functools.wraps(_answer)(functools.partial(_answer, dask_worker))
     memory = getattr(dask_worker.memory_manager, "memory_limit", 0) or 0
-    own = identity(unlike, dask_worker.state.nthreads, memory)
-    if own.unsuitable(wishes.identity) is None and own.processor == wishes.identity.processor:
-        await dask_worker.set_resources(**{HANDLER: own.threads})
-    return own
+    return identity(unlike, dask_worker.state.nthreads, memory)
 
 
 def packed(function: Callable, *arguments: Any) -> bytes:
-    """A call, as `_answer` takes it."""
+    """A call, as `outcome` takes it."""
     return pickle.dumps((function, arguments), protocol=5)
 
 
@@ -131,16 +125,20 @@ async def _answer(worker: Any, call: bytes, reading: bool = False) -> dict[str, 
     from distributed.protocol import to_serialize
 
     pool = _READERS if reading else worker.executor
-    return {"answer": to_serialize(await asyncio.get_running_loop().run_in_executor(pool, _outcome, call))}
+    return {"answer": to_serialize(await asyncio.get_running_loop().run_in_executor(pool, outcome, call))}
 
 
-def _outcome(call: bytes) -> bytes:
-    """What a call gives: whether it is an answer, that or an exception, and the seconds that it took."""
+def outcome(call: bytes, **more: Any) -> bytes:
+    """What a call gives: whether it is an answer, that or an exception, and the seconds that it took.
+
+    Args:
+        more: further arguments of its function.
+    """
     began = time.perf_counter()
     try:
         keras_settings.undo_defaults()
         function, arguments = pickle.loads(call)
-        return pickle.dumps((True, function(*arguments), time.perf_counter() - began), protocol=5)
+        return pickle.dumps((True, function(*arguments, **more), time.perf_counter() - began), protocol=5)
     except BaseException as error:
         error.add_note("".join(traceback.format_exception(error)))  # as the traceback itself cannot be sent
         try:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,21 @@ def base_key(problem: Problem, contender: Contender, steps: int, **others: Any) 
     """
     return {
         "format": FORMAT,
-        "code": code_fingerprint(),
-        "environment": runtime.environment(),
-        "processor": runtime.processor(),
-        "numerics": numerics(),
+        **surroundings(),
         "data": problem.source,
         "optimizer": OptimizerSpec.of(contender.optimizer.over(steps)).plain,
         "weights": weights_digest(contender.weights),
         "steps": steps,
         **others,
     }
+
+
+def surroundings() -> dict[str, Any]:
+    """What all runs of this process depend on. Where the number of threads is set it does not matter how many cores there are."""
+    without = {"python", "cpu_cores"} if runtime.threads_are_fixed() else {"python"}
+    versions = {name: value for name, value in runtime.environment().items() if name not in without}
+    known = {"code": code_fingerprint(), "versions": versions, "python": list(sys.version_info[:2])}
+    return {**known, "processor": runtime.processor(), **numerics()}
 
 
 def digest(key: Mapping[str, Any]) -> str:

@@ -5,17 +5,14 @@ A store is never in the way: what cannot be read or does not match its checksum 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import io
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +21,16 @@ from l2o_cli.errors import Failure, warn, warn_once
 from l2o_cli.files import write_atomically
 
 _BEGINNING = b"l2o run 2\n"  # then the SHA-256 of the key and the content, and the content: arrays as an .npz
+_START = len(_BEGINNING) + hashlib.sha256().digest_size
 _USED = 86400.0  # seconds, after which that a run was used is written down again
+
+
+class Kept(NamedTuple):
+    """A run as a store hands it to that of another process; `lasting` as in `RunStore.save`."""
+
+    key: str
+    content: bytes
+    lasting: bool
 
 
 class RunStore:
@@ -32,12 +38,13 @@ class RunStore:
 
     Args:
         folder: of what is kept; None: nothing is.
-        handed: a folder in which worker processes and the one that started them find each other's runs that cannot be kept.
+        handed: a folder for runs that cannot be kept, from where they are handed to another process, or were.
     """
 
     def __init__(self, folder: Path | None, handed: Path | None = None):
         self.folder, self.handed = folder, handed
         self._told = False  # that nothing can be written
+        self._touched: dict[str, bool] = {}  # keys of what was found or made, by whether that is kept
         self.found = self.made = 0  # runs that were asked for, by whether they were here
 
     def has(self, key: str) -> bool:
@@ -48,6 +55,7 @@ class RunStore:
         for path in self._paths(key):
             arrays = _load(path, key)
             if arrays is not None:
+                self._touched.setdefault(key, path.parent.parent == self.folder)
                 return arrays
         return None
 
@@ -57,7 +65,25 @@ class RunStore:
         named: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
         np.savez(packed, **named)
         content = packed.getvalue()
-        content = _BEGINNING + _checksum(key, content) + content
+        self._touched[key] = lasting
+        self._keep(key, _BEGINNING + _checksum(key, content) + content, lasting)
+
+    def touched(self) -> list[Kept]:
+        """What was found here or made, as `take` takes it."""
+        kept = []
+        for key, lasting in self._touched.items():
+            for path in self._paths(key):
+                if path.is_file():
+                    kept.append(Kept(key, path.read_bytes(), lasting))
+                    break
+        return kept
+
+    def take(self, run: Kept) -> None:
+        """Keep a run of another process, if it is whole and not here."""
+        if _is_whole(run.content, run.key) and not self.has(run.key):
+            self._keep(*run)
+
+    def _keep(self, key: str, content: bytes, lasting: bool) -> None:
         if lasting and self.folder is not None:
             try:
                 return _write(_path(self.folder, key), content)
@@ -80,6 +106,10 @@ def _checksum(key: str, content: bytes) -> bytes:
     return hashlib.sha256(key.encode() + content).digest()
 
 
+def _is_whole(content: bytes, key: str) -> bool:
+    return content[:_START] == _BEGINNING + _checksum(key, content[_START:])
+
+
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(places.OWN, parents=True, exist_ok=True)
     write_atomically(path, content)
@@ -93,28 +123,23 @@ def _load(path: Path, key: str) -> dict[str, np.ndarray] | None:
     with contextlib.suppress(OSError):
         if time.time() - path.stat().st_mtime > _USED:
             os.utime(path)
-    start = len(_BEGINNING) + hashlib.sha256().digest_size
-    if content[:start] == _BEGINNING + _checksum(key, content[start:]):
-        with contextlib.suppress(Exception), np.load(io.BytesIO(content[start:]), allow_pickle=False) as file:
+    if _is_whole(content, key):
+        with contextlib.suppress(Exception), np.load(io.BytesIO(content[_START:]), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     return None
 
 
-def user_store(fresh: bool = False, workers: int = 1) -> RunStore | None:
-    """The user's store; None where nothing is kept, nor handed over by several workers.
+def user_store(fresh: bool = False, handed: Path | None = None) -> RunStore | None:
+    """The user's store; None where nothing is kept, nor handed over.
 
     Args:
         fresh: whether nothing is to be looked for or kept.
-        workers: the processes that make the runs.
+        handed: as of `RunStore`.
     """
     folder = None if fresh else _user_folder()
-    if workers == 1:
-        return None if folder is None else RunStore(folder)
-    handed = Path(tempfile.mkdtemp(prefix="l2o-runs-"))
-    atexit.register(shutil.rmtree, handed, ignore_errors=True)
-    return RunStore(folder, handed)
+    return None if folder is None and handed is None else RunStore(folder, handed)
 
 
 def _user_folder() -> Path | None:

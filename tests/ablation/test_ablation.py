@@ -19,6 +19,7 @@ from l2o_cli.ablation.experiment import Interrupted, find_folder, members, run_a
 from l2o_cli.ablation.results import AblationRow, as_plain, draw, print_summaries, read_rows, summaries, write_rows
 from l2o_cli.errors import BadInput, Failure
 from l2o_cli.files import locked
+from l2o_cli.stages import Stages
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {
@@ -51,7 +52,7 @@ def _trained(monkeypatch):
     """Runs that only leave an artifact behind; what they were given, as (directory, minutes). `codes` are their exit codes."""
     calls, codes = [], {}
 
-    def train(member, minutes, stop, current, options):
+    def train(member, minutes, options, stages):
         calls.append((member.path.name, minutes))
         (member.path / "artifact").mkdir(parents=True, exist_ok=True)
         return codes.get(member.name, 0)
@@ -65,7 +66,7 @@ def _trained(monkeypatch):
 
 
 def go(folder, out, minutes=2.0, seeds=1, **options):
-    return run_all(members(folder, out, seeds, ()), out, minutes, tell=lambda line: None, **options)
+    return run_all(members(folder, out, seeds, ()), out, minutes, Stages(quiet=True, **options))
 
 
 def test_all_are_judged_by_the_validation_of_the_base(folder, tmp_path):

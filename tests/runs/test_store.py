@@ -152,8 +152,8 @@ def test_what_cannot_be_kept_is_said_once_and_is_no_error(tmp_path, monkeypatch,
 def test_runs_that_are_not_kept_are_handed_over(tmp_path, monkeypatch):
     """From a worker process to the one that started it: with the store off, and on a problem that no key can be of."""
     monkeypatch.setenv("L2O_CACHE", "off")
-    store = user_store(workers=2)
-    assert store.folder is None and list(store.handed.iterdir()) == []
+    store = user_store(handed=tmp_path / "handed")
+    assert store.folder is None and user_store() is None
     one = batches_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store)
     (made,) = one.run([{}], [0])
     (again,) = batches_of("mine", Quadratic(2), contender("adam"), steps=3, xla=False, store=store).run([{}], [0])
