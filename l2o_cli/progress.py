@@ -62,6 +62,9 @@ class MetaTrainingProgress:
             self._validation = f"  validation {validation.score:.4g}" + (" (best)" if validation.best else "")
         self._compiled += max(family.compile_seconds for family in update.families)
         note = f"meta-loss {self._meta_loss:.4g}  {rate:,.0f} inner steps/s{self._validation}"
+        if (workers := update.workers) is not None:
+            lost = f", {workers.lost} lost" if workers.lost else ""
+            note += f"  {workers.count} workers{lost}, waiting {workers.waiting:.0%}"
         if validation is not None and validation.rolled_back:
             print(f"meta-step {update.meta_step}: back to the best weights, with new instances", file=sys.stderr, flush=True)
         if self._live:

@@ -13,6 +13,7 @@ from l2o_problems.base import Problem, Split, Task
 from l2o_problems.examples import validation_minibatch
 from l2o_problems.random import fold
 
+from l2o_cli import devices
 from l2o_cli.carry import BATCH, DISPLACE, MEASURE, PERTURB, RUNNING, VALIDATE, Carry, layout_of, mask, start
 from l2o_cli.graph import Graph
 from l2o_cli.optimizers.base import Optimizer, State, Weights
@@ -234,15 +235,16 @@ class Rollout:
         divergence: float | None = None,
         xla: bool = True,
     ):
-        self.problem, self.optimizer, self.maximum, self.xla = problem, optimizer, maximum, xla
-        update = compiled_update(optimizer) if xla and not problem.xla else None
+        self.problem, self.optimizer, self.maximum = problem, optimizer, maximum
+        self._whole = xla and devices.compiles(problem)
+        update = compiled_update(optimizer) if xla and not self._whole else None
         stepping = Stepping(problem, optimizer, divergence=divergence, update=update)
 
         def run(weights: Weights, carry: Carry, steps: tf.Tensor) -> tuple[Carry, tf.Tensor]:
             after, losses = rollout(stepping, weights, carry, steps, maximum)
             return after.without_task(), losses[:, 0]
 
-        self._run = Graph(run, f"rollout {optimizer} {problem.structure}", xla and problem.xla)
+        self._run = Graph(run, f"rollout {optimizer} {problem.structure}", self._whole)
         self._measure: dict[Split, Graph] = {}
 
     def start(self, weights: Weights, seed: int, instances: int) -> Carry:
@@ -264,5 +266,5 @@ class Rollout:
                 batch = problem.batch(carry.seed, carry.task, split)
                 return problem.loss(unpack(carry.params, layout_of(problem)), carry.task, batch)
 
-            self._measure[split] = Graph(measure, f"loss on {split} of {problem.structure}", self.xla and problem.xla)
+            self._measure[split] = Graph(measure, f"loss on {split} of {problem.structure}", self._whole)
         return self._measure[split](carry)

@@ -15,7 +15,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from l2o_cli import keras_settings, signals, stderr_filter
+from l2o_cli import devices, keras_settings, signals, stderr_filter
 from l2o_cli.caches import places
 from l2o_cli.caches.compiled import CompiledCode
 from l2o_cli.errors import BadInput, warn_once
@@ -27,10 +27,10 @@ XLA_FLAGS_KNOWN_TO = ("2.21.",)
 CACHE_FORMAT = "2"  # of the folder with compiled code
 _OF_L2O = re.compile(r"--tf_xla_persistent_cache_directory='/proc/\d+/fd/")  # TF_XLA_FLAGS that an l2o has set, not the user
 
-# Environment variables that may decide how numbers are rounded, but for those that only say what is printed.
+# Environment variables that may decide how numbers are rounded, but for those that only say what is printed or kept free.
 _STEERING = re.compile(
-    r"(TF_(?!CPP_)|XLA_|ONEDNN_(?!VERBOSE)|DNNL_(?!VERBOSE)|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_|BLIS_|KERAS_|NVIDIA_|CUBLAS_|CUDNN_|HIP_"
-    r"|ROCM_|MALLOC_|GLIBC_)"
+    r"(TF_(?!CPP_|FORCE_GPU_ALLOW_GROWTH)|XLA_|ONEDNN_(?!VERBOSE)|DNNL_(?!VERBOSE)|MKL_|OMP_|GOMP_|KMP_|OPENBLAS_"
+    r"|BLIS_|KERAS_|NVIDIA_|CUBLAS_|CUDNN_|HIP_|ROCM_|MALLOC_|GLIBC_)"
 )
 
 # XLA divides the work of an operation among the threads that TensorFlow has, of which there are as many as cores, and what is
@@ -67,6 +67,7 @@ def set_environment(debug: bool = False) -> None:
     # Convolutions are two to four times as fast with oneDNN, which TensorFlow leaves off where a CPU has no instructions for
     # neural networks; also with AVX2 alone. It is right in all that graphs reach: see `lean_graphs` for what it gets wrong.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0" if plain_tensorflow() else "1")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or the first process takes the whole memory of a GPU
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # XLA aborts on a flag that it does not know, so this is for the releases it was tried with.
@@ -147,8 +148,8 @@ def compile_anew() -> None:
 def cache_folder() -> Path | None:
     """Where compiled computations are kept; None when nothing is.
 
-    TensorFlow names an entry after the computation alone, so code for another CPU or by another release would be taken for
-    this one's, and code that divides its work among more threads: each combination has a folder of its own.
+    TensorFlow names an entry after the computation alone, so code for another processor or by another release would be taken
+    for this one's, and code that divides its work among more threads: each combination has a folder of its own.
 
     Raises:
         places.Unusable: there is no home folder to have it in.
@@ -156,20 +157,18 @@ def cache_folder() -> Path | None:
     folder = places.compiled()
     if folder is None:
         return None
-    threads = os.environ.get(_THREADS) or str(_cores())
-    identity = "\n".join((CACHE_FORMAT, _release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", ""), threads))
-    return folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    threads, gpus = os.environ.get(_THREADS) or str(devices.cores()), sorted({one.name for one in devices.gpus()})
+    identity = (CACHE_FORMAT, _release("tensorflow"), processor(), os.environ.get("XLA_FLAGS", ""), threads, *gpus)
+    return folder / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
 
 
 def environment() -> dict[str, str | int]:
-    """Versions of what computes the results, and the machine's cores, which the timings depend on, for their record."""
+    """Versions of what computes the results, and the machine's cores and GPU, which the timings depend on, for their record."""
     packages = ("tensorflow", "keras", "numpy")  # whose name may be another one, such as tensorflow-cpu
     versions = {name: _release(name) or "not installed as a package" for name in packages}
-    return {"l2o": version(), "python": platform.python_version(), **versions, "cpu_cores": _cores()}
-
-
-def _cores() -> int:
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
+    device = devices.gpu()
+    named = {"device": device} if device else {}
+    return {"l2o": version(), "python": platform.python_version(), **versions, "cpu_cores": devices.cores(), **named}
 
 
 def version() -> str:

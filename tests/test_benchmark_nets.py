@@ -19,14 +19,14 @@ def test_a_row_for_adam_and_for_each_optimizer(monkeypatch, l2o):
         assert options["env"]["KERAS_BACKEND"] == "jax"
         optimizer = command[-1]
         row = {"optimizer": optimizer, "parameters": 10, "milliseconds": 2.0 if optimizer == "adam" else 3.0}
-        row |= {"first_call_seconds": 1.0, "peak_gigabytes": 0.5, "first_loss": 2.0, "last_loss": 1.0}
+        row |= {"device": "a GPU", "first_call_seconds": 1.0, "peak_gigabytes": 0.5, "first_loss": 2.0, "last_loss": 1.0}
         return nets.subprocess.CompletedProcess(command, 0, f"noise\n{json.dumps(row)}\n", "")
 
     monkeypatch.setattr(nets.subprocess, "run", made)
     arguments = ("bench", "--net", "gpt", "--batch", 4, "-o", "hrnn", "--backend", "jax")
     rows = json.loads(l2o(*arguments, "--json").stdout)
     assert [(row["optimizer"], row["adams"], row["batch"]) for row in rows] == [("adam", 1.0, 4), ("hrnn", 1.5, 4)]
-    assert "gpt, 10 parameters, minibatches of 4, Keras on jax" in l2o(*arguments).stdout
+    assert l2o(*arguments).stdout.startswith("device: a GPU\ngpt, 10 parameters, minibatches of 4, Keras on jax\n")
     assert "exclude each other" in l2o(*arguments, "--sweep").stderr
 
 

@@ -197,13 +197,14 @@ def test_a_cache_that_cannot_be_written_any_more_is_left_alone(fault, tmp_path):
 def test_environment(tmp_path, monkeypatch):
     for name in ("TF_XLA_FLAGS", "L2O_CACHE", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND", "XLA_FLAGS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runtime.set_environment()
     directory = re.match(r"--tf_xla_persistent_cache_directory='(.*)' ", os.environ["TF_XLA_FLAGS"])[1]
     assert runtime.cache_folder().is_dir() and Path(directory).samefile(runtime.cache_folder())
     assert runtime.cache_folder().parent == tmp_path / "l2o" / "xla"
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"]) == ("tensorflow", "2")
-    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1" and os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert os.environ["XLA_FLAGS"] == runtime.XLA_FLAGS
 
 
@@ -218,9 +219,10 @@ def test_what_the_user_set_stands(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_XLA_FLAGS", "--mine")
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
     runtime.set_environment()
     assert [os.environ[name] for name in ("TF_XLA_FLAGS", "TF_CPP_MIN_LOG_LEVEL")] == ["--mine", "0"]
-    assert os.environ["XLA_FLAGS"] == ""
+    assert (os.environ["XLA_FLAGS"], os.environ["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("", "false")
 
 
 @pytest.mark.parametrize("chosen", ["off", "/proc/nowhere"])
@@ -240,7 +242,9 @@ def test_other_code_has_another_folder(monkeypatch):
     folders.add(runtime.cache_folder())
     monkeypatch.setattr(runtime, "_release", lambda package: "9.9")
     folders.add(runtime.cache_folder())
-    assert len(folders) == 4 and all(folder.parent == Path("/somewhere/xla") for folder in folders)
+    monkeypatch.setattr(runtime.devices, "gpus", lambda: [runtime.devices.Gpu("0", "A GPU", 0)])
+    folders.add(runtime.cache_folder())
+    assert len(folders) == 5 and all(folder.parent == Path("/somewhere/xla") for folder in folders)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="for glibc")

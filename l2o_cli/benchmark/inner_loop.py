@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import statistics
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from l2o_problems.base import Problem
 from l2o_problems.images import ImageMlp
 from l2o_problems.quadratics import Quadratic
 
+from l2o_cli import devices
 from l2o_cli.meta.estimators import ESTIMATORS, TruncatedBackpropagation
 from l2o_cli.meta.meta_gradient import MetaGradient
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -55,7 +55,7 @@ def measure(tell: Callable[[str], None] = lambda line: None) -> dict:
     costs = update_costs(optimizer, weights, UPDATE_SIZES, tell)
     figures["update_milliseconds"] = {str(cost.parameters): cost.milliseconds for cost in costs}
     figures["update_cost_in_adams"] = {str(cost.parameters): cost.adams for cost in costs}
-    figures["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures["peak_memory_megabytes"] = devices.peak_memory() / 2**20
     return figures
 
 

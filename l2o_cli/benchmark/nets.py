@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from l2o_cli import devices
 from l2o_cli.errors import Failure
 
 STEPS, WARM_UP = 7, 2
@@ -130,19 +130,21 @@ def train(net: str, batch: int, optimizer: str) -> dict[str, Any]:
         begin = time.perf_counter()
         losses.append(float(model.train_on_batch(x, y)))
         seconds.append(time.perf_counter() - begin)
+    device, peak = _device_and_peak()
     return {
+        "device": device,
         "optimizer": optimizer,
         "parameters": int(sum(np.prod(variable.shape) for variable in model.trainable_variables)),
         "milliseconds": 1000 * statistics.median(seconds[WARM_UP:]),
         "first_call_seconds": seconds[0],
-        "peak_gigabytes": _peak() / 1e9,
+        "peak_gigabytes": peak / 1e9,
         "first_loss": losses[0],
         "last_loss": losses[-1],
     }
 
 
-def _peak() -> float:
-    """The most bytes that were in use: of the accelerator's memory where there is one, of this process elsewhere."""
+def _device_and_peak() -> tuple[str, float]:
+    """What Keras's backend computes on, and the most bytes that were in use: of an accelerator's memory, or of this process."""
     import keras
 
     backend = keras.backend.backend()
@@ -151,19 +153,15 @@ def _peak() -> float:
 
         statistics_of = jax.devices()[0].memory_stats() or {}
         if "peak_bytes_in_use" in statistics_of:
-            return float(statistics_of["peak_bytes_in_use"])
+            return jax.devices()[0].device_kind, float(statistics_of["peak_bytes_in_use"])
     elif backend == "torch":
         import torch
 
         if torch.cuda.is_available():
-            return float(torch.cuda.max_memory_allocated())
+            return torch.cuda.get_device_name(), float(torch.cuda.max_memory_allocated())
     else:
-        import tensorflow as tf
-
-        if tf.config.list_logical_devices("GPU"):
-            return float(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else 1024 * peak)
+        return devices.text(), devices.peak_memory()
+    return devices.processor(), devices.process_peak()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from l2o_cli import runtime
+from l2o_cli import devices, runtime
 from l2o_cli.benchmark import text
 from l2o_cli.benchmark.nets import NETS, measure_net
 from l2o_cli.commands.given import check_needed
@@ -41,9 +41,10 @@ Examples:
 def bench(ctx, estimators, optimizers, sweep, net, batch, which, backend, as_json):
     """Measure the inner loop on this machine.
 
-    Prints inner steps (updates of one problem instance) per second of meta-training and of evaluation, for 16 instances
-    under XLA and for one instance without; the seconds of the first call, which compiles; the cost of one update of 10,000,
-    100,000 and 1,000,000 parameters as a multiple of Adam's; and the peak memory. Other work on the machine spoils the figures.
+    Prints what TensorFlow computes on, the processor or a GPU; inner steps (updates of one problem instance) per second of
+    meta-training and of evaluation, for 16 instances under XLA and for one instance without; the seconds of the first call,
+    which compiles; the cost of one update of 10,000, 100,000 and 1,000,000 parameters as a multiple of Adam's; and the peak
+    memory. Other work on the machine spoils the figures.
 
     With --estimators: inner steps per second of truncations of 20 steps, of 16 instances with the hierarchical RNN; those
     that run antithetic pairs run twice as many and are credited with one half.
@@ -75,10 +76,15 @@ def bench(ctx, estimators, optimizers, sweep, net, batch, which, backend, as_jso
     else:
         measure, lines_of = _measurement(estimators, optimizers, sweep)
         figures = measure(tell)
+        device = {"device": devices.text()}
+        figures = device | figures if isinstance(figures, dict) else [device | row for row in figures]
     if as_json:
-        click.echo(json.dumps(figures, indent=2))
-    else:
-        click.echo("\n".join(lines_of(figures)))
+        versions = {"environment": runtime.environment()} if isinstance(figures, dict) else {}
+        click.echo(json.dumps({**figures, **versions} if versions else figures, indent=2))
+        return
+    if not isinstance(figures, dict):
+        click.echo(f"device: {figures[0]['device']}")
+    click.echo("\n".join(lines_of(figures)))
 
 
 def _measurement(estimators, optimizers, sweep):

@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import sys
 import tempfile
 import warnings
@@ -24,6 +25,7 @@ from l2o_cli.executor.worker import HANDLER, Identity, Wishes, identity, packed,
 Result = TypeVar("Result")
 
 _CONNECT = 20.0  # seconds that a scheduler has to answer
+_LOOK = 1.0  # seconds between two looks at whether the scheduler is still there
 _BEGIN = 120.0  # seconds that the first worker of this machine has to begin
 _SILENT = logging.CRITICAL + 1  # what Dask would say of workers that come and go is said here in one line
 # What Dask would set for its workers steers the numerics. A job whose worker was lost goes on where it was.
@@ -74,10 +76,13 @@ class Cluster:
         await asyncio.gather(*(self._greet(address) for address in known["workers"]))
 
     async def arrival(self) -> None:
-        """Until there is a worker that may be asked."""
+        """Until there is a worker that may be asked; Failure if the scheduler has gone."""
         while not self.workers:
+            if self.client.status not in ("running", "connecting"):
+                raise Failure("the scheduler has gone")
             self._news.clear()
-            await self._news.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _LOOK)
 
     async def ask(self, address: str, function: Callable, *arguments: Any, reading: bool = False) -> tuple[Any, float]:
         """What a function returns on a worker, and the seconds that it took there.
@@ -242,6 +247,10 @@ def _begun(workers: int) -> Iterator[Any]:
         with Client(cluster, set_as_default=False) as client:
             yield client
     finally:
+        for nanny in cluster.workers.values():  # what they compute is wanted no more, and they would end it first
+            nanny.auto_restart = False
+            with contextlib.suppress(OSError, AttributeError, TypeError):
+                os.kill(nanny.pid, signal.SIGKILL)
         cluster.close(timeout=5)
         shutil.rmtree(scratch, ignore_errors=True)
 

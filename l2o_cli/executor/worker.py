@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
+import importlib.util
 import os
 import pickle
 import sys
@@ -15,6 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from l2o_cli import errors, keras_settings, runtime, signals
@@ -73,7 +76,19 @@ def identity(unlike: tuple[str, ...] = (), threads: int = 1, memory: int = 0) ->
     """That of this process."""
     known = runtime.environment()
     versions = {name: str(known[name]) for name in ("l2o", "python", "tensorflow", "keras", "numpy")}
-    return Identity(versions, runtime.processor(), unlike, threads, memory)
+    return Identity(versions | {"code": _code()}, runtime.processor(), unlike, threads, memory)
+
+
+@functools.cache
+def _code() -> str:
+    """What tells apart two states of l2o that have the same version."""
+    found = hashlib.sha256()
+    for package in ("l2o_cli", "l2o_problems"):
+        spec = importlib.util.find_spec(package)
+        place = Path(spec.origin).parent if spec is not None and spec.origin is not None else Path()
+        for file in sorted(place.rglob("*.py")):
+            found.update(str(file.relative_to(place)).encode() + file.read_bytes())
+    return found.hexdigest()[:8]
 
 
 async def prepare(wishes: Wishes, dask_worker: Any) -> Identity:

@@ -17,7 +17,7 @@ from l2o_problems.transforms.base import under, within
 from l2o_cli.meta import horizons
 from l2o_cli.meta.estimators import ESTIMATORS
 from l2o_cli.meta.meta_gradient import MetaGradient
-from l2o_cli.meta.meta_step import FamilyRecord, FamilyRequest
+from l2o_cli.meta.meta_step import Answer, FamilyRecord, FamilyRequest, WorkersRecord
 from l2o_cli.meta.objectives import MeasuredObjective
 from l2o_cli.meta.population import Population, derive_seed
 from l2o_cli.optimizers.base import Optimizer, Weights
@@ -57,12 +57,25 @@ class Families:
             self._estimators[key] = kind(problem, self._optimizer, objective, spec.estimator, lengths.maximum, self._xla, alone)
         return self._estimators[key]
 
-    def requests(self, rng: np.random.Generator, weights: Mapping[str, np.ndarray], meta_step: int) -> list[FamilyRequest]:
-        """Draw the families of a meta-step, and how many steps of each are unrolled."""
+    def requests(
+        self,
+        rng: np.random.Generator,
+        weights: Mapping[str, np.ndarray],
+        meta_step: int,
+        among: Sequence[int] | None = None,
+        count: int | None = None,
+    ) -> list[FamilyRequest]:
+        """Draw the families of a meta-step, and how many steps of each are unrolled.
+
+        Args:
+            among: families, by their indices; None: all.
+            count: how many of them; None: as many as a meta-step has.
+        """
         entries = self._spec.problems
-        odds = np.array([entry.weight for entry in entries])
-        count = min(self._spec.families_per_step, len(odds))
-        families = rng.choice(len(odds), count, replace=False, p=odds / odds.sum()).tolist()
+        among = range(len(entries)) if among is None else among
+        odds = np.array([entries[family].weight for family in among])
+        drawn = rng.choice(len(odds), min(count or self._spec.families_per_step, len(odds)), replace=False, p=odds / odds.sum())
+        families = [among[index] for index in drawn.tolist()]
         lengths = [int(horizons.draw(self._lengths(entries[family]), rng, 1, meta_step)[0]) for family in families]
         return [FamilyRequest(meta_step, *drawn, weights) for drawn in zip(families, lengths, strict=True)]
 
@@ -71,7 +84,7 @@ class Families:
         whole = ESTIMATORS[self._spec.estimator.name].whole_horizon
         return (entry.horizon or self._spec.horizon) if whole else (entry.truncation or self._spec.truncation)
 
-    def estimate(self, request: FamilyRequest) -> tuple[np.ndarray, FamilyRecord]:
+    def estimate(self, request: FamilyRequest) -> Answer:
         """The meta-gradient [W] of one family, whose instances stay what they are until `advance`.
 
         The same request has the same answer until then. Families are independent: several may be asked at once.
@@ -106,10 +119,18 @@ class Families:
         )
         return estimate.gradient.numpy(), record
 
-    def answers(self, requests: Sequence[FamilyRequest]) -> list[tuple[np.ndarray, FamilyRecord]]:
-        """What `estimate` answers to each, in threads."""
+    def estimates(self, rng: np.random.Generator, weights: Mapping[str, np.ndarray], meta_step: int) -> tuple[list[Answer], int]:
+        """The meta-gradients of a meta-step, one for each family that is drawn; and how many came too late for it: none.
+
+        They are estimated in threads.
+        """
         self._pool = self._pool or ThreadPoolExecutor(min(self._spec.families_per_step, os.cpu_count() or 1))
-        return list(self._pool.map(self.estimate, requests))
+        return list(self._pool.map(self.estimate, self.requests(rng, weights, meta_step))), 0
+
+    @property
+    def workers(self) -> WorkersRecord | None:
+        """None: there are none."""
+        return None
 
     def advance(self, families: Iterable[int], weights: Weights, meta_step: int) -> None:
         """Let the instances of families go on to what their last estimates left, after `meta_step` updates."""

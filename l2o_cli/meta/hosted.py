@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_cli.meta.families import Families
-from l2o_cli.meta.meta_step import FamilyRecord, FamilyRequest
+from l2o_cli.meta.meta_step import Answer, FamilyRequest
 from l2o_cli.meta.validation import Score, Validator
 from l2o_cli.spec import MetaTraining
 
@@ -118,7 +118,7 @@ def _of(token: str, run: HostedRun | None) -> _Hosted | None:
         return _hosted.get(token)
 
 
-def answer(version: Version, request: FamilyRequest, origin: Origin | None = None) -> tuple[np.ndarray, FamilyRecord] | None:
+def answer(version: Version, request: FamilyRequest, origin: Origin | None = None) -> Answer | None:
     """What `Families.estimate` answers to the request; None: the version is not here, and has no origin."""
     hosted = _of(version.token, None if origin is None else origin.run)
     if hosted is None:

@@ -23,6 +23,7 @@ COLUMNS = {
     "validation": ("meta_step", "problem", "objective", "final_ratio", "diverged", "rolled_back"),
     "horizons": ("meta_step", "problem", "horizon"),
 }
+ASYNCHRONOUS = ("age", "late")  # further columns of metrics.csv, of asynchronous runs
 DIAGNOSTIC = "estimator_{}"  # further columns of metrics.csv
 
 Rows = list[dict[str, Any]]
@@ -55,6 +56,19 @@ class FamilyRecord:
     compile_seconds: float  # of the first truncation in this process, which compiles; else 0
     horizons: tuple[int, ...]  # of the instances that start, at first or in place of others, in inner steps
     diagnostics: Mapping[str, float]  # of the estimator
+    age: int = 0  # updates made since the weights that it is of
+
+
+Answer = tuple[np.ndarray, FamilyRecord]  # a meta-gradient [W], and what became of its family
+
+
+@dataclass(frozen=True)
+class WorkersRecord:
+    """The workers of a run, so far."""
+
+    count: int  # of now
+    lost: int
+    waiting: float  # the share of their time in which they had nothing to compute
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,8 @@ class UpdateRecord:
     skipped: bool  # it was zero or not finite, and nothing moved
     learning_rate: float
     seconds: float  # of the whole meta-step, without validation
+    late: int = 0  # meta-gradients that came too late for this one, and were dropped
+    workers: WorkersRecord | None = None  # None: it was made in one process
 
     @property
     def meta_loss(self) -> float:
@@ -81,7 +97,7 @@ class UpdateRecord:
 
     def rows(self) -> dict[str, Rows]:
         """Those of the tables."""
-        common = {name: getattr(self, name) for name in ("meta_step", "mean_norm", "learning_rate")}
+        common = {name: getattr(self, name) for name in ("meta_step", "mean_norm", "learning_rate", "late")}
         common |= {"skipped": int(self.skipped), "seconds": round(self.seconds, 4)}
         metrics, horizons = [], []
         for family in self.families:

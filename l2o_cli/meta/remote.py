@@ -23,11 +23,9 @@ from l2o_cli.errors import Failure, warn
 from l2o_cli.executor.cluster import Cluster, Lost
 from l2o_cli.meta import hosted
 from l2o_cli.meta.hosted import Applied, HostedRun, Leaves, Origin, Version
-from l2o_cli.meta.meta_step import FamilyRecord, FamilyRequest
+from l2o_cli.meta.meta_step import Answer, FamilyRecord, FamilyRequest, WorkersRecord
 from l2o_cli.meta.validation import Score
 from l2o_cli.optimizers.base import Weights
-
-Answer = tuple[np.ndarray, FamilyRecord]
 
 _TRIES = 5  # workers that may be lost, one after the other, while they answer one request
 _MOVE = 0.02  # seconds that it takes to have a population on another worker, beside its compilation
@@ -49,6 +47,7 @@ class _Member:
         number: of all versions so far.
         asked: the request that was answered, if that is not applied yet.
         home: the worker that has the last version.
+        going: the worker that was asked last.
         pace: seconds of work for each step of a truncation; None: not known yet.
         without: workers that lack its data.
     """
@@ -57,6 +56,7 @@ class _Member:
     number: int = 0
     asked: FamilyRequest | None = None
     home: str | None = None
+    going: str | None = None
     pace: float | None = None
     without: set[str] = field(default_factory=set)
 
@@ -73,18 +73,16 @@ class RemoteFamilies:
         self._began, self._busy = time.monotonic(), 0.0
 
     @property
-    def workers(self) -> dict[str, float]:
-        """How many workers there are, how many were lost, and the share of their time in which they wait."""
+    def workers(self) -> WorkersRecord:
+        """How they are doing."""
         count = len(self._cluster.workers)
-        possible = (time.monotonic() - self._began) * max(count, 1)
-        return {"workers": count, "lost": self._cluster.lost, "waiting": max(0.0, 1 - self._busy / max(possible, 1e-9))}
+        threads = sum(found.threads for found in self._cluster.workers.values())
+        possible = (time.monotonic() - self._began) * max(threads, 1)
+        return WorkersRecord(count, self._cluster.lost, max(0.0, 1 - self._busy / max(possible, 1e-9)))
 
-    def requests(self, rng: np.random.Generator, weights: Mapping[str, np.ndarray], meta_step: int) -> list[FamilyRequest]:
-        return self._families.requests(rng, weights, meta_step)
-
-    def answers(self, requests: Sequence[FamilyRequest]) -> list[Answer]:
-        """What `Families.estimate` answers to each, asked at once."""
-        return self._cluster.do(self._answers, requests)
+    def estimates(self, rng: np.random.Generator, weights: Mapping[str, np.ndarray], meta_step: int) -> tuple[list[Answer], int]:
+        """As those of `Families`, asked of the workers at once."""
+        return self._cluster.do(self._answers, self._families.requests(rng, weights, meta_step)), 0
 
     def advance(self, families: Iterable[int], weights: Weights, meta_step: int) -> None:
         """The workers hear of it with what they are asked next."""
@@ -139,6 +137,7 @@ class RemoteFamilies:
         while losses < _TRIES:
             if place is None or place not in self._cluster.workers:
                 place = await self._any(member, request.family)
+            member.going = place
             try:
                 if member.home != place:
                     await self._leave(member, version, request.meta_step)
@@ -229,13 +228,17 @@ class RemoteFamilies:
             member.pace = pace if member.pace is None else 0.8 * member.pace + 0.2 * pace
         self._compiled.add((estimator, place))
 
-    def _places(self, requests: Sequence[FamilyRequest]) -> dict[int, str]:
+    def _places(self, requests: Sequence[FamilyRequest], under_way: Sequence[FamilyRequest] = ()) -> dict[int, str]:
         """A worker for each, so that all end early by what was measured: the longest first, each where it ends first."""
         threads = {address: found.threads for address, found in self._cluster.workers.items()}
         load = dict.fromkeys(threads, 0.0)
         known = [member.pace for member in self._members if member.pace is not None]
         usual = float(np.mean(known)) if known else 1.0
-        expected = {one.family: (self._members[one.family].pace or usual) * one.truncation for one in requests}
+        expected = {one.family: (self._members[one.family].pace or usual) * one.truncation for one in (*requests, *under_way)}
+        for request in under_way:
+            seconds, place = expected.pop(request.family), self._members[request.family].going
+            if place in load:
+                load[place] += seconds / threads[place]
         places: dict[int, str] = {}
         for family in sorted(expected, key=lambda family: (-expected[family], family)):
             member, estimator = self._members[family], id(self._families.populations[family].estimator)

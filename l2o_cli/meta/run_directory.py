@@ -12,7 +12,7 @@ from l2o_cli.errors import BadInput
 from l2o_cli.files import locked, remove_leftovers, write_atomically
 from l2o_cli.meta.checkpoints import Checkpoints
 from l2o_cli.meta.estimators import ESTIMATORS
-from l2o_cli.meta.meta_step import COLUMNS, DIAGNOSTIC, UpdateRecord, ValidationRecord
+from l2o_cli.meta.meta_step import ASYNCHRONOUS, COLUMNS, DIAGNOSTIC, UpdateRecord, ValidationRecord
 from l2o_cli.meta.run_tables import Row, by_meta_step, read_table
 from l2o_cli.meta.writers import Events, Table
 from l2o_cli.spec import MetaTraining, to_yaml
@@ -32,7 +32,8 @@ class RunDirectory:
     def __init__(self, path: Path, spec: MetaTraining):
         self.path = path
         diagnostics = [DIAGNOSTIC.format(name) for name in ESTIMATORS[spec.estimator.name].diagnostics]
-        columns = COLUMNS | {"metrics": (*COLUMNS["metrics"], *diagnostics)}
+        asynchronous = ASYNCHRONOUS if spec.executor.mode == "asynchronous" else ()
+        columns = COLUMNS | {"metrics": (*COLUMNS["metrics"], *asynchronous, *diagnostics)}
         self._tables = {name: Table(path / f"{name}.csv", own) for name, own in columns.items()}
         self.events = Events(path / "events", spec.validation.every)
         self.artifact = path / "artifact"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ from l2o_cli.errors import BadInput, Failure, warn
 from l2o_cli.executor.cluster import Cluster
 from l2o_cli.export.artifact import save_artifact
 from l2o_cli.export.resolve import resolve
-from l2o_cli.meta import remote
+from l2o_cli.meta.asynchronous import AsynchronousFamilies
+from l2o_cli.meta.families import Families
 from l2o_cli.meta.hosted import HostedRun
 from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate, make
-from l2o_cli.meta.meta_step import FamilyRecord, MetaStepRecord, UpdateRecord, ValidationRecord
+from l2o_cli.meta.meta_step import Answer, MetaStepRecord, UpdateRecord, ValidationRecord
 from l2o_cli.meta.population import derive_seed
+from l2o_cli.meta.remote import RemoteFamilies, RemoteValidator, new_token
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.state import State
 from l2o_cli.meta.validation import overall
@@ -56,13 +58,13 @@ class Trainer:
         seed = spec.seed
         initial = initial or self.optimizer.init_weights(derive_seed(seed, _WEIGHTS))
         seeds = [derive_seed(seed, purpose) for purpose in (_POPULATION, _PERTURBATIONS, _VALIDATION)]
-        run = HostedRun(remote.new_token(), spec, seeds[0], seeds[1], seeds[2], xla)
+        run = HostedRun(new_token(), spec, seeds[0], seeds[1], seeds[2], xla)
         self.state = State(
             WeightsInTraining(spec.meta_optimizer, spec.ema, initial, spec.objective.weight_decay),
-            remote.RemoteFamilies(run, cluster) if cluster else run.families(),
+            _families(run, cluster),
             spec.validation.rollback,
         )
-        self._validator = remote.RemoteValidator(run, cluster) if cluster else run.validator()
+        self._validator = RemoteValidator(run, cluster) if cluster else run.validator()
         self._watchdog = Watchdog()  # when the run begins, one that knows its tables
         # The state is whole but while a meta-step is applied, and while it is validated, before which it is put aside.
         self._whole = threading.Lock()
@@ -90,12 +92,14 @@ class Trainer:
         """
         if not resume:
             assert spec is not None
+            _check_workers(spec, cluster)
             make(spec.meta_optimizer)  # a checkpoint it names may be missing: said before a directory is made
             initial = _initial_weights(spec)
             spec = with_record(spec, config)
             workers = cluster and cluster()
             return cls(spec, RunDirectory.create(out, spec), xla, initial, workers)
         directory, spec = RunDirectory.reopen(out, spec)
+        _check_workers(spec, cluster)
         recorded = (spec.record or {}).get("own_files")
         for file, content in imported_files().items():
             if isinstance(recorded, dict) and recorded.get(file, content) != content:
@@ -161,12 +165,11 @@ class Trainer:
     def _step(self) -> MetaStepRecord:
         state, began = self.state, time.perf_counter()
         rng = np.random.default_rng(derive_seed(self.spec.seed, _DRAW, state.meta_step))
-        requests = state.families.requests(rng, _arrays(state.weights.current), state.meta_step)
-        gradients, families = zip(*state.families.answers(requests), strict=True)
+        answers, late = state.families.estimates(rng, _arrays(state.weights.current), state.meta_step)
         with self._whole:
             if self._validates_at(state.meta_step + 1):
                 self._aside = state.meta_step, state.capture()
-            update = self._apply(np.stack(gradients), families, began)
+            update = self._apply(answers, late, began)
             self.directory.write(update)
         self.directory.events.write(update)
         validation = self._validate()
@@ -178,15 +181,17 @@ class Trainer:
             warnings += self._watchdog.validation(validation.rows()["validation"])
         return MetaStepRecord(update, validation, tuple(warnings))
 
-    def _apply(self, gradients: np.ndarray, families: tuple[FamilyRecord, ...], began: float) -> UpdateRecord:
+    def _apply(self, answers: Sequence[Answer], late: int, began: float) -> UpdateRecord:
         """Move the weights by the families' meta-gradients, and let their instances go on; `began` is when the meta-step did."""
         spec, state = self.spec, self.state
+        gradients, families = np.stack([gradient for gradient, _ in answers]), tuple(record for _, record in answers)
         rate = learning_rate(spec.meta_optimizer, state.meta_step, spec.meta_steps)
         move = state.weights.apply(tf.constant(gradients), rate, state.meta_step)
         state.meta_step += 1
         state.families.advance([record.family for record in families], state.weights.current, state.meta_step)
         seconds = time.perf_counter() - began
-        record = UpdateRecord(state.meta_step, families, gradients, move.norm, move.skipped, rate, seconds)
+        done = (state.meta_step, families, gradients, move.norm, move.skipped, rate, seconds)
+        record = UpdateRecord(*done, late, state.families.workers)
         state.inner_steps += record.inner_steps
         return record
 
@@ -230,7 +235,8 @@ class Trainer:
         validation = {"best_validation_objective": state.best_score} if state.best_score < math.inf else {}
         done = {"meta_steps": state.meta_step, "inner_steps": state.inner_steps, "seconds": round(state.seconds, 1)}
         planned = {"complete": self.complete, "meta_steps_planned": self.spec.meta_steps}
-        return account(self.spec) | planned | done | validation
+        repeatable = {"repeatable": False} if self.spec.executor.mode == "asynchronous" else {}
+        return account(self.spec) | planned | done | validation | repeatable
 
     def summary(self) -> dict:
         """The outcome of the run."""
@@ -244,6 +250,18 @@ class Trainer:
             "inner_steps": state.inner_steps,
             "seconds": round(state.seconds, 1),
         } | validation
+
+
+def _check_workers(spec: MetaTraining, cluster: object) -> None:
+    if spec.executor.mode == "asynchronous" and cluster is None:
+        raise BadInput("executor.mode: asynchronous needs workers: --workers or --scheduler")
+
+
+def _families(run: HostedRun, cluster: Cluster | None) -> Families | RemoteFamilies:
+    if run.spec.executor.mode == "asynchronous":
+        assert cluster is not None  # as `open` sees to
+        return AsynchronousFamilies(run, cluster)
+    return RemoteFamilies(run, cluster) if cluster else run.families()
 
 
 def with_record(spec: MetaTraining, config: str | None) -> MetaTraining:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 from l2o_problems.base import Problem
 
+from l2o_cli import devices
 from l2o_cli.carry import Carry
 from l2o_cli.graph import Graph
 from l2o_cli.meta.objectives import MeasuredObjective
@@ -47,7 +48,7 @@ class Truncation:
         maximum: int,
         xla: bool = True,
     ):
-        whole = xla and problem.xla
+        whole = xla and devices.compiles(problem)
         stepping = Stepping(
             problem,
             optimizer,

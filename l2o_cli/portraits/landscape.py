@@ -10,6 +10,7 @@ import tensorflow as tf
 from l2o_problems.base import Problem, Task
 from l2o_problems.random import as_seed, fold
 
+from l2o_cli import devices
 from l2o_cli.carry import layout_of
 from l2o_cli.graph import Graph
 from l2o_cli.optimizers.packing import unpack
@@ -41,7 +42,7 @@ class Landscape:
         batches = [problem.batch(fold(as_seed(0), index), task, "train") for index in range(MINIBATCHES)]
         self._batches = batches if batches[0] else [{}]
         self._task = task
-        self._losses = Graph(self._loss, f"losses of {problem.structure} at points", problem.xla)
+        self._losses = Graph(self._loss, f"losses of {problem.structure} at points", devices.compiles(problem))
         self._slopes = tf.function(self._derivatives, autograph=False)
 
     @property

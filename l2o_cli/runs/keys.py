@@ -22,7 +22,7 @@ import tensorflow as tf
 from l2o_problems.base import Problem
 
 import l2o_cli
-from l2o_cli import graph, runtime
+from l2o_cli import devices, graph, runtime
 from l2o_cli.runs.own_code import NoIdentity, own_code
 from l2o_cli.runs.records import Contender
 from l2o_cli.spec import OptimizerSpec
@@ -30,7 +30,7 @@ from l2o_cli.spec import OptimizerSpec
 FORMAT = 2  # of a key and of a stored run
 
 # What computes a run, under the packages l2o_cli and problems.
-_COMPUTING = ("carry.py", "rollout.py", "graph.py", "lean_graphs.py", "runtime.py", "optimizers", "runs")
+_COMPUTING = ("carry.py", "rollout.py", "graph.py", "lean_graphs.py", "runtime.py", "devices.py", "optimizers", "runs")
 
 
 def base_key(problem: Problem, contender: Contender, steps: int, **others: Any) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def identity(value: Any) -> Any:
 
 def numerics() -> dict[str, Any]:
     """What steers the numerics of TensorFlow, XLA, oneDNN and Keras, besides their versions."""
-    gpus = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in tf.config.list_physical_devices("GPU")]
+    gpu = devices.gpu()  # not those beside it: a worker process sees but its own
     return {
         "variables": runtime.steering(),
         "graphs": graph.kind(),
@@ -88,7 +88,7 @@ def numerics() -> dict[str, Any]:
             tf.config.threading.get_intra_op_parallelism_threads(),
             tf.config.threading.get_inter_op_parallelism_threads(),
         ],
-        "GPUs": gpus,
+        "GPUs": [gpu] if gpu else [],
         "keras": [keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()],
     }
 

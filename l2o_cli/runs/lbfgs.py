@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from l2o_problems.base import Problem, Task
 
+from l2o_cli import devices
 from l2o_cli.carry import layout_of
 from l2o_cli.graph import Graph
 from l2o_cli.optimizers.base import Optimizer
@@ -60,7 +61,8 @@ class LbfgsBatches(Batches):
                 loss = problem.loss(unpack(packed, layout), task, {})
             return loss, tape.gradient(loss, packed, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-        self._differentiated = Graph(differentiated, f"loss and gradient of {problem.structure}", xla and problem.xla)
+        whole = xla and devices.compiles(problem)
+        self._differentiated = Graph(differentiated, f"loss and gradient of {problem.structure}", whole)
 
     def _made(self, jobs: Sequence[Job], size: int, curve: bool, advance: Callable[[float], object]) -> list[Measured]:
         made = []

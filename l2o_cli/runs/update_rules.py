@@ -15,12 +15,14 @@ import tensorflow as tf
 from l2o_problems.base import Problem, Split
 from l2o_problems.random import as_seed
 
+from l2o_cli import devices
 from l2o_cli.carry import RUNNING, Carry, Draw, at_start, concatenate, draw, layout_of
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.rollout import Rollout
 from l2o_cli.runs.batches import AT_ONCE, Batches, Job, Pace, hyperparameters
 from l2o_cli.runs.records import Contender, Measured
 
+# On a CPU; a GPU has `room` for more, but in its graph each convolutional instance has operations of its own.
 MOST_INSTANCES = 48  # beyond this little is gained and validation on a whole split takes much memory
 MOST_OUTSIDE_XLA = 32  # of convolutions, whose validation takes more
 MOST_PARAMETERS = 8_000_000  # of all instances that run together, so that optimizers with many slots fit in memory
@@ -32,7 +34,9 @@ _MINIBATCHES = 0x6C326F
 
 def together(problem: Problem) -> int:
     """How many instances run at once."""
-    return max(1, min(MOST_INSTANCES if problem.xla else MOST_OUTSIDE_XLA, MOST_PARAMETERS // layout_of(problem).parameters))
+    room = devices.room()
+    most = MOST_INSTANCES * room if problem.xla else MOST_OUTSIDE_XLA
+    return max(1, min(most, MOST_PARAMETERS * room // layout_of(problem).parameters))
 
 
 def drawn(problem: Problem, seed: int) -> Draw:
@@ -64,7 +68,7 @@ class RuleBatches(Batches):
 
     @property
     def single_threaded(self) -> bool:
-        return self.problem.xla
+        return self.problem.xla and not devices.gpu()
 
     def prepare(self, jobs: Sequence[Job], size: int) -> None:
         weights, carry = self._begin(jobs, size)

@@ -82,6 +82,19 @@ class Validation(Model):
         return self
 
 
+class Executor(Model):
+    """How workers share a run; in one process there is nothing to share."""
+
+    mode: Literal["synchronous", "asynchronous"] = Field(
+        "synchronous",
+        description="synchronous: a meta-step waits for all its families, and the run has the same bits whatever the workers;"
+        " asynchronous: it takes the first meta-gradients that come, no worker waits, and the run is not repeatable",
+    )
+    staleness: NonNegativeInt = Field(
+        20, description="asynchronous: a meta-gradient of weights that are more than so many updates old is dropped"
+    )
+
+
 class MetaTraining(Model):
     """A meta-training run, from YAML; `l2o meta-train` reads it and writes it back, resolved."""
 
@@ -119,5 +132,6 @@ class MetaTraining(Model):
     validation: Validation = Field(
         Validation(), description="runs of the averaged weights on problems of their own, by which the best weights are kept"
     )
+    executor: Executor = Field(Executor(), description="how workers share the run, where it has some")
     checkpoint_every: PositiveInt = Field(50, description="meta-steps between checkpoints")
     record: dict[str, Any] | None = Field(None, description="versions, data sources and files of own problems, written by l2o")

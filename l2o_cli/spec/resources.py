@@ -22,6 +22,7 @@ import tensorflow as tf
 from l2o_problems.base import Problem
 from l2o_problems.transforms import SumOfProblems, layers
 
+from l2o_cli import devices
 from l2o_cli.errors import BadInput
 from l2o_cli.optimizers.base import Optimizer
 from l2o_cli.optimizers.packing import Layout
@@ -55,7 +56,10 @@ class Cost(NamedTuple):
 
 @functools.cache
 def machine_memory() -> int:
-    """Bytes that this process may use: those of the machine, or of the container or shell where these allow less."""
+    """Bytes that runs may use: the GPU's, or those of the machine, or of the container or shell where these allow less."""
+    of_gpu = devices.memory()
+    if of_gpu is not None:
+        return of_gpu
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _LIMITS:
         with contextlib.suppress(OSError, ValueError):

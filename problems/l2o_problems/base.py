@@ -158,6 +158,11 @@ class Problem(abc.ABC):
         return True
 
     @property
+    def xla_on_gpu(self) -> bool:
+        """Whether XLA can compile them, even where it is slower on a CPU: on a GPU everything is compiled that can be."""
+        return True
+
+    @property
     def minimum(self) -> float | None:
         """The least loss there is, when it is known and the same for all instances."""
         return None

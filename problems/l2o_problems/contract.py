@@ -57,7 +57,8 @@ def _check(problem: Problem) -> None:
 
 
 def _check_description(problem: Problem) -> None:
-    for name, kinds in {"name": str, "summary": str, "source": str, "held_out": bool, "xla": bool, "input_leaves": tuple}.items():
+    texts, truths = dict.fromkeys(("name", "summary", "source"), str), dict.fromkeys(("held_out", "xla", "xla_on_gpu"), bool)
+    for name, kinds in {**texts, **truths, "input_leaves": tuple}.items():
         value = _asked(name, functools.partial(getattr, problem, name))
         if not isinstance(value, kinds):
             raise Broken(f"{name}: expected {kinds.__name__}, found {type(value).__name__}")

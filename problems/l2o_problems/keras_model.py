@@ -52,8 +52,8 @@ class KerasProblem(Problem):
         batch_size: B, drawn with replacement.
         starts: initial values drawn for each tensor, if `model` is a function. They are kept in memory.
         lower_bound: a number that the loss is never below on any batch, for losses that can be negative.
-        xla: whether it is compiled with XLA; by default unless a layer is a convolution (slow under XLA on a CPU) or one of the
-            recurrent, `EinsumDense`, attention and `TimeDistributed` layers (XLA may fail to compile their second derivatives).
+        xla: whether it is compiled with XLA; by default unless a layer is recurrent, an `EinsumDense`, attention or a
+            `TimeDistributed` (XLA may fail to compile their second derivatives), or on a CPU a convolution (slow under XLA).
         name: what the problem is called in records.
 
     Raises:
@@ -64,6 +64,7 @@ class KerasProblem(Problem):
     summary: ClassVar[str] = "a Keras model on one's own data"
     held_out = False
     xla = True
+    xla_on_gpu = True
 
     def __init__(
         self,
@@ -104,7 +105,8 @@ class KerasProblem(Problem):
         self._random = [i for i, v in enumerate(self._model.non_trainable_variables) if v.name == "seed_generator_state"]
         self._momenta = dict(_moving_averages(self._model, layers))
         self._takes_training = "training" in inspect.signature(self._model.call).parameters
-        self.xla = not any(map(_better_without_xla, layers)) if xla is None else xla
+        self.xla_on_gpu = not any(map(_fails_under_xla, layers)) if xla is None else xla
+        self.xla = self.xla_on_gpu and not any("Conv" in type(layer).__name__ for layer in layers) if xla is None else xla
         self._fresh = self._try_one()
 
     @property
@@ -274,10 +276,9 @@ def _criterion(loss: str | keras.losses.Loss | Loss) -> Loss:
     return found if isinstance(found, keras.losses.Loss) else classes[found.__name__.replace("_", "")]()
 
 
-def _better_without_xla(layer: Any) -> bool:
+def _fails_under_xla(layer: Any) -> bool:
     # Attention has layers of EinsumDense.
-    fails = (keras.layers.RNN, keras.layers.EinsumDense, keras.layers.TimeDistributed)
-    return "Conv" in type(layer).__name__ or isinstance(layer, fails)
+    return isinstance(layer, keras.layers.RNN | keras.layers.EinsumDense | keras.layers.TimeDistributed)
 
 
 def _moving_averages(model: keras.Model, layers: Sequence[Any]) -> Iterator[tuple[int, float]]:

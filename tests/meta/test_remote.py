@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 from l2o_problems.data import DataMissing
 
-from l2o_cli.errors import Failure
+from l2o_cli.errors import BadInput, Failure
 from l2o_cli.executor.cluster import Lost
 from l2o_cli.executor.worker import Identity
+from l2o_cli.export.artifact import load_artifact
 from l2o_cli.meta import hosted
 from l2o_cli.meta.families import Families
+from l2o_cli.meta.run_tables import read_run
 from l2o_cli.meta.trainer import Interrupted, Trainer
+from l2o_cli.reports.meta_training.page import page
 from l2o_cli.spec import MetaTraining
+from l2o_cli.spec.meta_training import Executor
 
 SPEC = MetaTraining.model_validate(
     {
@@ -47,6 +51,7 @@ class Workers:
 
     def __init__(self, monkeypatch, count=2, kill=lambda address: False, threads=1):
         self._monkeypatch, self._kill, self._threads = monkeypatch, kill, threads
+        self._loop = asyncio.new_event_loop()
         self._begun, self.lost, self.calls = 0, 0, []
         self.workers, self._held = {}, {}
         for _ in range(count):
@@ -64,7 +69,9 @@ class Workers:
         self.begin()
 
     def do(self, coroutine, *arguments, seconds=None):
-        return asyncio.run(coroutine(*arguments))
+        if self._loop.is_running():  # in another thread
+            return asyncio.run(coroutine(*arguments))
+        return self._loop.run_until_complete(coroutine(*arguments))
 
     async def arrival(self):
         assert self.workers
@@ -123,6 +130,10 @@ def assert_same(trainer, alone):
     assert leaves.keys() == alone[0].keys()
     for name, leaf in leaves.items():
         np.testing.assert_array_equal(leaf, alone[0][name], err_msg=name)
+
+
+def spec(**changes):
+    return SPEC.model_copy(update=changes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -227,9 +238,60 @@ def test_work_is_divided_by_what_it_was_measured_to_take(tmp_path, monkeypatch):
     trainer = Trainer.open(SPEC, tmp_path / "run", xla=False, cluster=lambda: Workers(monkeypatch, 2))
     families = trainer.state.families
     weights = {name: np.asarray(value) for name, value in trainer.state.weights.current.items()}
-    requests = families.requests(np.random.default_rng(0), weights, 0)
     requests = [hosted.FamilyRequest(0, family, 4, weights) for family in range(3)]
     for member, pace in zip(families._members, (1.0, 1.1, 2.0), strict=True):
         member.pace, member.home = pace, "worker-1"
     places = families._places(requests)
     assert places[0] == places[1] != places[2]
+
+
+ASYNCHRONOUS = Executor(mode="asynchronous", staleness=3)
+
+
+def test_one_worker_that_is_asked_for_one_family_at_a_time_is_never_late(tmp_path, monkeypatch):
+    """Then all is as in a run where workers wait for each other."""
+    waiting = train(tmp_path / "waiting", spec=spec(families_per_step=1))
+    free = train(tmp_path / "free", Workers(monkeypatch, 1), spec=spec(families_per_step=1, executor=ASYNCHRONOUS))
+    leaves, tables = outcome(free)
+    assert {(row.pop("age"), row.pop("late")) for row in tables["metrics"]} == {("0", "0")}
+    expected = outcome(waiting)
+    assert tables == expected[1]
+    for name, leaf in leaves.items():
+        np.testing.assert_array_equal(leaf, expected[0][name], err_msg=name)
+
+
+def test_meta_gradients_of_older_weights_are_taken_up_to_a_limit(tmp_path, monkeypatch):
+    cluster = Workers(monkeypatch, 3)
+    ask = cluster.ask
+
+    async def asked(address, function, *arguments, reading=False):
+        if function is hosted.answer and arguments[1].family == 0:  # a slow one
+            for _ in range(60):
+                await asyncio.sleep(0)
+        return await ask(address, function, *arguments, reading=reading)
+
+    monkeypatch.setattr(cluster, "ask", asked)
+    trainer = train(tmp_path / "run", cluster, spec=spec(families_per_step=1, executor=ASYNCHRONOUS, meta_steps=40))
+    rows = outcome(trainer)[1]["metrics"]
+    ages = [int(row["age"]) for row in rows]
+    assert 0 < max(ages) <= 3
+    assert sum(int(row["late"]) for row in rows) > 0
+    assert all(np.isfinite(leaf).all() for name, leaf in outcome(trainer)[0].items() if name.startswith("weights/"))
+    assert load_artifact(trainer.directory.artifact).card["meta_training"]["repeatable"] is False
+    shown = page(read_run(trainer.directory.path))
+    assert f"updates, at most {max(ages)}; {sum(int(row['late']) for row in rows)} dropped" in shown
+
+
+def test_an_asynchronous_run_loses_workers_and_goes_on(tmp_path, monkeypatch):
+    rng, changed = np.random.default_rng(0), spec(executor=ASYNCHRONOUS)
+    cluster = Workers(monkeypatch, 2, kill=lambda address: rng.uniform() < 0.1)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", cluster, stop_after=7, spec=changed)
+    assert train(tmp_path / "run", Workers(monkeypatch, 2), spec=changed, resume=True).complete
+    assert cluster.lost
+
+
+def test_an_asynchronous_run_needs_workers(tmp_path):
+    with pytest.raises(BadInput, match=r"^executor\.mode: asynchronous needs workers: --workers or --scheduler"):
+        train(tmp_path / "run", spec=spec(executor=ASYNCHRONOUS))
+    assert not (tmp_path / "run").exists()

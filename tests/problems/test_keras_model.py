@@ -230,6 +230,7 @@ def backpropagated(problem, optimizer, xla):
 def test_meta_gradient_is_that_of_differences(name):
     problem, optimizer = make(name), OPTIMIZERS["sgd"]()
     assert problem.xla == (name not in ("convolutional", "recurrent", "attentive"))
+    assert problem.xla_on_gpu == (name not in ("recurrent", "attentive"))
     # Compiling takes most of the time: not for all.
     xla = name in ("mlp", "noisy")
     estimate = backpropagated(problem, optimizer, xla)
@@ -355,7 +356,7 @@ def test_options():
     problem = make("mlp", lower_bound=-1.5, xla=False, name="my net")
     task = problem.sample(as_seed(1), 2)
     np.testing.assert_array_equal(problem.lower_bound(task), [-1.5, -1.5])
-    assert not problem.xla and problem.name == "my net" and "my net" in problem.source
+    assert not (problem.xla or problem.xla_on_gpu) and problem.name == "my net" and "my net" in problem.source
     assert problem.structure is problem and problem != make("mlp")
     alone = KerasProblem(mlp, ENTROPY, (NUMBERS, LABELS), batch_size=B, starts=1)
     assert not alone.held_out and alone.batch(as_seed(1), task, "test")["inputs"].shape == (1, N, 6)

@@ -63,6 +63,10 @@ def _state(run: Run) -> Iterator[str]:
     ]
     if totals["compile_seconds"] is not None:
         shown.append(("time compiling", duration(totals["compile_seconds"])))
+    ages = [age for age in column(run.metrics, "age") if not math.isnan(age)]
+    if ages:
+        late = sum(int(rows[0].get("late", 0)) for _, rows in by_meta_step(run.metrics))
+        shown.append(("age of meta-gradients", f"{median(ages):g} updates, at most {max(ages):g}; {late:,} dropped"))
     if totals["best_validation"]:
         best = totals["best_validation"]
         shown.append(("best validation", f"{number(best['objective'])} at {best['meta_step']:,}"))

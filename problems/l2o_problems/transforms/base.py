@@ -62,6 +62,7 @@ class Transform(Problem):
     held_out = _of_inner("held_out")
     input_leaves = _of_inner("input_leaves")
     xla = _of_inner("xla")
+    xla_on_gpu = _of_inner("xla_on_gpu")
     minimum = _of_inner("minimum")
     source = _of_inner("source")
 

@@ -108,6 +108,10 @@ class SumOfProblems(Problem):
         return all(problem.xla for problem in self.problems)
 
     @property
+    def xla_on_gpu(self):
+        return all(problem.xla_on_gpu for problem in self.problems)
+
+    @property
     def minimum(self):
         minima = [problem.minimum for problem in self.problems]
         return None if None in minima else sum(minima)
