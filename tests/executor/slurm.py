@@ -116,7 +116,11 @@ def _job(name: str) -> tuple[str, dict]:
     for path in sorted(_jobs().glob("*.json")):
         job = json.loads(path.read_text())
         its = job["environment"]
-        if name == f"{its['SLURM_ARRAY_JOB_ID']}_{its['SLURM_ARRAY_TASK_ID']}" if "SLURM_ARRAY_JOB_ID" in its else name == path.stem:
+        if (
+            name == f"{its['SLURM_ARRAY_JOB_ID']}_{its['SLURM_ARRAY_TASK_ID']}"
+            if "SLURM_ARRAY_JOB_ID" in its
+            else name == path.stem
+        ):
             return path.stem, job
     raise SystemExit(f"there is no job {name}")
 

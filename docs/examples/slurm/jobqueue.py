@@ -23,14 +23,16 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("spec", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("options", nargs="*", help="of l2o meta-train, after --")
     parser.add_argument("--jobs", type=int, default=2, help="jobs of workers (default: 2)")
     parser.add_argument("--cores", type=int, default=8, help="cores of a job, each with a worker (default: 8)")
     parser.add_argument("--memory", default="24GB", help="of a job (default: 24GB)")
     parser.add_argument("--walltime", default="04:00:00", help="of a job (default: 04:00:00)")
     parser.add_argument("--interface", help="network, such as ib0")
     parser.add_argument("--disk", default="/tmp", help="folder on the disk of each node (default: /tmp)")
-    return parser.parse_args()
+    own, options = sys.argv[1:], []
+    if "--" in own:
+        own, options = own[: own.index("--")], own[own.index("--") + 1 :]
+    return parser.parse_args(own, argparse.Namespace(options=options))
 
 
 def use_key(folder: Path) -> None:
