@@ -1,5 +1,7 @@
-"""Stand-ins for SLURM's `sbatch`, `srun`, `scontrol` and `scancel` that start local processes: one job
-after `sbatch`, one task for each "node" by `srun`. They refuse what SLURM would refuse here: signals and requeues that the script did not ask for.
+"""Stand-ins for SLURM's `sbatch`, `srun`, `scontrol` and `scancel` that start local processes.
+
+`sbatch` starts one job or the tasks of an array, and `srun` one task for each "node". They refuse what SLURM would refuse here:
+signals and requeues that the script did not ask for.
 
     commands(folder)                     # writes them into folder/bin
     python slurm.py sbatch SCRIPT ...    # as they call this file; what is known of jobs lies in $STAND_IN_JOBS
