@@ -107,13 +107,13 @@ def test_keys_and_records_name_it(driver, monkeypatch):
 
     monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     before = key()
-    assert before["numerics"]["GPUs"] == [] and "device" not in before["environment"]
+    assert before["GPUs"] == [] and "device" not in before["versions"]
     monkeypatch.setenv(devices.VISIBLE, "1")
     monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
     assert keys.digest(key()) == keys.digest(before)  # of a GPU that TensorFlow leaves alone, and of memory alone
     monkeypatch.setattr(devices, "gpu", lambda: H100)
-    assert key()["numerics"]["GPUs"] == [H100] and keys.digest(key()) != keys.digest(before)
-    assert runtime.environment() == {**before["environment"], "device": H100}
+    assert key()["GPUs"] == [H100] and keys.digest(key()) != keys.digest(before)
+    assert runtime.environment()["device"] == key()["versions"]["device"] == H100
 
 
 def test_xla_compiles_convolutions_on_a_gpu_alone(monkeypatch):

@@ -29,7 +29,7 @@ from l2o_cli.optimizers.base import Weights
 
 _TRIES = 5  # workers that may be lost, one after the other, while they answer one request
 _MOVE = 0.02  # seconds that it takes to have a population on another worker, beside its compilation
-_SPREAD = 20.0  # meta-steps of a family over which a compilation on one more worker is to pay
+_SPREAD = 200.0  # meta-steps of a family over which a compilation on one more worker is to pay
 _PATIENCE = 5.0  # seconds that workers have to answer what saves a run which a signal ends
 
 
