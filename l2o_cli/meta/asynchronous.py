@@ -29,6 +29,12 @@ class AsynchronousFamilies(RemoteFamilies):
     def estimates(self, rng: np.random.Generator, weights: Mapping[str, np.ndarray], meta_step: int) -> tuple[list[Answer], int]:
         return self._cluster.do(self._estimates, rng, weights, meta_step)
 
+    async def _forget(self) -> None:
+        for task in self._asked:
+            task.cancel()
+        self._asked.clear()
+        await super()._forget()
+
     async def _estimates(
         self, rng: np.random.Generator, weights: Mapping[str, np.ndarray], meta_step: int
     ) -> tuple[list[Answer], int]:

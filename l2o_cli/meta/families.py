@@ -127,6 +127,9 @@ class Families:
         self._pool = self._pool or ThreadPoolExecutor(min(self._spec.families_per_step, os.cpu_count() or 1))
         return list(self._pool.map(self.estimate, self.requests(rng, weights, meta_step))), 0
 
+    def close(self) -> None:
+        """Let go of what is held elsewhere: nothing."""
+
     @property
     def workers(self) -> WorkersRecord | None:
         """None: there are none."""

@@ -7,6 +7,7 @@ the last snapshot and what led on from there, so that a worker that comes, or ta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 import uuid
@@ -117,9 +118,10 @@ class RemoteFamilies:
             member.made = {name: np.asarray(leaf) for name, leaf in within(str(family), leaves).items()}, ()
             member.asked, member.number = None, member.number + 1
 
-    def forget(self) -> None:
-        """Have the workers give up what they hold of the run."""
-        self._cluster.do(self._forget, seconds=_PATIENCE)
+    def close(self) -> None:
+        """Have the workers give up what they hold of the run, as far as they can be reached."""
+        with contextlib.suppress(Exception):
+            self._cluster.do(self._forget, seconds=_PATIENCE)
 
     async def _forget(self) -> None:
         calls = (self._cluster.ask(address, hosted.forget, self._run.token, reading=True) for address in self._cluster.workers)

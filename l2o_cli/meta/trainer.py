@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -131,7 +132,7 @@ class Trainer:
             Failure: no meta-step moved a weight, or no meta-loss was a finite number; the run is saved and has no artifact.
         """
         spec, state = self.spec, self.state
-        with self.directory.in_use():
+        with self.directory.in_use(), contextlib.closing(state.families):
             # What begins again has no rows, of the validation at its start neither.
             self.directory.cut(state.meta_step or -1)
             self._watchdog = self._informed_watchdog()
