@@ -79,7 +79,6 @@ def simulate(
     asynchronous: bool = False,
     even: bool = False,
     lost: bool = False,
-    seed: int = 0,
 ) -> Outcome:
     """Meta-steps of so many families each, on workers of one thread that compute as fast as the one that was measured.
 

@@ -32,8 +32,11 @@ _LONG = 30.0  # seconds without a worker, of which it is told
 _LOOK = 1.0  # seconds between two looks at whether the scheduler is still there
 _BEGIN = 120.0  # seconds that the first worker of this machine has to begin
 _SILENT = logging.CRITICAL + 1  # what Dask would say of workers that come and go is said here in one line
-# What Dask would set for its workers steers the numerics. A job whose worker was lost goes on where it was.
-_OWN = {"distributed.nanny.pre-spawn-environ": {}, "distributed.scheduler.allowed-failures": 20}
+# What Dask would set for its workers steers the numerics, and what they hold is no result that it could write to a disk.
+_OWN = {
+    "distributed.nanny.pre-spawn-environ": {},
+    **{f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")},
+}
 _SCRATCH = "l2o-dask-"  # beginning of the names of temporary folders of workers, then the process that they are of
 
 
@@ -106,10 +109,8 @@ class Cluster:
         gone = self._gone.get(address)
         if gone is None:
             raise Lost(address)
-        asked, end = (
-            asyncio.ensure_future(self._send(address, packed(function, *arguments), reading)),
-            asyncio.ensure_future(gone.wait()),
-        )
+        asked = asyncio.ensure_future(self._send(address, packed(function, *arguments), reading))
+        end = asyncio.ensure_future(gone.wait())
         try:
             await asyncio.wait((asked, end), return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
@@ -209,9 +210,7 @@ def opened(where: Where, warn: Callable[[str], object], seconds: float = _BEGIN)
     wishes = Wishes(identity(), runtime.steering(), own=where.scheduler is None, debug=runtime.debugging)
     with contextlib.ExitStack() as stack:
         if where.scheduler is None:
-            # What a worker holds is no result that Dask could write to a disk.
-            settings = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
-            stack.enter_context(dask.config.set(settings | _OWN))
+            stack.enter_context(dask.config.set(_OWN))
             client = stack.enter_context(_begun(where.workers, where.threads))
         else:
             client = stack.enter_context(contextlib.closing(_connected(Client, where.scheduler)))

@@ -34,14 +34,12 @@ class Identity:
         versions: of l2o and of what it computes with.
         processor: what tells apart processors that round otherwise, or cannot run each other's code.
         unlike: settings that it has computed with, and that are not those wished for.
-        memory: its limit in bytes; 0: none.
     """
 
     versions: Mapping[str, str]
     processor: str
     unlike: tuple[str, ...] = ()
     threads: int = 1
-    memory: int = 0
 
     def unsuitable(self, asking: Identity) -> str | None:
         """Why a process `asking` may not ask this worker; None if it may."""
@@ -72,11 +70,11 @@ class Wishes:
     debug: bool = False
 
 
-def identity(unlike: tuple[str, ...] = (), threads: int = 1, memory: int = 0) -> Identity:
+def identity(unlike: tuple[str, ...] = (), threads: int = 1) -> Identity:
     """That of this process."""
     known = runtime.environment()
     versions = {name: str(known[name]) for name in ("l2o", "python", "tensorflow", "keras", "numpy")}
-    return Identity(versions | {"code": _code()}, runtime.processor(), unlike, threads, memory)
+    return Identity(versions | {"code": _code()}, runtime.processor(), unlike, threads)
 
 
 @functools.cache
@@ -111,8 +109,7 @@ async def prepare(wishes: Wishes, dask_worker: Any) -> Identity:
             os.environ.update(devices.worker_environment(int(dask_worker.name)))
         runtime.set_environment(wishes.debug)
     dask_worker.handlers[HANDLER] = functools.wraps(_answer)(functools.partial(_answer, dask_worker))
-    memory = getattr(dask_worker.memory_manager, "memory_limit", 0) or 0
-    return identity(unlike, dask_worker.state.nthreads, memory)
+    return identity(unlike, dask_worker.state.nthreads)
 
 
 def packed(function: Callable, *arguments: Any) -> bytes:

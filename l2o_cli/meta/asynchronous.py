@@ -70,3 +70,8 @@ class AsynchronousFamilies(RemoteFamilies):
         for request in requests:
             task = asyncio.ensure_future(self._answer(request, places.get(request.family)))
             self._asked[task] = request, self._members[request.family].number
+
+
+def families_on(cluster: Cluster, run: HostedRun) -> RemoteFamilies:
+    """The families of a run on the workers of a cluster, in the mode of its spec."""
+    return (AsynchronousFamilies if run.spec.executor.mode == "asynchronous" else RemoteFamilies)(run, cluster)

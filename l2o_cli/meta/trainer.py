@@ -16,13 +16,12 @@ from l2o_cli.errors import BadInput, Failure, warn
 from l2o_cli.executor.cluster import Cluster
 from l2o_cli.export.artifact import save_artifact
 from l2o_cli.export.resolve import resolve
-from l2o_cli.meta.asynchronous import AsynchronousFamilies
-from l2o_cli.meta.families import Families
+from l2o_cli.meta.asynchronous import families_on
 from l2o_cli.meta.hosted import HostedRun
 from l2o_cli.meta.meta_optimizer import WeightsInTraining, learning_rate, make
 from l2o_cli.meta.meta_step import Answer, MetaStepRecord, UpdateRecord, ValidationRecord
 from l2o_cli.meta.population import derive_seed
-from l2o_cli.meta.remote import RemoteFamilies, RemoteValidator, new_token
+from l2o_cli.meta.remote import RemoteValidator, new_token
 from l2o_cli.meta.run_directory import RunDirectory
 from l2o_cli.meta.state import State
 from l2o_cli.meta.validation import overall
@@ -62,7 +61,7 @@ class Trainer:
         run = HostedRun(new_token(), spec, seeds[0], seeds[1], seeds[2], xla)
         self.state = State(
             WeightsInTraining(spec.meta_optimizer, spec.ema, initial, spec.objective.weight_decay),
-            _families(run, cluster),
+            families_on(cluster, run) if cluster else run.families(),
             spec.validation.rollback,
         )
         self._validator = RemoteValidator(run, cluster) if cluster else run.validator()
@@ -256,13 +255,6 @@ class Trainer:
 def _check_workers(spec: MetaTraining, cluster: object) -> None:
     if spec.executor.mode == "asynchronous" and cluster is None:
         raise BadInput("executor.mode: asynchronous needs workers: --workers or --scheduler")
-
-
-def _families(run: HostedRun, cluster: Cluster | None) -> Families | RemoteFamilies:
-    if run.spec.executor.mode == "asynchronous":
-        assert cluster is not None  # as `open` sees to
-        return AsynchronousFamilies(run, cluster)
-    return RemoteFamilies(run, cluster) if cluster else run.families()
 
 
 def with_record(spec: MetaTraining, config: str | None) -> MetaTraining:
